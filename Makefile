@@ -1,0 +1,45 @@
+# lrbench. `make help` lists what there is.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+MATRIX ?= benchmarks/reference.toml
+DEVICE ?= auto
+
+.DEFAULT_GOAL := help
+.PHONY: help setup bench report test check test-cuda overhead clean
+
+help: ## list the targets
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
+
+$(VENV)/installed: pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "lrbench needs Python 3.11 or newer; give it as make PYTHON=python3.12")'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[bench,dev,optimizers]'
+	@touch $@
+
+setup: $(VENV)/installed ## create .venv and install lrbench with all it needs
+
+bench: $(VENV)/installed ## run the reference matrix (MATRIX=... for another) and write its report
+	$(BIN)/lrbench run $(MATRIX) --device $(DEVICE)
+
+report: $(VENV)/installed ## write the reports of all stored results anew
+	$(BIN)/lrbench report results
+
+test: $(VENV)/installed ## run all tests that need no GPU
+	$(BIN)/pytest --quiet --numprocesses 2 --dist worksteal
+
+check: $(VENV)/installed ## formatting, lint, types, and the direction of imports
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+test-cuda: $(VENV)/installed ## run the tests that need a GPU
+	$(BIN)/pytest --quiet -m cuda
+
+overhead: $(VENV)/installed ## time one training step of lrbench beside the loop one would write by hand
+	$(BIN)/pytest benchmarks/bench_overhead.py
+
+clean: ## remove the environment and caches; results stay
+	rm -rf $(VENV) build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .benchmarks
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

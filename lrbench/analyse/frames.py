@@ -1,0 +1,38 @@
+"""Walking over tables. Their cells are untyped, so ``Any`` enters here and nowhere else."""
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import pandas as pd
+
+STRATEGY = ["workload", "optimizer", "layer_lr", "schedule"]
+"""The columns that name a strategy on a workload."""
+AXES = STRATEGY[1:]
+"""The columns that name a strategy."""
+
+
+def rows(table: pd.DataFrame) -> Iterator[Any]:
+    """The rows in order, columns as attributes."""
+    yield from table.itertuples(index=False)
+
+
+def groups(table: pd.DataFrame, by: Sequence[str]) -> Iterator[tuple[Any, pd.DataFrame]]:
+    """The parts of a table that agree in some columns, in the order of their values, each with the tuple of those."""
+    yield from table.groupby(list(by), sort=True)
+
+
+def strategy(row: Any) -> str:
+    """The name of a strategy, for people; ``row`` has its axes as attributes."""
+    return " / ".join(getattr(row, axis) for axis in AXES)
+
+
+def of_strategy(runs: pd.DataFrame, row: Any) -> pd.DataFrame:
+    """The runs of one strategy, whose axes ``row`` has as attributes."""
+    for axis in AXES:
+        runs = runs[runs[axis] == getattr(row, axis)]
+    return runs
+
+
+def by_seed(runs: pd.DataFrame, column: str) -> "pd.Series[Any]":
+    """A measure with the seed as index, so that subtracting two pairs them."""
+    return runs.groupby("seed")[column].mean()

@@ -1,0 +1,66 @@
+"""How steadily a run learns."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
+from numpy.typing import NDArray
+
+Floats = NDArray[np.floating[Any]]
+
+NORMAL = 1.4826
+"""Median absolute deviation to standard deviation, for a normal distribution."""
+FLAT = 0.01
+"""On a flat stretch, the share of the loss below which a deviation is not told from rounding."""
+
+
+def divergence_rate(statuses: Sequence[str]) -> float:
+    """Share of the runs that diverged, among those that trained at all (crashed and skipped ones did not); NaN without any."""
+    trained = [s for s in statuses if s not in ("crashed", "skipped")]
+    return sum(s == "diverged" for s in trained) / len(trained) if trained else float("nan")
+
+
+def loss_spikes(step_loss_T: Floats, *, window: int = 25, deviations: float = 5.0) -> int:
+    """Number of steps whose loss is more than ``deviations`` robust deviations above the median of the ``window`` steps before.
+
+    Shapes: T finished steps. A robust deviation is 1.4826 x the window's median absolute deviation, and at least 1 % of its median,
+    so that rounding on a flat stretch is no spike. The first ``window`` steps have no full window and are not judged; losses that
+    are not finite are left out (the run's status tells of them). Invariant under scaling of the loss.
+    """
+    loss_T = _finite(step_loss_T)
+    if len(loss_T) <= window:
+        return 0
+    before = sliding_window_view(loss_T[:-1], window)
+    median = np.median(before, axis=1)
+    spread = NORMAL * np.median(np.abs(before - median[:, None]), axis=1)
+    unit = np.maximum(spread, FLAT * np.abs(median))
+    return int(np.count_nonzero(loss_T[window:] - median > deviations * unit))
+
+
+def oscillation(step_loss_T: Floats, *, window: int = 10) -> float:
+    """Upward variation of the smoothed loss / its net descent: 0 = only falls, 1 = climbs as much as it gains in all.
+
+    Shapes: T finished steps; smoothed with a moving mean over ``window``. Losses that are not finite are left out.
+    Returns: infinity when the loss climbs and nets no descent, 0 when it never climbs, NaN with fewer than ``window`` + 1 steps.
+    """
+    loss_T = _finite(step_loss_T)
+    if len(loss_T) <= window:
+        return float("nan")
+    smooth = sliding_window_view(loss_T, window).mean(axis=1)
+    up = float(np.maximum(np.diff(smooth), 0.0).sum())
+    descent = float(smooth[0] - smooth[-1])
+    if up == 0.0:
+        return 0.0
+    return up / descent if descent > 0.0 else float("inf")
+
+
+def seed_spread(value_S: Floats) -> float:
+    """Sample standard deviation over S seeds; values that are not finite are left out, NaN with fewer than two."""
+    finite = np.sort(_finite(value_S))  # so that their order changes no digit
+    return float(finite.std(ddof=1)) if len(finite) > 1 else float("nan")
+
+
+def _finite(values: Floats) -> NDArray[np.float64]:
+    plain = np.asarray(values, np.float64)
+    return plain[np.isfinite(plain)]

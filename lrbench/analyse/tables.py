@@ -1,0 +1,173 @@
+"""From a study to tables: one row per run, one row per cell (workload x strategy x lr)."""
+
+import math
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from lrbench.analyse.convergence import final, initial, seconds_to_target, steps_to_target, value_at
+from lrbench.analyse.frames import STRATEGY, groups
+from lrbench.analyse.overfitting import overfitting_gap
+from lrbench.analyse.stability import loss_spikes, oscillation, seed_spread
+from lrbench.analyse.statistics import iqm, seeds_interval
+from lrbench.store import Study
+
+EARLY = 0.1
+"""The share of the budget after which "early" is measured."""
+EXPLOSION = 0.05
+"""A loss that ends more than this share above the initial one has exploded; less is the noise of an lr too small to learn."""
+CONDITIONS = ["batch_size", "accumulate", "precision", "budget", "target"]
+"""What a workload can be trained under, besides the strategy."""
+
+PER_RUN = {
+    "key": "str", "base": "str", "workload": "str", "optimizer": "str", "layer_lr": "str", "schedule": "str",
+    "lr": "float64", "seed": "int64", "status": "str", "reason": "str",
+    "trained": "bool", "finished": "bool", "exploded": "bool", "reached": "bool",
+    "budget": "int64", "steps": "int64", "target": "float64", "steps_to_target": "float64", "seconds_to_target": "float64",
+    "val_metric": "float64", "val_loss": "float64", "train_loss": "float64", "test_metric": "float64", "test_loss": "float64",
+    "quality": "float64", "score": "float64", "loss": "float64", "initial_loss": "float64", "early_loss": "float64", "gap": "float64",
+    "spikes": "int64", "oscillation": "float64", "train_seconds": "float64", "samples_per_second": "float64",
+    "higher_is_better": "bool", "plain": "bool", "ends_low": "bool", "default_lr": "float64",
+}  # fmt: skip
+
+
+def per_run(study: Study) -> pd.DataFrame:
+    """The measures of each run, one row each, in order of workload, strategy, lr and seed.
+
+    Columns, besides what the store holds:
+        workload: names the conditions too where a study has several of them; ``base`` does not.
+        trained, finished, exploded: did not crash; and did not diverge; diverged, or ended more than 5 % above its initial loss.
+        val_metric, val_loss, train_loss, gap: final values, NaN unless finished.
+        quality, loss: the final validation metric and loss, *a diverged run counting as the untrained model*; ``loss`` is never above
+            the initial one. ``score`` is ``quality`` with its sign turned so that more is better.
+        early_loss: the validation loss after 10 % of the budget, by the same rule.
+        plain: one lr for all layers and steps. ends_low: finished at less than half of its highest lr.
+        seconds_to_target, samples_per_second: NaN for runs trained in a population, whose clock is shared.
+    """
+    conditions = _condition_names(study.runs)
+    records: list[Any] = study.runs.to_dict("records")
+    measured = [_measure(run, study.facts) | {"workload": conditions[run["key"]]} for run in records]
+    table = pd.DataFrame(measured, columns=list(PER_RUN)).astype(PER_RUN)
+    return table.sort_values([*STRATEGY, "lr", "seed", "key"], ignore_index=True)
+
+
+def _condition_names(runs: pd.DataFrame) -> dict[str, str]:
+    """For each run key, its workload, followed by the conditions that vary within that workload."""
+    names: dict[str, str] = {}
+    for (workload,), part in groups(runs, ["workload"]):
+        varying = [c for c in CONDITIONS if part[c].nunique() > 1]
+        for key, *values in part[["key", *varying]].itertuples(index=False):
+            told = ", ".join(f"{c}={v:g}" if isinstance(v, int | float) else f"{c}={v}" for c, v in zip(varying, values, strict=True))
+            names[str(key)] = f"{workload} [{told}]" if told else str(workload)
+    return names
+
+
+def _measure(run: dict[str, Any], facts: dict[str, Any]) -> dict[str, Any]:
+    workload = facts["workloads"][run["workload"]]
+    higher = bool(workload["higher_is_better"])
+    finished = run["status"] in ("reached", "missed")
+    known = {name: run[name] for name in PER_RUN if name in run}
+    return (
+        known
+        | _quality(run, finished=finished, higher_is_better=higher)
+        | _speed(run, higher_is_better=higher)
+        | {
+            "base": run["workload"],
+            "trained": run["status"] != "crashed",
+            "finished": finished,
+            "spikes": loss_spikes(run["step_loss"]),
+            "oscillation": oscillation(run["step_loss"]),
+            "higher_is_better": higher,
+            "plain": _is(facts, "layer_lrs", run["layer_lr"], "uniform") and _is(facts, "schedules", run["schedule"], "constant"),
+            "ends_low": finished and _ends_low(run["group_lr"]),
+            "default_lr": facts["optimizers"].get(run["optimizer"], {}).get("default_lr", math.nan),
+        }
+    )
+
+
+def _quality(run: dict[str, Any], *, finished: bool, higher_is_better: bool) -> dict[str, Any]:
+    start = initial(run["val_loss"])
+    last = {name: final(run[name]) if finished else math.nan for name in ("val_metric", "val_loss", "train_loss")}
+    quality = last["val_metric"] if math.isfinite(last["val_metric"]) else initial(run["val_metric"])
+    early = value_at(run["val_loss"], run["eval_step"], EARLY * run["budget"])
+    return last | {
+        "quality": quality,
+        "score": quality if higher_is_better else -quality,
+        "loss": no_worse(last["val_loss"], start),
+        "initial_loss": start,
+        "early_loss": no_worse(early, start),
+        "gap": overfitting_gap(last["val_loss"], last["train_loss"]),
+        "exploded": run["status"] == "diverged" or (finished and not last["val_loss"] <= (1.0 + EXPLOSION) * start),
+    }
+
+
+def no_worse(loss: float, start: float) -> float:
+    """A loss, or the untrained model's where that is lower or the loss is missing."""
+    return min(loss, start) if math.isfinite(loss) else start
+
+
+def _speed(run: dict[str, Any], *, higher_is_better: bool) -> dict[str, Any]:
+    done, alone = len(run["step_loss"]), run["width"] == 1
+    hit = steps_to_target(run["val_metric"], run["eval_step"], run["target"], higher_is_better=higher_is_better)
+    seconds = seconds_to_target(hit, done, run["train_seconds"])
+    samples = run["batch_size"] * run["accumulate"] * done
+    return {
+        "steps": done,
+        "steps_to_target": math.nan if hit is None else hit,
+        "reached": hit is not None,
+        "seconds_to_target": seconds if alone and seconds is not None else math.nan,
+        "samples_per_second": samples / run["train_seconds"] if alone and done and run["train_seconds"] > 0 else math.nan,
+    }
+
+
+def _is(facts: dict[str, Any], axis: str, label: str, name: str) -> bool:
+    return bool(facts[axis].get(label, {}).get("name", label) == name)
+
+
+def _ends_low(group_lr: Any) -> bool:
+    lr_E = [np.nanmax(row) for row in (np.asarray(r, float) for r in group_lr) if np.isfinite(row).any()]
+    return bool(lr_E) and lr_E[-1] < 0.5 * max(lr_E)
+
+
+def cells(runs: pd.DataFrame) -> pd.DataFrame:
+    """One row per workload, strategy and lr, aggregated over seeds: what ``summary.csv`` holds.
+
+    Args: runs: what ``per_run`` returns.
+    Returns: counts; the interquartile mean over seeds of the final validation metric with its bootstrap 95 % interval (a diverged run
+    counts as the untrained model); of losses and gap over the runs that finished; the median of steps to target, NaN when half of
+    the runs or more never reach it.
+    """
+    found = [dict(zip([*STRATEGY, "lr"], at, strict=True)) | _cell(part) for at, part in groups(runs, [*STRATEGY, "lr"])]
+    return pd.DataFrame(found, columns=[*STRATEGY, "lr", *_CELL])
+
+
+_COUNTS = ["reached", "missed", "diverged", "crashed"]
+_CELL = [
+    "runs", *_COUNTS, "val_metric", "val_metric_low", "val_metric_high", "val_metric_spread", "val_loss", "train_loss", "gap",
+    "steps_to_target", "spikes", "oscillation",
+]  # fmt: skip
+
+
+def _cell(runs: pd.DataFrame) -> dict[str, Any]:
+    trained = runs[runs.trained]
+    low, high = seeds_interval(trained.quality.dropna())
+    return (
+        {"runs": len(runs)}
+        | {status: int((runs.status == status).sum()) for status in _COUNTS}
+        | {"val_metric": iqm(trained.quality.dropna()), "val_metric_low": low, "val_metric_high": high}
+        | {"val_metric_spread": seed_spread(trained.quality.to_numpy(float))}
+        | {name: iqm(trained[name].dropna()) for name in ("val_loss", "train_loss", "gap")}
+        | {"steps_to_target": median_steps(trained), "spikes": _median(trained.spikes), "oscillation": _median(trained.oscillation)}
+    )
+
+
+def median_steps(runs: pd.DataFrame) -> float:
+    """Median of steps to target over runs, those that never reach it above all others; NaN when it falls among them."""
+    steps = _median(runs.steps_to_target.fillna(math.inf))
+    return steps if math.isfinite(steps) else math.nan
+
+
+def _median(values: "pd.Series[Any]") -> float:
+    known = values.dropna().to_numpy(float)
+    return float(np.median(known)) if len(known) else math.nan

@@ -1,0 +1,92 @@
+"""Which strategy wins on each workload, by how much, and what cannot be told from it."""
+
+import math
+from typing import Any
+
+import pandas as pd
+
+from lrbench.analyse.frames import AXES, STRATEGY, by_seed, of_strategy, rows, strategy
+from lrbench.analyse.statistics import iqm, not_separated, paired_p, seeds_interval
+from lrbench.analyse.tables import median_steps
+
+VERDICT = [
+    "workload", "strategy", *AXES, "lr", "edge", "seeds", "quality", "low", "high", "target", "reached", "steps_to_target",
+    "test_metric", "test_low", "test_high", "strategies", "not_separated", "baseline", "baseline_lr", "baseline_quality", "gain",
+    "gain_low", "gain_high", "gain_p",
+]  # fmt: skip
+
+
+def at_best_lr(runs: pd.DataFrame, responses: pd.DataFrame) -> pd.DataFrame:
+    """The runs of every strategy at its best lr, crashed ones left out; a strategy without a best lr has none."""
+    best = responses[[*STRATEGY, "best_lr"]].rename(columns={"best_lr": "lr"}).dropna()
+    return runs[runs.trained].merge(best, on=[*STRATEGY, "lr"])
+
+
+def ranking(responses: pd.DataFrame) -> pd.DataFrame:
+    """The strategies of each workload, best first: highest validation score at the best lr, then lowest loss, then name."""
+    order = ["workload", "score", "loss", *AXES]
+    ranked = responses.dropna(subset="best_lr").sort_values(order, ascending=[True, False, True, True, True, True], ignore_index=True)
+    ranked["strategy"] = [strategy(row) for row in rows(ranked)]
+    return ranked
+
+
+def verdicts(runs: pd.DataFrame, responses: pd.DataFrame) -> pd.DataFrame:
+    """One row per workload: its best strategy at its best lr, selected on validation.
+
+    Args: runs: what ``per_run`` returns; responses: what ``responses`` returns for them.
+    Returns: ``quality`` is the interquartile mean over seeds of the final validation metric, with a bootstrap 95 % interval;
+    ``reached`` counts runs; ``steps_to_target`` is a median, NaN if half or more never reach it; ``test_metric`` is the winner's alone;
+    ``not_separated`` lists the strategies that the seeds cannot tell from it (paired t-test at each one's best lr, Holm-corrected within
+    the workload); the baseline is the winner's optimizer with one constant lr for all layers, at its own best lr, or where that was
+    not run the best such strategy of all; ``gain`` is the improvement over it by paired seeds, positive if better whatever the metric.
+    A workload where no run finished has an empty strategy and NaN numbers.
+    """
+    ranked, best = ranking(responses), at_best_lr(runs, responses)
+    found = [_verdict(str(w), ranked[ranked.workload == w], best[best.workload == w]) for w in sorted(runs.workload.unique())]
+    return pd.DataFrame(found, columns=VERDICT)
+
+
+_NOTHING = dict.fromkeys(["seeds", "reached", "strategies"], 0)
+
+
+def _verdict(workload: str, ranked: pd.DataFrame, runs: pd.DataFrame) -> dict[str, Any]:
+    if ranked.empty:
+        return {"workload": workload, "not_separated": []} | dict.fromkeys(["strategy", "edge", "baseline"], "") | _NOTHING
+    winner = ranked.iloc[0]
+    won = of_strategy(runs, winner)
+    low, high = seeds_interval(won.quality)
+    test_low, test_high = seeds_interval(won.test_metric)
+    return (
+        {name: winner[name] for name in ["workload", "strategy", *AXES, "edge"]}
+        | {"lr": winner.best_lr, "seeds": won.seed.nunique(), "quality": iqm(won.quality), "low": low, "high": high}
+        | {"target": won.target.iloc[0], "reached": int(won.reached.sum()), "steps_to_target": median_steps(won)}
+        | {"test_metric": iqm(won.test_metric.dropna()), "test_low": test_low, "test_high": test_high}
+        | {"strategies": len(ranked), "not_separated": _like_the_winner(ranked, runs)}
+        | _gain(winner, _baseline(winner, ranked, runs), runs)
+    )
+
+
+def _like_the_winner(ranked: pd.DataFrame, runs: pd.DataFrame) -> list[str]:
+    scores = runs.pivot_table(index="seed", columns=AXES, values="score", aggfunc="mean")
+    best, *others = [scores[axes].to_numpy(float) for axes in ranked[AXES].itertuples(index=False, name=None)]
+    same = not_separated(best, others)
+    return [str(name) for name, alike in zip(ranked.strategy.iloc[1:], same, strict=True) if alike]
+
+
+def _baseline(winner: Any, ranked: pd.DataFrame, runs: pd.DataFrame) -> Any:
+    plain = {tuple(row) for row in runs.loc[runs.plain, AXES].itertuples(index=False)}
+    candidates = [row for row in rows(ranked) if tuple(getattr(row, axis) for axis in AXES) in plain]
+    return next((row for row in candidates if row.optimizer == winner.optimizer), candidates[0] if candidates else None)
+
+
+def _gain(winner: Any, baseline: Any, runs: pd.DataFrame) -> dict[str, Any]:
+    if baseline is None:
+        return {"baseline": ""}
+    base = of_strategy(runs, baseline)
+    difference = (by_seed(of_strategy(runs, winner), "score") - by_seed(base, "score")).dropna()
+    low, high = seeds_interval(difference)
+    return (
+        {"baseline": baseline.strategy, "baseline_lr": baseline.best_lr, "baseline_quality": iqm(base.quality)}
+        | {"gain": iqm(difference), "gain_low": low, "gain_high": high}
+        | {"gain_p": math.nan if baseline.strategy == winner.strategy else paired_p(difference)}
+    )

@@ -1,0 +1,162 @@
+"""The command line: it reads arguments, calls the package, prints, and chooses the exit code.
+
+Exit codes: 0 done (a diverged run is a result), 1 some runs crashed, 2 bad input, 130 interrupted.
+"""
+
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from lrbench.execute import Session, Summary
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    help="Compare learning-rate strategies.",
+)
+
+MatrixFile = Annotated[Path, typer.Argument(help="A matrix file (TOML), such as benchmarks/reference.toml.", show_default=False)]
+Results = Annotated[Path, typer.Option(help="Where results are kept: RESULTS/<matrix>/<machine>/.")]
+DeviceWish = Annotated[str, typer.Option(help="auto, cpu, cuda, or cuda:i,j.")]
+Workers = Annotated[int | None, typer.Option(help="Worker processes. Default: one per GPU, or one per CPU core.", show_default=False)]
+Plugins = Annotated[list[Path], typer.Option("--plugin", help="A Python file that enters strategies or workloads. Can be repeated.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+
+@app.command("list")
+def list_entries(
+    kind: Annotated[str, typer.Argument(help="workload, optimizer, layer_lr or schedule; all when left out.")] = "",
+    plugin: Plugins = [],  # noqa: B006 - typer reads the default, nobody changes it
+    as_json: AsJson = False,
+) -> None:
+    """Show what a matrix can name: each entry with its meaning, defaults, source and flags."""
+    from lrbench.plan.listing import entries, text
+
+    found = entries(kind, plugin)
+    typer.echo(json.dumps(found, indent=2) if as_json else text(found))
+
+
+@app.command()
+def plan(
+    matrix: MatrixFile,
+    results: Results = Path("results"),
+    device: DeviceWish = "auto",
+    workers: Workers = None,
+    plugin: Plugins = [],  # noqa: B006 - typer reads the default, nobody changes it
+    as_json: AsJson = False,
+) -> None:
+    """Say what would be run, what is skipped and why, what is stored already, and how long it takes. Writes nothing."""
+    from lrbench.execute import make_session
+    from lrbench.execute.preview import preview, preview_text
+
+    found = preview(make_session(matrix, results=results, device=device, workers=workers, plugins=plugin))
+    typer.echo(json.dumps(found, indent=2) if as_json else preview_text(found))
+
+
+@app.command()
+def run(
+    matrix: MatrixFile,
+    results: Results = Path("results"),
+    device: DeviceWish = "auto",
+    workers: Workers = None,
+    plugin: Plugins = [],  # noqa: B006 - typer reads the default, nobody changes it
+) -> None:
+    """Train what is missing of a matrix, then write and show its report."""
+    from lrbench.execute import carry_out, make_session
+
+    session = make_session(matrix, results=results, device=device, workers=workers, plugins=plugin)
+    missing, stored = len(session.plan.missing), len(session.plan.possible) - len(session.plan.missing)
+    typer.echo(f"{missing} runs to do, {stored} stored already, {len(session.plan.skips)} skipped", err=True)
+    summary = carry_out(session)
+    if summary.interrupted:
+        typer.echo("interrupted: what was finished is stored. Give the same command again to go on.", err=True)
+        raise typer.Exit(130)
+    _conclude(session, summary)
+
+
+def _conclude(session: "Session", summary: "Summary") -> None:
+    from lrbench import report
+    from lrbench.execute.estimate import spoken
+    from lrbench.spec.outcome import Status
+    from lrbench.store import load
+
+    study = load(session.store.folder)
+    path = report.write(study)
+    typer.echo(report.verdict_text(study))
+    typer.echo(f"{sum(summary.counts.values())} runs in {spoken(summary.seconds)}. Report: {path}")
+    if crashed := summary.counts[Status.CRASHED]:
+        typer.echo(f"{crashed} runs crashed; the report says how. Give the same command again to try them once more.", err=True)
+        raise typer.Exit(1)
+
+
+@app.command("report")
+def write_report(folder: Annotated[Path, typer.Argument(help="A study, or a folder of studies.")] = Path("results")) -> None:
+    """Write the report of every study below a folder anew. Needs neither GPU nor torch."""
+    from lrbench.report import write_reports
+
+    for path in write_reports(folder):
+        typer.echo(path)
+
+
+@app.command()
+def show(
+    key: Annotated[str, typer.Argument(help="A run key, or the beginning of one.", show_default=False)],
+    results: Results = Path("results"),
+    as_json: AsJson = False,
+) -> None:
+    """Tell a run's whole story: its strategy with every setting, what happened, and where it is stored."""
+    from lrbench.report.story import story, story_text
+
+    found = story(results, key)
+    typer.echo(json.dumps(found, indent=2) if as_json else story_text(found))
+
+
+@app.command()
+def schedules(
+    plot: Annotated[Path, typer.Option(help="The picture to write (PNG, SVG or PDF).")] = Path("schedules.png"),
+    steps: Annotated[int, typer.Option(min=2, help="Length of the training in optimizer steps.")] = 200,
+    plugin: Plugins = [],  # noqa: B006 - typer reads the default, nobody changes it
+) -> None:
+    """Draw the lr curve of every schedule, as its own class gives it, for a group at the base lr and one at a tenth of it."""
+    from lrbench.plan.picture import draw_schedules
+
+    typer.echo(draw_schedules(plot, steps, plugin))
+
+
+def version(wanted: bool) -> None:
+    """Print the version and stop."""
+    if wanted:
+        from lrbench import __version__
+
+        typer.echo(f"lrbench {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    _: Annotated[bool, typer.Option("--version", callback=version, is_eager=True, help="Show the version.")] = False,
+) -> None:
+    """Compare learning-rate strategies: optimizer x per-layer lr x schedule."""
+
+
+def main(arguments: list[str] | None = None) -> Any:
+    """Run the command line; the entry point of ``lrbench``."""
+    from lrbench.spec.faults import BadInput
+
+    try:
+        return app(arguments)
+    except BadInput as error:
+        for line in error.faults:
+            typer.echo(line, err=True)
+    except OSError as error:
+        typer.echo(f"{error.filename or 'file'}: {error.strerror or error}", err=True)
+    except KeyboardInterrupt:
+        typer.echo("interrupted", err=True)
+        sys.exit(130)
+    sys.exit(2)

@@ -1,0 +1,118 @@
+"""What a machine is: the facts that a result depends on, and none that identify its user."""
+
+import hashlib
+import json
+import os
+import platform
+import re
+import subprocess
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import torch
+
+PACKAGES = ("lrbench", "torch", "torchvision", "numpy", "pandas", "pyarrow", "scikit-learn", "schedulefree", "prodigyopt")
+
+
+@dataclass(frozen=True)
+class Machine:
+    """The facts that tell one machine from another. Two machines with the same ``slug`` count as one."""
+
+    kind: str
+    model: str
+    count: int
+    memory_gib: int
+    driver: str | None
+    cuda: str | None
+    torch: str
+    threads_per_worker: int
+
+    @property
+    def slug(self) -> str:
+        """A folder name: readable, and different when any fact is."""
+        words = re.sub(r"\b(nvidia|geforce|processor|cpu|core)\b|\(r\)|\(tm\)|@.*", " ", self.model.lower())
+        name = re.sub(r"[^a-z0-9]+", "-", words).strip("-") or "unknown"
+        unit = "core" if self.kind == "cpu" else "gpu"
+        digest = hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()[:6]
+        return f"{self.kind}-{name}-{self.count}{unit}-{digest}"
+
+
+def describe(devices: Sequence[torch.device]) -> Machine:
+    """The machine that these devices are part of."""
+    common = {"torch": torch.__version__, "threads_per_worker": 1}
+    if devices[0].type == "cpu":
+        return Machine("cpu", _cpu_model(), os.cpu_count() or 1, _memory_gib(), None, None, **common)  # type: ignore[arg-type]
+    props = torch.cuda.get_device_properties(devices[0])
+    return Machine(
+        "cuda",
+        props.name,
+        len(devices),
+        round(props.total_memory / 2**30),
+        _driver(),
+        torch.version.cuda,
+        **common,  # type: ignore[arg-type]
+    )
+
+
+def provenance(machine: Machine) -> dict[str, Any]:
+    """``machine.json``: the machine and the software, without user names, paths or addresses."""
+    return (
+        asdict(machine)
+        | {
+            "slug": machine.slug,
+            "cores": os.cpu_count(),
+            "cpu": _cpu_model(),
+            "python": platform.python_version(),
+            "os": f"{platform.system()} {platform.release().split('-')[0]}",
+            "packages": {name: v for name in PACKAGES if (v := _version(name))},
+        }
+        | _commit()
+    )
+
+
+def _cpu_model() -> str:
+    try:
+        found = re.search(r"^model name\s*:\s*(.+)$", Path("/proc/cpuinfo").read_text(), re.MULTILINE)
+    except OSError:
+        found = None
+    return found[1].strip() if found else platform.processor() or platform.machine()
+
+
+def _memory_gib() -> int:
+    try:
+        return round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30)
+    except (ValueError, OSError, AttributeError):
+        return 0
+
+
+def _driver() -> str | None:
+    try:
+        found = re.search(r"Kernel Module\s+(?:for \S+\s+)?([\d.]+)", Path("/proc/driver/nvidia/version").read_text())
+    except OSError:
+        return None
+    return found[1] if found else None
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
+
+
+def _commit() -> dict[str, Any]:
+    """The commit of lrbench's own checkout, where it runs from one."""
+    here = Path(__file__).resolve().parents[2]
+    if not (here / ".git").exists():
+        return {"commit": None, "dirty": None}
+    try:
+        commit = subprocess.run(["git", "-C", here, "rev-parse", "HEAD"], capture_output=True, text=True, check=True).stdout.strip()
+        status = subprocess.run(
+            ["git", "-C", here, "status", "--porcelain", "--", "lrbench", "benchmarks/*.toml"], capture_output=True, text=True, check=True
+        ).stdout
+    except (OSError, subprocess.CalledProcessError):
+        return {"commit": None, "dirty": None}
+    return {"commit": commit, "dirty": bool(status.strip())}

@@ -1,0 +1,42 @@
+"""A plan for people: how much, how long, and what is left out for which reason."""
+
+from collections import Counter
+from typing import Any
+
+from lrbench.execute.estimate import estimate, spoken
+from lrbench.execute.run import Session
+
+
+def preview(session: Session) -> dict[str, Any]:
+    """The facts of a plan as plain values; times some steps of each kind of run, and writes nothing."""
+    plan = session.plan
+    time = estimate(plan.missing, session.devices[0], session.workers)
+    return {
+        "matrix": plan.matrix.name,
+        "folder": str(session.store.folder),
+        "devices": [str(d) for d in session.devices],
+        "workers": session.workers,
+        "to_do": len(plan.missing),
+        "stored": len(plan.possible) - len(plan.missing),
+        "skipped": len(plan.skips),
+        "estimated_seconds": round(time.wall, 1),
+        "workloads": dict(Counter(run.workload.label for run in plan.missing)),
+        "reasons": dict(Counter(skip.reason for skip in plan.skips).most_common()),
+        "runs": [
+            {"key": run.key, "workload": run.workload.label, "strategy": run.strategy, "lr": run.lr, "seed": run.seed}
+            for run in plan.missing
+        ],
+    }
+
+
+def preview_text(found: dict[str, Any]) -> str:
+    """The facts of ``preview`` to read."""
+    lines = [
+        f"{found['matrix']}: {found['to_do']} runs to do, {found['stored']} stored already, {found['skipped']} skipped",
+        f"about {spoken(found['estimated_seconds'])} with {found['workers']} workers on {', '.join(found['devices'])}",
+        f"results go to {found['folder']}",
+    ]
+    lines += [f"  {count:6d}  {name}" for name, count in found["workloads"].items()]
+    if found["reasons"]:
+        lines += ["skipped:", *(f"  {count:6d}  {reason}" for reason, count in found["reasons"].items())]
+    return "\n".join(lines)

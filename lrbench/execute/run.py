@@ -1,0 +1,157 @@
+"""A plan carried out: every missing run trained, every result stored as soon as it may be lost."""
+
+import os
+import time
+from collections import Counter
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from lrbench.device import Device, describe, provenance, select
+from lrbench.execute.pool import Pool
+from lrbench.execute.progress import Progress
+from lrbench.execute.work import Worker
+from lrbench.plan import Plan, load_plugins, vocabulary
+from lrbench.plan import make_plan as sort_out
+from lrbench.spec.faults import BadInput
+from lrbench.spec.matrix import parse_matrix, read_matrix
+from lrbench.spec.outcome import Outcome, Status
+from lrbench.spec.run import Run
+from lrbench.store import Store, Study, load
+from lrbench.workloads import WORKLOADS, Unavailable
+
+FLUSH_SECONDS = 2.0
+
+Text = str | os.PathLike[str]
+
+
+@dataclass(frozen=True)
+class Session:
+    """A plan with the place where its results go, the devices that will do it, and how many workers."""
+
+    plan: Plan
+    store: Store
+    devices: tuple[Device, ...]
+    workers: int
+    plugins: tuple[Path, ...] = ()
+
+
+@dataclass(frozen=True)
+class Summary:
+    """How the runs of one command ended, and whether it was interrupted."""
+
+    counts: Counter[Status]
+    interrupted: bool
+    seconds: float
+
+
+def make_session(
+    matrix: Text | Mapping[str, Any],
+    *,
+    results: Text = "results",
+    device: str = "auto",
+    workers: int | None = None,
+    plugins: Sequence[Text] = (),
+) -> Session:
+    """Read a matrix (a file, or the same as plain values), choose devices, and sort the runs by what is stored. Writes nothing.
+
+    Raises: BadInput with every fault found.
+    """
+    files = tuple(Path(p) for p in plugins)
+    load_plugins(files)
+    words = vocabulary()
+    read = parse_matrix({"name": "matrix"} | dict(matrix), words) if isinstance(matrix, Mapping) else read_matrix(Path(matrix), words)
+    devices = tuple(select(device))
+    if workers is not None and workers < 1:
+        raise BadInput(f"--workers {workers}: must be at least 1")
+    usual = (os.cpu_count() or 1) if devices[0].type == "cpu" else len(devices)
+    store = Store(Path(results) / read.name / describe(devices).slug)
+    return Session(sort_out(read, store.finished()), store, devices, workers or usual, files)
+
+
+def make_plan(matrix: Text | Mapping[str, Any], **options: Any) -> Plan:
+    """What ``run`` would do with the same arguments. Writes nothing.
+
+    Raises: BadInput with every fault found.
+    """
+    return make_session(matrix, **options).plan
+
+
+def run(matrix: Text | Mapping[str, Any], **options: Any) -> Study:
+    """Train what is missing of a matrix and return the whole study.
+
+    ``options`` are those of the command line: ``results``, ``device``, ``workers``, ``plugins``. With more than one worker, call it
+    under ``if __name__ == "__main__"``: workers are new processes.
+
+    Raises: BadInput with every fault found; KeyboardInterrupt after storing what was finished.
+    """
+    session = make_session(matrix, **options)
+    if carry_out(session).interrupted:
+        raise KeyboardInterrupt
+    return load(session.store.folder)
+
+
+def prepare(plan: Plan) -> Plan:
+    """Fetch the data and weights that the missing runs need, once; a workload whose data cannot be had is skipped with the reason."""
+    for name in dict.fromkeys(run.workload.name for run in plan.missing):
+        try:
+            workload = WORKLOADS[name]
+            workload.data()
+            if workload.pretrained:
+                workload.pretrained()
+        except Unavailable as reason:
+            plan = plan.skip(name, str(reason))
+    return plan
+
+
+def carry_out(session: Session) -> Summary:
+    """Train the missing runs of a plan and store what comes of them.
+
+    The workers share a CPU; each GPU has its own. With one worker, this process does the work. Finished runs are stored every two
+    seconds; Ctrl-C stores what is finished, lets the workers save where they are, and returns.
+    """
+    started = time.monotonic()
+    plan, store = prepare(session.plan), session.store
+    planned = {run.key for run in plan.possible}
+    store.describe(plan.facts(), provenance(describe(session.devices)), plan.skipped())
+    store.arrange(planned)
+    counts: Counter[Status] = Counter()
+    interrupted = False
+    with Progress(len(plan.missing)) as progress, closing(_stored(_outcomes(session, plan.missing), store)) as outcomes:
+        try:
+            for _, outcome in outcomes:
+                counts[outcome.status] += 1
+                progress.add(outcome.status)
+        except KeyboardInterrupt:
+            interrupted = True
+    store.arrange(planned)
+    return Summary(counts, interrupted, time.monotonic() - started)
+
+
+def _outcomes(session: Session, runs: Sequence[Run]) -> Iterator[tuple[Run, Outcome]]:
+    hands = [session.devices[i % len(session.devices)] for i in range(min(session.workers, max(len(runs), 1)))]
+    if len(hands) == 1:
+        worker = Worker(hands[0], session.store.checkpoints)
+        for run in runs:
+            if (outcome := worker.carry_out(run)) is not None:
+                yield run, outcome
+    else:
+        yield from Pool(hands, session.store.checkpoints, session.plugins).outcomes(runs)
+
+
+def _stored(outcomes: Iterable[tuple[Run, Outcome]], store: Store) -> Generator[tuple[Run, Outcome]]:
+    """Pass outcomes on; write them in shards every few seconds, and what is left when the stream ends for whatever reason."""
+    hand: list[tuple[Run, Outcome]] = []
+    last = time.monotonic()
+    try:
+        for run, outcome in outcomes:
+            hand.append((run, outcome))
+            if time.monotonic() - last >= FLUSH_SECONDS:
+                store.write(hand[0][0].key, hand)
+                hand, last = [], time.monotonic()
+            yield run, outcome
+    finally:
+        if hand:
+            store.write(hand[0][0].key, hand)

@@ -1,0 +1,106 @@
+"""The product of a matrix's axes, every value resolved."""
+
+import itertools
+from collections.abc import Iterator
+from typing import Any
+
+from lrbench.spec.catalog import Entry
+from lrbench.spec.matrix import Block, Budget, Exclude, Matrix, Pick, Vocabulary
+from lrbench.spec.run import Choice, Run
+from lrbench.workloads import WORKLOADS, Workload
+
+DEFAULTS: dict[str, Any] = {"seed": (0, 1, 2, 3, 4), "accumulate": (1,), "precision": ("fp32",)}
+UNIFORM, CONSTANT = "uniform", "constant"
+
+
+def expand(matrix: Matrix, words: Vocabulary) -> list[Run]:
+    """The runs of a matrix, without repeats, in the order in which its axes name them."""
+    runs = {run.key: run for block in matrix.blocks() for run in _product(block, matrix, words)}
+    return [run for run in runs.values() if not any(_matches(run, pattern) for pattern in matrix.exclude)]
+
+
+def _product(block: Block, matrix: Matrix, words: Vocabulary) -> Iterator[Run]:
+    optimizers = _flat(block.optimizer) or [_default("adam", words["optimizer"])]
+    policies = _flat(block.layer_lr) or [_default(UNIFORM, words["layer_lr"])]
+    schedules = _flat(block.schedule) or [_default(CONSTANT, words["schedule"])]
+    seeds, accumulates, precisions = (getattr(block, axis) or DEFAULTS[axis] for axis in ("seed", "accumulate", "precision"))
+    for name in block.workload or ():
+        workload = WORKLOADS[name]
+        sizes = block.batch_size or (workload.batch_size,)
+        for size, k, optimizer in itertools.product(sizes, accumulates, optimizers):
+            length = _length(workload, matrix.budget.get(name, Budget()), size * k)
+            default = words["optimizer"][optimizer.name].facts["default_lr"]
+            grid = optimizer.lr or block.lr
+            for policy, schedule, lr, precision, seed in itertools.product(
+                policies, schedules, grid.lrs(default) if grid else (default,), precisions, seeds
+            ):
+                yield Run(
+                    workload=Choice(name=name, revision=workload.revision, label=name),
+                    optimizer=_choice(optimizer, words["optimizer"]),
+                    layer_lr=_choice(policy, words["layer_lr"]),
+                    schedule=_choice(schedule, words["schedule"]),
+                    lr=lr,
+                    batch_size=size,
+                    accumulate=k,
+                    precision=precision,
+                    seed=seed,
+                    **length,
+                )
+
+
+def _length(workload: Workload, budget: Budget, take: int) -> dict[str, Any]:
+    """Steps, evaluation interval and target of a workload under a budget, for steps that take so many examples."""
+    per_epoch = max(1, workload.examples[0] // take) if budget.epochs else 1
+    steps = budget.steps or (budget.epochs and budget.epochs * per_epoch) or workload.steps
+    every = budget.eval_every or (workload.eval_every if steps == workload.steps else max(1, steps // 20))
+    return {"steps": steps, "eval_every": min(every, steps), "target": workload.target if budget.target is None else budget.target}
+
+
+def _flat(axis: tuple[list[Pick], ...] | None) -> list[Pick]:
+    return [pick for picks in axis or () for pick in picks]
+
+
+def _default(name: str, catalog: Any) -> Pick:
+    return Pick(name=name, settings=catalog[name].settings().model_dump(mode="json"))
+
+
+def _choice(pick: Pick, catalog: Any) -> Choice:
+    entry: Entry[Any] = catalog[pick.name]
+    return Choice(name=pick.name, revision=entry.revision, settings=pick.settings, label=label(entry, pick.settings))
+
+
+def label(entry: Entry[Any], settings: dict[str, Any]) -> str:
+    """A choice for people: its name, and the settings that differ from their defaults."""
+    usual = {name: _plain(value) for name, value in entry.defaults().items()}
+    shown = [f"{name}={_text(value)}" for name, value in settings.items() if name not in usual or value != usual[name]]
+    return f"{entry.name}({', '.join(shown)})" if shown else entry.name
+
+
+def _plain(value: Any) -> Any:
+    """A default as JSON has it."""
+    return [_plain(v) for v in value] if isinstance(value, tuple) else value
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, dict):
+        name = value.get("name")
+        inner = ", ".join(f"{k}={_text(v)}" for k, v in value.items() if k != "name")
+        return f"{name}({inner})" if name and inner else name or "{" + inner + "}"
+    if isinstance(value, list | tuple):
+        return "[" + ", ".join(_text(v) for v in value) + "]"
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def _matches(run: Run, pattern: Exclude) -> bool:
+    plain = (("workload", run.workload.name), ("lr", run.lr), ("seed", run.seed))
+    if any(wanted is not None and value not in wanted for axis, value in plain for wanted in [getattr(pattern, axis)]):
+        return False
+    for axis in ("optimizer", "layer_lr", "schedule"):
+        tables = getattr(pattern, axis)
+        if tables is not None and not any(_fits(getattr(run, axis), table) for table in tables):
+            return False
+    return True
+
+
+def _fits(choice: Choice, table: dict[str, Any]) -> bool:
+    return choice.name == table["name"] and all(choice.settings[k] == v for k, v in table.items() if k != "name")

@@ -1,0 +1,134 @@
+"""What would be done: the runs that are missing, those that cannot be and why, those that are stored."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+import torch
+
+from lrbench.plan.expand import expand
+from lrbench.plan.vocabulary import vocabulary
+from lrbench.spec.faults import BadInput
+from lrbench.spec.matrix import Matrix
+from lrbench.spec.param import Param
+from lrbench.spec.run import Run
+from lrbench.strategies import LAYER_LRS, OPTIMIZERS, SCHEDULES, impossible
+from lrbench.workloads import WORKLOADS, Workload, describe
+
+
+@dataclass(frozen=True)
+class Skip:
+    """A run that cannot be, and why."""
+
+    run: Run
+    reason: str
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The runs of a matrix, sorted into what is to be done, what cannot be, and what is stored."""
+
+    matrix: Matrix
+    possible: tuple[Run, ...]
+    skips: tuple[Skip, ...]
+    stored: frozenset[str]
+
+    @property
+    def missing(self) -> tuple[Run, ...]:
+        """The possible runs that are not stored yet."""
+        return tuple(run for run in self.possible if run.key not in self.stored)
+
+    def skip(self, workload: str, reason: str) -> "Plan":
+        """The plan with every run of a workload skipped."""
+        lost = [run for run in self.possible if run.workload.name == workload]
+        kept = tuple(run for run in self.possible if run.workload.name != workload)
+        return Plan(self.matrix, kept, (*self.skips, *(Skip(run, reason) for run in lost)), self.stored)
+
+    def skipped(self) -> pd.DataFrame:
+        """One row per skipped run, as ``skipped.csv``."""
+        columns = ["key", "workload", "optimizer", "layer_lr", "schedule", "lr", "seed", "reason"]
+        rows = [
+            (
+                s.run.key,
+                s.run.workload.label,
+                s.run.optimizer.label,
+                s.run.layer_lr.label,
+                s.run.schedule.label,
+                s.run.lr,
+                s.run.seed,
+                s.reason,
+            )
+            for s in self.skips
+        ]
+        return pd.DataFrame(rows, columns=columns).sort_values(columns[1:], ignore_index=True)
+
+    def facts(self) -> dict[str, Any]:
+        """``study.toml``: the resolved matrix, and what a report must know of each choice."""
+        runs = [*self.possible, *(s.run for s in self.skips)]
+        return {
+            "matrix": {"name": self.matrix.name, "runs": len(runs), "seeds": sorted({run.seed for run in runs})},
+            "workloads": {run.workload.label: _workload_facts(WORKLOADS[run.workload.name], run) for run in reversed(runs)},
+            "optimizers": _choices(runs, "optimizer", OPTIMIZERS),
+            "layer_lrs": _choices(runs, "layer_lr", LAYER_LRS),
+            "schedules": _choices(runs, "schedule", SCHEDULES),
+        }
+
+
+def make_plan(matrix: Matrix, stored: Iterable[str] = ()) -> Plan:
+    """Sort the runs of a matrix. Loads no data, and writes nothing.
+
+    Raises: BadInput when a layer-lr pattern matches nothing in any of its workloads, or a workload's model and layers disagree.
+    """
+    possible, skips = [], []
+    reasons: dict[str, str | None] = {}
+    params: dict[str, tuple[Param, ...]] = {}
+    for run in expand(matrix, vocabulary()):
+        name = run.workload.name
+        if name not in reasons:
+            reasons[name] = WORKLOADS[name].missing()
+        if name not in params:
+            params[name] = _params(WORKLOADS[name])
+        reason = reasons[name] or _too_large(run) or impossible(run, params[name])
+        if reason:
+            skips.append(Skip(run, reason))
+        else:
+            possible.append(run)
+    _refuse_dead_patterns(possible, skips)
+    return Plan(matrix, tuple(possible), tuple(skips), frozenset(stored))
+
+
+def _params(workload: Workload) -> tuple[Param, ...]:
+    with torch.device("meta"):
+        return describe(workload, workload.model())
+
+
+def _too_large(run: Run) -> str | None:
+    take, have = run.batch_size * run.accumulate, WORKLOADS[run.workload.name].examples[0]
+    return f"batch_size {run.batch_size} x accumulate {run.accumulate} exceeds the {have} training examples" if take > have else None
+
+
+def _refuse_dead_patterns(possible: list[Run], skips: list[Skip]) -> None:
+    alive = {run.layer_lr.label for run in possible}
+    dead = {s.run.layer_lr.label: s.reason for s in skips if "matches no parameter" in s.reason and s.run.layer_lr.label not in alive}
+    if dead:
+        raise BadInput(f"layer_lr: {reason} No workload of the matrix fits." for reason in dead.values())
+
+
+def _workload_facts(workload: Workload, run: Run) -> dict[str, Any]:
+    facts: dict[str, Any] = {name: getattr(workload, name) for name in ("name", "meaning", "source", "licence", "target_reason")}
+    facts |= {"metric": workload.metric.name, "higher_is_better": workload.metric.higher_is_better, "layers": list(workload.layers)}
+    facts |= {"target": run.target, "steps": run.steps, "batch_size": run.batch_size, "eval_every": run.eval_every}
+    facts["parameters"] = sum(torch.Size(p.shape).numel() for p in _params(workload))
+    return facts | {f"{part}_examples": n for part, n in zip(("train", "validation", "test"), workload.examples, strict=True)}
+
+
+def _choices(runs: list[Run], axis: str, catalog: Any) -> dict[str, Any]:
+    found = {}
+    for choice in (getattr(run, axis) for run in runs):
+        if choice.label not in found:
+            entry = catalog[choice.name]
+            default = {"default_lr": entry.facts["default_lr"]} if axis == "optimizer" else {}
+            about = {"name": entry.name, "meaning": entry.meaning, "source": entry.source}
+            found[choice.label] = about | default | {"settings": choice.settings}
+    return found

@@ -1,0 +1,77 @@
+"""A study as something to read: tables, figures, Markdown. Needs no torch, and the same study gives the same bytes."""
+
+from os import PathLike
+from pathlib import Path
+
+import pandas as pd
+
+from lrbench.analyse import per_run, rows
+from lrbench.report import background, measured, opening
+from lrbench.report.figures import galleries
+from lrbench.report.findings import Findings
+from lrbench.store import Study, load, studies, write_whole
+
+__all__ = ["results", "verdict_text", "write", "write_reports"]
+
+
+def write(study: Study, *, folder: Path | None = None) -> Path:
+    """Write ``summary.csv``, ``report.md`` and ``figures/*.png``, by default into the study's own folder.
+
+    Figures of an earlier report that this one does not have are removed. Returns: the path of ``report.md``.
+    """
+    folder = folder or study.folder
+    found = Findings(study)
+    drawn = galleries(found)
+    wanted = {write_whole(folder / "figures" / picture.name, picture.content) for g in drawn.values() for picture in g.pictures}
+    for old in set((folder / "figures").glob("*.png")) - wanted:
+        old.unlink()
+    write_whole(folder / "summary.csv", found.cells.to_csv(index=False, float_format="%.6g", lineterminator="\n"))
+    return write_whole(folder / "report.md", _report(found, drawn))
+
+
+def write_reports(folder: str | PathLike[str]) -> list[Path]:
+    """Write the report of every study at or below a folder, into the study. Returns: the paths of the reports.
+
+    Raises: BadInput when there is no study, or one is damaged.
+    """
+    return [write(load(path)) for path in studies(Path(folder))]
+
+
+def results(folder: str | PathLike[str]) -> pd.DataFrame:
+    """Every stored run of the studies at or below a folder, one row each: strategy, outcome, measures, and the machine's slug.
+
+    Raises: BadInput when there is no study, or one is damaged.
+    """
+    return pd.concat(
+        [per_run(study).assign(machine=study.machine["slug"]) for study in map(load, studies(Path(folder)))], ignore_index=True
+    )
+
+
+def _report(found: Findings, drawn: measured.Galleries) -> str:
+    parts = [
+        opening.title(found),
+        opening.warnings(found),
+        opening.verdict(found),
+        measured.lr_response(found, drawn),
+        measured.learning_curves(drawn),
+        measured.side_by_side(drawn),
+        measured.large_and_small(found),
+        measured.stability(found),
+        background.catalog(found),
+        background.not_run(found),
+        background.workloads(found),
+        background.machine(found),
+    ]
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def verdict_text(study: Study) -> str:
+    """The verdicts for a terminal: a block of lines per workload."""
+    found = Findings(study)
+    blocks = [_block(opening.verdict_cells(found, v)) for v in rows(found.verdicts)]
+    return "\n\n".join([opening.summary(found), *blocks])
+
+
+def _block(cells: list[str]) -> str:
+    width = max(map(len, opening.VERDICT_HEADER))
+    return "\n".join(f"{name:<{width}}  {cell}" for name, cell in zip(opening.VERDICT_HEADER, cells, strict=True))

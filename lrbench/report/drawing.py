@@ -1,0 +1,64 @@
+"""What all figures share: panels, colours, and bytes that do not change."""
+
+import io
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#7F7F7F", "#8C564B")
+"""Told apart by colour-blind readers (Okabe and Ito 2008, with a grey and a brown)."""
+MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
+Style = dict[str, Any]
+"""How a line is drawn: arguments of ``Axes.plot``."""
+BASELINE: Style = {"color": "black", "linestyle": "--", "marker": "o"}
+STYLE: dict[Any, Any] = {
+    "font.size": 9,
+    "axes.titlesize": 10,
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "grid.color": "0.9",
+    "legend.fontsize": 8,
+    "legend.frameon": False,
+    "lines.linewidth": 1.6,
+    "lines.markersize": 4,
+    "svg.hashsalt": "lrbench",
+}
+
+
+def draw(names: Sequence[str], panel: Callable[["Axes", str], None], *, columns: int, size: tuple[float, float]) -> "Figure":
+    """A figure with one panel per name, each ``size`` inches."""
+    import matplotlib as mpl
+    from matplotlib.figure import Figure
+
+    columns = min(columns, len(names))
+    rows = -(-len(names) // columns)
+    with mpl.rc_context(STYLE):
+        figure = Figure(figsize=(columns * size[0], rows * size[1]), layout="constrained")
+        axes = figure.subplots(rows, columns, squeeze=False).ravel()
+        for ax, name in zip(axes, names, strict=False):
+            panel(ax, name)
+        for ax in axes[len(names) :]:
+            ax.set_axis_off()
+    return figure
+
+
+def png(figure: "Figure") -> bytes:
+    """The figure as PNG on white, so that it reads in dark mode too; the same figure gives the same bytes."""
+    import matplotlib as mpl
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+    buffer = io.BytesIO()
+    FigureCanvasAgg(figure)
+    with mpl.rc_context(STYLE):
+        figure.savefig(buffer, format="png", dpi=110, facecolor="white", metadata={"Software": None})
+    return buffer.getvalue()
+
+
+def line_style(rank: int) -> Style:
+    """The colour and marker of the line with this rank; after eight they come again."""
+    return {"color": COLOURS[rank % len(COLOURS)], "marker": MARKERS[rank % len(MARKERS)]}

@@ -1,0 +1,256 @@
+"""The figures of a report: five kinds, each drawn for as many workloads as fit into ``MOST`` figures."""
+
+import textwrap
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from lrbench.analyse import of_strategy, rows
+from lrbench.report import text
+from lrbench.report.drawing import BASELINE, Style, draw, line_style, png
+from lrbench.report.findings import Findings
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+LINES = 8
+"""The most optimizers in one panel."""
+TOP = 4
+"""The most strategies in one panel, besides the plain one."""
+VIEW = 0.6
+"""The share of the range of outcomes that a panel shows."""
+PER_FIGURE = 4
+"""Workloads in one figure; large heat maps have one of their own."""
+WRAP = 40
+"""The longest line, in letters, of a label below a heat map."""
+MOST = 5
+"""The most figures of one kind: five kinds make 25 images."""
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A drawn figure: its file name, what it shows, and its content."""
+
+    name: str
+    alt: str
+    content: bytes
+
+
+@dataclass(frozen=True)
+class Gallery:
+    """The figures of one kind, and the workloads for which there was no room."""
+
+    pictures: tuple[Picture, ...] = ()
+    left_out: tuple[str, ...] = ()
+
+
+def galleries(found: Findings) -> dict[str, Gallery]:
+    """Every figure of the report, by kind; a kind without anything to show is empty."""
+    kinds: dict[str, Callable[[Findings], Gallery]] = {
+        "lr-response-optimizers": optimizer_responses,
+        "lr-response-strategies": strategy_responses,
+        "curves": curves,
+        "optimizer-schedule": lambda f: heatmaps(f, "schedule"),
+        "optimizer-layer-lr": lambda f: heatmaps(f, "layer_lr"),
+    }
+    return {kind: make(found) for kind, make in kinds.items()}
+
+
+def _pictures(kind: str, alt: str, workloads: Sequence[str], panel: Callable[["Axes", str], None], **layout: Any) -> Gallery:
+    per = layout.pop("per_figure", PER_FIGURE)
+    groups = [workloads[i : i + per] for i in range(0, len(workloads), per)][:MOST]
+    pictures = [
+        Picture(f"{kind}-{i}.png" if len(groups) > 1 else f"{kind}.png", f"{alt}: {', '.join(group)}", png(draw(group, panel, **layout)))
+        for i, group in enumerate(groups, 1)
+    ]
+    return Gallery(tuple(pictures), tuple(workloads[per * MOST :]))
+
+
+def optimizer_responses(found: Findings) -> Gallery:
+    """Validation metric against lr, one line per optimizer with one constant lr for all layers."""
+    plain = found.runs[found.runs.plain & found.runs.trained]
+    style: dict[str, Style] = {name: line_style(i) for i, name in enumerate(leading_optimizers(found))}
+
+    def panel(ax: "Axes", workload: str) -> None:
+        here = plain[plain.workload == workload]
+        lines = [(name, here[here.optimizer == name], style[name]) for name in style]
+        _response_panel(ax, workload, found.metric(workload), lines)
+
+    shown = plain[plain.optimizer.isin(style.keys())]
+    alt = "Final validation metric against the base lr, one line per optimizer"
+    return _pictures("lr-response-optimizers", alt, sorted(shown.workload.unique()), panel, columns=2, size=(5.4, 4.3))
+
+
+def leading_optimizers(found: Findings) -> list[str]:
+    """The optimizers to draw: those with the best mean rank over workloads when run plainly."""
+    plain = set(found.runs.loc[found.runs.plain, "optimizer"])
+    ranked = found.ranking[found.ranking.optimizer.isin(plain)]
+    rank = ranked.groupby("workload").score.rank(ascending=False, method="min")
+    mean = ranked.assign(rank=rank).groupby(["workload", "optimizer"])["rank"].min().groupby("optimizer").mean()
+    order = sorted(mean.items(), key=lambda item: (item[1], item[0]))
+    return [str(name) for name, _ in order[:LINES]]
+
+
+def strategy_responses(found: Findings) -> Gallery:
+    """Validation metric against lr for the winning optimizer's best strategies and its plain one."""
+    winner = {v.workload: v for v in rows(found.verdicts) if v.strategy}
+
+    def panel(ax: "Axes", workload: str) -> None:
+        mine = found.ranking[(found.ranking.workload == workload) & (found.ranking.optimizer == winner[workload].optimizer)]
+        runs = found.runs[(found.runs.workload == workload) & found.runs.trained]
+        top = _top(mine, winner[workload].baseline)
+        lines = [(f"{row.layer_lr} / {row.schedule}", of_strategy(runs, row), style) for row, style in top]
+        _response_panel(ax, f"{workload}: {winner[workload].optimizer}", found.metric(workload), lines)
+
+    counts = found.ranking.groupby(["workload", "optimizer"]).size().to_dict()
+    several = [w for w, v in winner.items() if counts[w, v.optimizer] > 1]
+    alt = "Final validation metric against the base lr, one line per strategy of the winning optimizer"
+    return _pictures("lr-response-strategies", alt, several, panel, columns=2, size=(5.4, 4.6))
+
+
+def _top(ranked: pd.DataFrame, baseline: str) -> list[tuple[Any, Style]]:
+    """The best strategies in order, then the plain one, each with its style."""
+    best = [row for row in rows(ranked) if row.strategy != baseline][:TOP]
+    plain = [row for row in rows(ranked) if row.strategy == baseline]
+    return [(row, line_style(i)) for i, row in enumerate(best)] + [(row, BASELINE) for row in plain]
+
+
+def _response_panel(ax: "Axes", title: str, metric: text.Metric, lines: list[tuple[str, pd.DataFrame, Style]]) -> None:
+    drawn = [(label, runs, style) for label, runs, style in lines if len(runs)]
+    for i, (label, runs, style) in enumerate(drawn):
+        _response_line(ax, label, runs, metric, style)
+        _crosses(ax, runs, 0.02 + 0.03 * i, style["color"])
+    ax.set_xscale("log")
+    ax.minorticks_off()
+    _upper_part(ax, higher_is_better=metric.higher_is_better)
+    ax.set(title=title, xlabel="base lr", ylabel=metric.label + ("" if metric.higher_is_better else " (better is up)"))
+    _legend(ax, columns=2 if max(len(label) for label, *_ in drawn) < 32 else 1)
+
+
+def _upper_part(ax: "Axes", *, higher_is_better: bool) -> None:
+    """Show the better ``VIEW`` of the range of all lines: what is worse leaves the panel downwards."""
+    values = np.concatenate([np.asarray(line.get_ydata(), float) for line in ax.lines if line.get_transform() == ax.transData])
+    best, worst = (values.max(), values.min()) if higher_is_better else (values.min(), values.max())
+    reach = (best - worst) or abs(best) or 1.0
+    ax.set_ylim(*sorted([best - VIEW * reach, best + 0.06 * reach]))
+    if not higher_is_better:
+        ax.invert_yaxis()
+
+
+def _response_line(ax: "Axes", label: str, runs: pd.DataFrame, metric: text.Metric, style: Style) -> None:
+    seeds = (runs.assign(y=_clipped(runs, metric) * metric.scale)).groupby("lr").y
+    middle = seeds.median()
+    ax.plot(middle.index, middle, label=label, **style)
+    ax.fill_between(middle.index, seeds.min(), seeds.max(), color=style["color"], alpha=0.15, linewidth=0)
+    default = runs.default_lr.iloc[0]
+    if middle.index.min() <= default <= middle.index.max():
+        height = np.interp(np.log(default), np.log(middle.index), middle)
+        ax.plot([default], [height], marker="o", markersize=11, markerfacecolor="none", color=style["color"], linestyle="none")
+
+
+def _clipped(runs: pd.DataFrame, metric: text.Metric) -> "pd.Series[float]":
+    """Values no worse than the untrained model's, where the metric is a loss: an exploded one would flatten all others."""
+    return runs.quality.clip(upper=runs.initial_loss) if metric.name == "loss" else runs.quality
+
+
+def _crosses(ax: "Axes", runs: pd.DataFrame, height: float, colour: str) -> None:
+    lrs = sorted(runs.loc[runs.status == "diverged", "lr"].unique())
+    ax.plot(lrs, [height] * len(lrs), "x", color=colour, transform=ax.get_xaxis_transform(), markersize=5, markeredgewidth=1.4)
+
+
+def _legend(ax: "Axes", *, columns: int) -> None:
+    handles, labels = ax.get_legend_handles_labels()
+    told = [_broken(label, 30 if columns > 1 else 60) for label in labels]
+    ax.legend(handles, told, loc="upper left", bbox_to_anchor=(-0.02, -0.16), ncols=columns, handlelength=2.4, columnspacing=1.2)
+
+
+def _broken(label: str, width: int) -> str:
+    """A label over several lines."""
+    return "\n".join(textwrap.wrap(label, width, break_long_words=False, break_on_hyphens=False))
+
+
+def curves(found: Findings) -> Gallery:
+    """Validation loss over steps of the best strategies at their best lr, and of the plain one."""
+    baseline = {v.workload: v.baseline for v in rows(found.verdicts)}
+
+    def panel(ax: "Axes", workload: str) -> None:
+        runs = found.best[found.best.workload == workload]
+        for row, style in _top(found.ranking[found.ranking.workload == workload], baseline[workload]):
+            _curve(ax, f"{row.strategy} at\u00a0{text.lr(row.best_lr)}", _stacked(found, of_strategy(runs, row)), style)
+        _loss_axis(ax)
+        ax.set(title=workload, xlabel="step", ylabel="validation loss")
+        _legend(ax, columns=1)
+
+    alt = "Validation loss over training steps of the best strategies"
+    return _pictures("curves", alt, found.ranked_workloads, panel, columns=2, size=(5.4, 4.9))
+
+
+def _stacked(found: Findings, runs: pd.DataFrame) -> Any:
+    """The validation losses of some runs, grouped by step; a diverged run ends early."""
+    stored = found.curves.loc[sorted(runs.key)]
+    return pd.concat([pd.Series(loss, step) for step, loss in zip(stored.eval_step, stored.val_loss, strict=True)]).groupby(level=0)
+
+
+def _curve(ax: "Axes", label: str, by_step: Any, style: Style) -> None:
+    middle = by_step.median()
+    ax.plot(middle.index, middle, label=label, **style | {"marker": "none"})
+    ax.fill_between(middle.index, by_step.min(), by_step.max(), color=style["color"], alpha=0.15, linewidth=0)
+
+
+def _loss_axis(ax: "Axes") -> None:
+    """A log axis where the loss falls by half or more."""
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+
+    losses = np.concatenate([np.asarray(line.get_ydata(), float) for line in ax.lines])
+    if not np.nanmax(losses) >= 2 * np.nanmin(losses) > 0:
+        return
+    ax.set_yscale("log")
+    ax.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+    ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    ax.yaxis.set_minor_formatter(NullFormatter())
+
+
+def heatmaps(found: Findings, axis: str) -> Gallery:
+    """The best validation metric of each optimizer with each schedule or layer-lr policy, over all else."""
+    several = found.ranking.groupby("workload")[axis].nunique()
+    workloads = [w for w in found.ranked_workloads if several[w] > 1]
+    if not workloads:
+        return Gallery()
+    optimizers, columns = found.ranking.optimizer.nunique(), sorted(found.ranking[axis].unique())
+    words = min(max(map(len, columns)), WRAP)
+    size = (min(3.2 + 0.55 * len(columns), 11.0), 0.7 + 0.32 * optimizers + 0.055 * words)
+    wide, tall = size[0] > 5.5, size[1] > 3.5
+    name = axis.replace("_", "-")
+    layout = {"columns": 1 if wide else 2, "size": size, "per_figure": 1 if wide and tall else 2 if wide or tall else PER_FIGURE}
+    alt = f"Best validation metric of each optimizer with each {name.replace('layer-lr', 'layer-lr policy')}"
+    return _pictures(f"optimizer-{name}", alt, workloads, lambda ax, w: _heatmap(ax, found, w, axis), **layout)
+
+
+def _heatmap(ax: "Axes", found: Findings, workload: str, axis: str) -> None:
+    import seaborn
+
+    metric = found.metric(workload)
+    ranked = found.ranking[found.ranking.workload == workload]
+    values = ranked.assign(value=ranked.score * (1 if metric.higher_is_better else -1) * metric.scale)
+    grid = values.pivot_table(index="optimizer", columns=axis, values="value", aggfunc="first")
+    low, high = _colour_range(grid.to_numpy(float))
+    seaborn.heatmap(
+        grid, ax=ax, annot=True, fmt=".1f" if metric.percent else ".3g", annot_kws={"size": 8}, linewidths=0.5, vmin=low, vmax=high,
+        cmap="viridis" if metric.higher_is_better else "viridis_r",
+    )  # fmt: skip
+    ax.grid(visible=False)
+    ax.set(title=f"{workload}: {metric.label}", xlabel="", ylabel="")
+    ax.tick_params(axis="y", rotation=0, length=0)
+    ax.tick_params(axis="x", length=0)
+    ax.set_xticklabels([_broken(str(label), WRAP) for label in grid.columns], rotation=50, ha="right", rotation_mode="anchor", size=8)
+
+
+def _colour_range(values: NDArray[np.float64]) -> tuple[float, float]:
+    """From the 2nd to the 98th percentile, and no less than 2 % of the value, so that nothing small looks large."""
+    low, high = np.nanquantile(values, [0.02, 0.98])
+    room = max(0.0, 0.02 * abs(high) - (high - low)) / 2
+    return float(low - room), float(high + room)

@@ -1,0 +1,74 @@
+"""Everything a report tells of a study, computed once."""
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import pandas as pd
+
+from lrbench import analyse
+from lrbench.report.text import Metric
+from lrbench.store import Study
+
+
+@dataclass(frozen=True)
+class Findings:
+    """A study and the tables that ``analyse`` makes of it."""
+
+    study: Study
+
+    @cached_property
+    def runs(self) -> pd.DataFrame:
+        """One row per run."""
+        return analyse.per_run(self.study)
+
+    @cached_property
+    def responses(self) -> pd.DataFrame:
+        """One row per workload and strategy."""
+        return analyse.responses(self.runs)
+
+    @cached_property
+    def ranking(self) -> pd.DataFrame:
+        """The strategies of each workload, best first."""
+        return analyse.ranking(self.responses)
+
+    @cached_property
+    def best(self) -> pd.DataFrame:
+        """The runs of every strategy at its best lr."""
+        return analyse.at_best_lr(self.runs, self.responses)
+
+    @cached_property
+    def verdicts(self) -> pd.DataFrame:
+        """One row per workload."""
+        return analyse.verdicts(self.runs, self.responses)
+
+    @cached_property
+    def cells(self) -> pd.DataFrame:
+        """One row per workload, strategy and lr: what ``summary.csv`` holds."""
+        return analyse.cells(self.runs)
+
+    @cached_property
+    def curves(self) -> pd.DataFrame:
+        """The stored curves, by run key."""
+        return self.study.runs.set_index("key")
+
+    @cached_property
+    def workloads(self) -> list[str]:
+        """The workloads that were run, by name; one under several conditions counts several times."""
+        return sorted(self.runs.workload.unique())
+
+    @cached_property
+    def ranked_workloads(self) -> list[str]:
+        """Those with a run that finished."""
+        return sorted(self.ranking.workload.unique())
+
+    def metric(self, workload: str) -> Metric:
+        """How a workload's metric is written."""
+        fact = self.fact(workload)
+        return Metric(str(fact["metric"]), bool(fact["higher_is_better"]))
+
+    def fact(self, workload: str) -> dict[str, Any]:
+        """What the study says of a workload."""
+        base = self.runs.loc[self.runs.workload == workload, "base"].iloc[0]
+        fact: dict[str, Any] = self.study.facts["workloads"][base]
+        return fact

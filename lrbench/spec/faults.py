@@ -1,0 +1,77 @@
+"""Bad input is a list of sentences for the person who typed it, never a traceback."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from difflib import get_close_matches
+from typing import Any
+
+from pydantic import ValidationError
+from pydantic_core import PydanticCustomError
+
+
+class BadInput(Exception):  # noqa: N818 - named for what it tells the reader
+    """Something the user gave cannot be used; ``faults`` says what is wrong, where, and what to do."""
+
+    def __init__(self, faults: str | Iterable[str]) -> None:
+        self.faults: tuple[str, ...] = (faults,) if isinstance(faults, str) else tuple(faults)
+        super().__init__("\n".join(self.faults))
+
+
+def fault(text: str) -> PydanticCustomError:
+    """An error for a validator to raise, told to the user as it stands."""
+    return PydanticCustomError("lrbench_fault", "{text}", {"text": text})
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """A sentence that names the closest known word, if one is close, and all of them.
+
+    >>> nearest("admw", ["adam", "adamw", "sgd"])
+    "Did you mean 'adamw'? Known: adam, adamw, sgd."
+    """
+    words = sorted(known)
+    close = get_close_matches(name, words, n=1)
+    return (f"Did you mean {close[0]!r}? " if close else "") + f"Known: {', '.join(words)}."
+
+
+def path_of(location: Sequence[str | int]) -> str:
+    """The dotted path of a pydantic location.
+
+    >>> path_of(("optimizer", 2, "betas"))
+    'optimizer[2].betas'
+    """
+    path = ""
+    for part in (p for p in location if p != "[key]"):
+        path += f"[{part}]" if isinstance(part, int) else f".{part}"
+    return path.removeprefix(".")
+
+
+def sentence(error: Mapping[str, Any]) -> str:
+    """One pydantic error as `must ..., got ...`."""
+    kind, given, limits = error["type"], error["input"], error.get("ctx", {})
+    if kind.startswith("lrbench_"):
+        return str(error["msg"])
+    if kind == "missing":
+        return "is required"
+    wanted = {
+        "greater_than": "must be > {gt}",
+        "greater_than_equal": "must be >= {ge}",
+        "less_than": "must be < {lt}",
+        "less_than_equal": "must be <= {le}",
+        "float_type": "must be a number",
+        "int_type": "must be a whole number",
+        "int_from_float": "must be a whole number",
+        "bool_type": "must be true or false",
+        "string_type": "must be a text",
+        "literal_error": "must be {expected}",
+        "finite_number": "must be finite",
+    }.get(kind)
+    if wanted is None:
+        text = str(error["msg"]).removeprefix("Value error, ").removeprefix("Assertion failed, ")
+        wanted = text[:1].lower() + text[1:]
+        limits = {}
+    return f"{wanted.format(**limits)}, got {given!r}"
+
+
+def faults_of(error: ValidationError, where: str) -> list[str]:
+    """Every fault of a validation, one line each: ``where: path: what is wrong``."""
+    lines = [f"{where}: {path_of(e['loc'])}: {sentence(e)}" if e["loc"] else f"{where}: {sentence(e)}" for e in error.errors()]
+    return list(dict.fromkeys(lines))

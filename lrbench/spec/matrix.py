@@ -1,0 +1,245 @@
+"""The matrix file: axes that multiply out to runs, checked whole, with every fault told at once."""
+
+import itertools
+import tomllib
+import typing
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Annotated, Any, Self, TypeVar
+
+import numpy as np
+from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, ValidationInfo, model_validator
+from pydantic_core import InitErrorDetails
+
+from lrbench.spec.catalog import Entry
+from lrbench.spec.faults import BadInput, fault, faults_of, nearest
+from lrbench.spec.run import Precision
+from lrbench.spec.types import Count, Positive, Strict
+
+Vocabulary = Mapping[str, Mapping[str, Any]]
+"""The names that each of the axes workload, optimizer, layer_lr and schedule can take, with their catalog entries."""
+AXES = ("workload", "optimizer", "layer_lr", "schedule")
+
+
+class Grid(Strict):
+    """Base lrs: ``values`` as they are, ``count`` of them spread evenly in log space over ``log``, or ``multiples`` of the default lr."""
+
+    values: Annotated[tuple[Positive, ...] | None, Field(strict=False, min_length=1)] = None
+    log: Annotated[tuple[Positive, Positive] | None, Field(strict=False)] = None
+    count: Annotated[int | None, Field(ge=2)] = None
+    multiples: Annotated[tuple[Positive, ...] | None, Field(strict=False, min_length=1)] = None
+
+    @model_validator(mode="after")
+    def _one_kind(self) -> Self:
+        if sum(v is not None for v in (self.values, self.log, self.multiples)) != 1 or (self.log is None) != (self.count is None):
+            raise fault("must be a list of lrs, {log = [low, high], count = n}, or {multiples = [...]}")
+        return self
+
+    def lrs(self, default: float) -> tuple[float, ...]:
+        """The lrs, rounded to six significant digits so that grids that share a point share its runs."""
+        if self.log:
+            found = np.geomspace(*self.log, self.count or 2).tolist()
+        else:
+            found = self.values or [default * m for m in self.multiples or ()]
+        return tuple(dict.fromkeys(float(f"{lr:.6g}") for lr in found))
+
+
+class Pick(Strict):
+    """One choice that a matrix names: a catalog entry with every setting resolved, and its own lr grid if it has one."""
+
+    name: str
+    settings: dict[str, Any] = Field(default_factory=dict)
+    lr: Grid | None = None
+
+
+def _listed(value: Any) -> Any:
+    return value if value is None or isinstance(value, list | tuple) else [value]
+
+
+def _not_empty(value: tuple[Any, ...]) -> tuple[Any, ...]:
+    if not value:
+        raise fault("must not be empty: name at least one value, or leave the key out")
+    return value
+
+
+def _grid(value: Any) -> Any:
+    return value if value is None or isinstance(value, dict | Grid) else {"values": _listed(value)}
+
+
+def _seeds(value: Any) -> Any:
+    if isinstance(value, dict) and set(value) == {"count"} and type(value["count"]) is int and value["count"] > 0:
+        return range(value["count"])
+    return _listed(value)
+
+
+def _name(value: Any, info: ValidationInfo) -> Any:
+    if isinstance(value, str):
+        _known("workload", value, info)
+    return value
+
+
+def _known(axis: str, name: Any, info: ValidationInfo) -> Any:
+    names = (info.context or {})[axis]
+    if name not in names:
+        kind = "layer-lr policy" if axis == "layer_lr" else axis
+        raise fault(f"no {kind} called {name!r}. {nearest(str(name), names)}")
+    return names[name]
+
+
+def _picks(value: Any, info: ValidationInfo) -> list[Pick]:
+    """A name, or a table with settings of which lists multiply out, as the choices it stands for."""
+    if isinstance(value, Pick):
+        return [value]
+    table = {"name": value} if isinstance(value, str) else dict(value) if isinstance(value, dict) else {}
+    if not isinstance(table.get("name"), str):
+        raise fault(f"must be a name, or a table with a name, got {value!r}")
+    axis = str(info.field_name)
+    entry: Entry[Any] = _known(axis, table.pop("name"), info)
+    grid = table.pop("lr", None) if axis == "optimizer" else None
+    found, faults = [], []
+    for settings in _products(table, entry):
+        try:
+            resolved = entry.settings.model_validate(settings).model_dump(mode="json")
+            found.append(Pick(name=entry.name, settings=resolved, lr=None if grid is None else Grid.model_validate(_grid(grid))))
+        except ValidationError as error:
+            faults += error.errors()
+    if faults:
+        once = {(f["loc"], f["msg"]): f for f in faults}
+        raise ValidationError.from_exception_data(
+            entry.name,
+            [InitErrorDetails(type=fault(f["msg"]), loc=f["loc"], input=f["input"]) for f in once.values()],
+        )
+    return found
+
+
+def _pattern(value: Any, info: ValidationInfo) -> dict[str, Any]:
+    """A name, or a table with some settings, as the settings that a choice must have to match."""
+    table = {"name": value} if isinstance(value, str) else value
+    if not isinstance(table, dict) or "name" not in table:
+        raise fault(f"must be a name, or a table with a name, got {value!r}")
+    settings = _known(str(info.field_name), table["name"], info).settings.model_fields
+    for key in table.keys() - {"name"} - settings.keys():
+        raise fault(f"unknown key {key!r}. {nearest(key, settings)}")
+    return table
+
+
+def _products(table: dict[str, Any], entry: Entry[Any]) -> Iterator[dict[str, Any]]:
+    axes = []
+    for name, value in table.items():
+        field = entry.settings.model_fields.get(name)
+        is_axis = field is not None and _depth(value) > _tuple_depth(field.annotation)
+        axes.append([(name, v) for v in value] if is_axis else [(name, value)])
+    return (dict(combination) for combination in itertools.product(*axes))
+
+
+def _depth(value: Any) -> int:
+    return 1 + (_depth(value[0]) if value else 0) if isinstance(value, list) else 0
+
+
+def _tuple_depth(annotation: Any) -> int:
+    if typing.get_origin(annotation) is Annotated:
+        return _tuple_depth(typing.get_args(annotation)[0])
+    if typing.get_origin(annotation) is tuple:
+        return 1 + _tuple_depth(typing.get_args(annotation)[0])
+    return 0
+
+
+T = TypeVar("T")
+Name = Annotated[str, BeforeValidator(_name)]
+Picks = Annotated[Any, BeforeValidator(_picks)]
+Pattern = Annotated[Any, BeforeValidator(_pattern)]
+Tuple = Annotated[tuple[T, ...], Field(strict=False), AfterValidator(_not_empty)]
+Axis = Annotated[Tuple[T] | None, BeforeValidator(_listed)]
+"""One value or a list of them; None where the axis is left out."""
+
+
+class Block(Strict):
+    """A product of axes. In an ``[[include]]``, an axis left out is that of the matrix."""
+
+    workload: Axis[Name] = None
+    optimizer: Axis[Picks] = None
+    layer_lr: Axis[Picks] = None
+    schedule: Axis[Picks] = None
+    lr: Annotated[Grid | None, BeforeValidator(_grid)] = None
+    seed: Annotated[Tuple[int] | None, BeforeValidator(_seeds)] = None
+    batch_size: Axis[Count] = None
+    accumulate: Axis[Count] = None
+    precision: Axis[Precision] = None
+
+
+class Budget(Strict):
+    """How long a workload trains, in steps or epochs, how often it is evaluated, and its target; left out, the workload's own."""
+
+    steps: Count | None = None
+    epochs: Count | None = None
+    eval_every: Count | None = None
+    target: float | None = None
+
+    @model_validator(mode="after")
+    def _one_unit(self) -> Self:
+        if self.steps and self.epochs:
+            raise fault("must be in steps or in epochs, not both")
+        return self
+
+
+class Exclude(Strict):
+    """A pattern: runs that match every key given are left out. A table matches the settings that it names."""
+
+    workload: Axis[Name] = None
+    optimizer: Axis[Pattern] = None
+    layer_lr: Axis[Pattern] = None
+    schedule: Axis[Pattern] = None
+    lr: Axis[Positive] = None
+    seed: Axis[int] = None
+
+
+class Matrix(Block):
+    """A whole matrix file."""
+
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
+    budget: dict[Name, Budget] = Field(default_factory=dict)
+    include: Annotated[tuple[Block, ...], Field(strict=False)] = ()
+    exclude: Annotated[tuple[Exclude, ...], Field(strict=False)] = ()
+
+    @model_validator(mode="after")
+    def _complete(self) -> Self:
+        if self.workload is None and not self.include:
+            raise fault("must name a workload, at the top or in an [[include]]")
+        return self
+
+    def blocks(self) -> Iterator[Block]:
+        """The products that the matrix is the union of, every axis filled in."""
+        own = Block.model_construct(**{axis: getattr(self, axis) for axis in Block.model_fields})
+        for block in [own, *self.include] if self.workload else self.include:
+            yield Block.model_construct(
+                **{axis: value if (value := getattr(block, axis)) is not None else getattr(self, axis) for axis in Block.model_fields}
+            )
+
+
+def read_matrix(path: Path, vocabulary: Vocabulary) -> Matrix:
+    """Read and check a matrix file.
+
+    Raises: BadInput with every fault in the file, each with its path.
+    """
+    try:
+        text = path.read_text()
+    except OSError as error:
+        raise BadInput(f"{path}: cannot be read: {error.strerror}. Give the path of a matrix file (TOML).") from error
+    except UnicodeDecodeError as error:
+        raise BadInput(f"{path}: is not a text file in UTF-8. Give the path of a matrix file (TOML).") from error
+    try:
+        values = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise BadInput(f"{path.name}: is not TOML: {error}") from error
+    return parse_matrix({"name": path.stem} | values, vocabulary, where=path.name)
+
+
+def parse_matrix(values: Mapping[str, Any], vocabulary: Vocabulary, *, where: str = "matrix") -> Matrix:
+    """Check a matrix given as plain values.
+
+    Raises: BadInput with every fault.
+    """
+    try:
+        return Matrix.model_validate(dict(values), context=vocabulary)
+    except ValidationError as error:
+        raise BadInput(faults_of(error, where)) from error

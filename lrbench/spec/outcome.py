@@ -1,0 +1,72 @@
+"""What a run produced. A failed run is an outcome too: never an exception, never a gap."""
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float32]
+Ints = NDArray[np.int32]
+
+
+class Status(StrEnum):
+    """How a run ended."""
+
+    REACHED = "reached"
+    MISSED = "missed"
+    DIVERGED = "diverged"
+    SKIPPED = "skipped"
+    CRASHED = "crashed"
+
+
+def _floats() -> Floats:
+    return np.zeros(0, np.float32)
+
+
+def _ints() -> Ints:
+    return np.zeros(0, np.int32)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """The record of one run.
+
+    Shapes: E evaluations (the first before any update, at step 0), T finished steps, G parameter groups.
+    After a divergence the curves end where it happened; nothing is filled in.
+    """
+
+    key: str
+    status: Status
+    reason: str = ""
+    """Why it was skipped or how it crashed; empty otherwise."""
+    diverged_at: int | None = None
+    """The step (1 = the first update) whose training loss was not finite or exploded."""
+    eval_step: Ints = field(default_factory=_ints)
+    """[E] steps done at each evaluation."""
+    val_metric: Floats = field(default_factory=_floats)
+    """[E] validation metric, in the workload's units."""
+    val_loss: Floats = field(default_factory=_floats)
+    """[E] validation loss."""
+    train_loss: Floats = field(default_factory=_floats)
+    """[E] loss on a fixed part of the training set, evaluated like the validation loss."""
+    step_loss: Floats = field(default_factory=_floats)
+    """[T] loss of each step's own batch, before its update."""
+    groups: tuple[str, ...] = ()
+    """[G] names of the parameter groups."""
+    group_lr: NDArray[np.float64] = field(default_factory=lambda: np.zeros((0, 0)))
+    """[E, G] the lr each group was last stepped with; NaN before it joined."""
+    test_metric: float | None = None
+    test_loss: float | None = None
+    train_seconds: float = 0.0
+    eval_seconds: float = 0.0
+    record_seconds: float = 0.0
+    trainer: str = "reference"
+    mode: str = "eager"
+    width: int = 1
+    """How many runs were trained together."""
+
+    @property
+    def steps(self) -> int:
+        """Finished optimizer steps."""
+        return len(self.step_loss)

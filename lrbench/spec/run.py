@@ -1,0 +1,62 @@
+"""A run: every resolved value that decides what a training does, and nothing else."""
+
+import hashlib
+import json
+from functools import cached_property
+from typing import Any, Literal
+
+from pydantic import Field
+
+from lrbench.spec.types import Count, Positive, Strict
+
+Precision = Literal["fp64", "fp32", "bf16", "fp16"]
+
+
+class Choice(Strict):
+    """A catalog entry with every one of its settings resolved."""
+
+    name: str
+    revision: int | str
+    settings: dict[str, Any] = Field(default_factory=dict)
+    label: str
+
+    def identity(self) -> dict[str, Any]:
+        """What the key sees: the label is for people."""
+        return {"name": self.name, "revision": self.revision, "settings": self.settings}
+
+
+class Run(Strict):
+    """One training. ``key`` is the content hash of these values: no file name, no default left out, no device.
+
+    ``steps`` and ``eval_every`` count optimizer steps; ``batch_size`` is the number of examples of one backward pass, so a step
+    consumes ``batch_size * accumulate`` examples; ``target`` is in the units of the workload's metric.
+    """
+
+    workload: Choice
+    optimizer: Choice
+    layer_lr: Choice
+    schedule: Choice
+    lr: Positive
+    batch_size: Count
+    accumulate: Count
+    precision: Precision
+    steps: Count
+    eval_every: Count
+    target: float
+    seed: int
+
+    def identity(self) -> dict[str, Any]:
+        """Everything that the key covers, as plain values."""
+        values = {name: getattr(self, name) for name in type(self).model_fields}
+        return {name: v.identity() if isinstance(v, Choice) else v for name, v in values.items()}
+
+    @cached_property
+    def key(self) -> str:
+        """The content hash: 16 hexadecimal digits of SHA-256 over the canonical JSON of ``identity``."""
+        text = json.dumps(self.identity(), sort_keys=True, separators=(",", ":"))
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+    @property
+    def strategy(self) -> str:
+        """The three axes of the strategy, for people."""
+        return f"{self.optimizer.label} / {self.layer_lr.label} / {self.schedule.label}"

@@ -1,0 +1,84 @@
+"""The kinds of number a setting can be, each with its range in its name."""
+
+from collections.abc import Iterable
+from typing import Annotated, Any, Self
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidatorFunctionWrapHandler,
+    model_validator,
+)
+from pydantic_core import InitErrorDetails
+
+from lrbench.spec.faults import fault, nearest, sentence
+
+
+class Strict(BaseModel):
+    """A frozen value that accepts no unknown key and no value of another type."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False, validate_default=True)
+
+    @model_validator(mode="wrap")
+    @classmethod
+    def _name_the_nearest_key(cls, data: Any, handler: ValidatorFunctionWrapHandler) -> Self:
+        try:
+            value: Self = handler(data)
+        except ValidationError as error:
+            raise ValidationError.from_exception_data(cls.__name__, [_in_words(e, cls.model_fields) for e in error.errors()]) from None
+        return value
+
+
+def _in_words(error: Any, known: Iterable[str]) -> InitErrorDetails:
+    is_key = error["type"] == "extra_forbidden"
+    text = f"unknown key. {nearest(str(error['loc'][-1]), known)}" if is_key else sentence(error)
+    return InitErrorDetails(type=fault(text), loc=error["loc"], input=error["input"])
+
+
+def _half_open(value: float) -> float:
+    if not 0.0 <= value < 1.0:
+        raise fault(f"must lie in [0, 1), got {value!r}")
+    return value
+
+
+def _all_half_open(values: tuple[float, ...]) -> tuple[float, ...]:
+    for value in values:
+        _half_open(value)
+    return values
+
+
+def _span(value: Any) -> Any:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise fault(f"must be a whole number of steps or a share of the budget, got {value!r}")
+    if isinstance(value, int) and value < 1:
+        raise fault(f"must be at least 1 step, got {value!r}")
+    if isinstance(value, float) and not 0.0 < value <= 1.0:
+        raise fault(f"as a share of the budget must lie in (0, 1], got {value!r}")
+    return value
+
+
+Positive = Annotated[float, Field(gt=0.0)]
+NonNegative = Annotated[float, Field(ge=0.0)]
+Fraction = Annotated[float, AfterValidator(_half_open)]
+"""A number in [0, 1), such as a momentum."""
+Share = Annotated[float, Field(ge=0.0, le=1.0)]
+"""A number in [0, 1], such as the share of an lr that a schedule keeps."""
+Count = Annotated[int, Field(ge=1)]
+Betas = Annotated[tuple[float, float], Field(strict=False), AfterValidator(_all_half_open)]
+Span = Annotated[int | float, BeforeValidator(_span)]
+"""A stretch of training: a whole number counts scheduler steps, a fraction in (0, 1] is that share of the budget."""
+Rise = Annotated[int | float, BeforeValidator(lambda value: 0 if value == 0 and not isinstance(value, bool) else _span(value))]
+"""A span that may also be 0: none at all."""
+
+
+def steps_of(span: float, total: int) -> int:
+    """The number of steps that a span stands for within ``total`` steps; at least one unless it is 0.
+
+    >>> steps_of(30, 200), steps_of(0.25, 200), steps_of(0, 200)
+    (30, 50, 0)
+    """
+    return span if isinstance(span, int) else max(1, round(span * total))

@@ -1,0 +1,138 @@
+"""A study on disk: ``<results>/<matrix>/<machine>/``."""
+
+import json
+import tomllib
+from collections.abc import Sequence, Set
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+import tomli_w
+
+from lrbench.spec.faults import BadInput
+from lrbench.spec.outcome import Outcome, Status
+from lrbench.spec.run import Run
+from lrbench.store.files import write_whole
+from lrbench.store.table import CONTENT, read_parquet, row, table_of, to_bytes
+
+RUNS, RETIRED = "runs", "retired"
+SCHEMA = 1
+"""The version of the layout; a newer lrbench reads every older one."""
+
+
+@dataclass(frozen=True)
+class Study:
+    """The stored outcomes of one matrix on one machine.
+
+    ``runs`` has one row per run and the columns of ``store.table``; ``skipped`` has ``key, workload, optimizer, layer_lr, schedule, lr,
+    seed, reason``; ``facts`` is ``study.toml``; ``machine`` is ``machine.json``.
+    """
+
+    folder: Path
+    facts: dict[str, Any]
+    machine: dict[str, Any]
+    runs: pd.DataFrame
+    skipped: pd.DataFrame
+
+    @property
+    def name(self) -> str:
+        """The name of the matrix."""
+        return str(self.facts["matrix"]["name"])
+
+
+class Store:
+    """The writing side of one study folder. Everything it writes is whole at every instant."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    @property
+    def checkpoints(self) -> Path:
+        """Where unfinished runs leave what they need to go on."""
+        return self.folder / "checkpoints"
+
+    def describe(self, facts: dict[str, Any], machine: dict[str, Any], skipped: pd.DataFrame) -> None:
+        """Write what the study is: the resolved matrix, the machine, and the runs that cannot be."""
+        write_whole(self.folder / "study.toml", tomli_w.dumps({"schema": SCHEMA} | facts))
+        write_whole(self.folder / "machine.json", json.dumps(machine, indent=2, sort_keys=True) + "\n")
+        write_whole(self.folder / "skipped.csv", skipped.to_csv(index=False, lineterminator="\n"))
+
+    def write(self, name: str, done: Sequence[tuple[Run, Outcome]]) -> Path:
+        """Store finished runs as one shard, ``runs/<name>.parquet``."""
+        return write_whole(self.folder / RUNS / f"{name}.parquet", to_bytes(table_of([row(run, outcome) for run, outcome in done])))
+
+    def finished(self) -> set[str]:
+        """The keys that need no further work, retired ones too. A crashed run is not among them: it is tried again."""
+        known = read_parquet([*_shards(self.folder), *_shards(self.folder, RETIRED)], ["key", "status"]).to_pandas()
+        return set(known.loc[known.status != Status.CRASHED, "key"])
+
+    def arrange(self, planned: Set[str]) -> None:
+        """Merge shards into one file per workload, and retire the runs that the matrix no longer names.
+
+        Retired runs are kept aside, out of reports, and come back when the matrix names them again. Killed at any instant, every run
+        is still in one place or in two.
+        """
+        before = [*_shards(self.folder), *_shards(self.folder, RETIRED)]
+        runs = _one_row_per_key(read_parquet(before), self.folder)
+        wanted = pa.array([key in planned for key in runs["key"].to_pylist()], pa.bool_())
+        after = set()
+        for place, part in ((RETIRED, runs.filter(pc.invert(wanted))), (RUNS, runs.filter(wanted))):
+            for name in sorted(set(part["workload"].to_pylist())):
+                table = part.filter(pc.equal(part["workload"], name))
+                after.add(write_whole(self.folder / place / f"{name}.parquet", to_bytes(table)))
+        for path in set(before) - after:
+            path.unlink()
+
+
+def load(folder: Path) -> Study:
+    """Read a study.
+
+    Raises: BadInput when the folder is not a study, was written by a newer lrbench, or holds two different records of one run.
+    """
+    if not (folder / "study.toml").is_file():
+        raise BadInput(f"{folder}: is not a study (it has no study.toml). Give <results>/<matrix>/<machine>.")
+    try:
+        facts = tomllib.loads((folder / "study.toml").read_text())
+        machine = json.loads((folder / "machine.json").read_text())
+        skipped = pd.read_csv(folder / "skipped.csv", keep_default_na=False)
+        if facts["schema"] > SCHEMA:
+            raise BadInput(f"{folder}: has schema {facts['schema']}, and this lrbench reads up to {SCHEMA}: upgrade lrbench.")
+        runs = _one_row_per_key(read_parquet(_shards(folder)), folder).to_pandas()
+    except (OSError, ValueError, KeyError) as error:
+        raise BadInput(f"{folder}: is damaged and cannot be read: {error}") from error
+    return Study(folder, facts, machine, runs, skipped)
+
+
+def studies(folder: Path) -> list[Path]:
+    """The study folders at or below a folder, sorted.
+
+    Raises: BadInput when there is none.
+    """
+    found = sorted(path.parent for path in folder.rglob("study.toml"))
+    if not found:
+        raise BadInput(f"{folder}: holds no study. Give a folder that `lrbench run` has written to, such as results/reference.")
+    return found
+
+
+def _shards(folder: Path, place: str = RUNS) -> list[Path]:
+    return sorted((folder / place).glob("*.parquet"))
+
+
+def _one_row_per_key(runs: pa.Table, folder: Path) -> pa.Table:
+    """Sort by key; drop crashes that a later try made good, and repeats; refuse two different results of one run."""
+    seen: dict[str, int] = {}
+    crashed = [status == Status.CRASHED for status in runs["status"].to_pylist()]
+    for i, key in enumerate(runs["key"].to_pylist()):
+        first = seen.setdefault(key, i)
+        if crashed[first]:
+            seen[key] = i
+        elif i != first and not crashed[i] and _content(runs, i) != _content(runs, first):
+            raise BadInput(f"{folder}: holds two different results of run {key}: move one of its files in {RUNS}/ away.")
+    return runs.take(pa.array([seen[key] for key in sorted(seen)], pa.int64()))
+
+
+def _content(runs: pa.Table, i: int) -> str:
+    return repr(runs.slice(i, 1).select(CONTENT).to_pylist())

@@ -1,0 +1,81 @@
+"""The columns of a stored run, and the two ways between outcomes and a Parquet table."""
+
+import io
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from lrbench.spec.outcome import Outcome
+from lrbench.spec.run import Run
+
+_CURVE = pa.list_(pa.float32())
+COLUMNS = pa.schema(
+    [
+        ("key", pa.string()),
+        ("workload", pa.string()),
+        ("optimizer", pa.string()),
+        ("layer_lr", pa.string()),
+        ("schedule", pa.string()),
+        ("lr", pa.float64()),
+        ("seed", pa.int64()),
+        ("batch_size", pa.int32()),
+        ("accumulate", pa.int32()),
+        ("precision", pa.string()),
+        ("budget", pa.int32()),
+        ("eval_every", pa.int32()),
+        ("target", pa.float64()),
+        ("status", pa.string()),
+        ("reason", pa.string()),
+        ("diverged_at", pa.int32()),
+        ("eval_step", pa.list_(pa.int32())),
+        ("val_metric", _CURVE),
+        ("val_loss", _CURVE),
+        ("train_loss", _CURVE),
+        ("step_loss", _CURVE),
+        ("groups", pa.list_(pa.string())),
+        ("group_lr", pa.list_(pa.list_(pa.float64()))),
+        ("test_metric", pa.float64()),
+        ("test_loss", pa.float64()),
+        ("train_seconds", pa.float64()),
+        ("eval_seconds", pa.float64()),
+        ("record_seconds", pa.float64()),
+        ("trainer", pa.string()),
+        ("mode", pa.string()),
+        ("width", pa.int32()),
+        ("run", pa.string()),
+    ]
+)
+CONTENT = ["status", "diverged_at", "eval_step", "val_metric", "val_loss", "train_loss", "step_loss", "test_metric", "test_loss"]
+"""What two records of one key must agree on; clocks may differ."""
+
+
+def row(run: Run, outcome: Outcome) -> dict[str, Any]:
+    """One run and its outcome as the values of ``COLUMNS``."""
+    strategy = {axis: getattr(run, axis).label for axis in ("workload", "optimizer", "layer_lr", "schedule")}
+    plain = {name: getattr(run, name) for name in ("lr", "seed", "batch_size", "accumulate", "precision", "eval_every", "target")}
+    found = {name: getattr(outcome, name) for name in COLUMNS.names if hasattr(outcome, name)}
+    found |= {"status": str(outcome.status), "groups": list(outcome.groups), "group_lr": outcome.group_lr.tolist()}
+    return strategy | plain | found | {"budget": run.steps, "run": json.dumps(run.model_dump(), sort_keys=True)}
+
+
+def table_of(rows: Sequence[dict[str, Any]]) -> pa.Table:
+    """Rows of ``COLUMNS`` as a table, sorted by key."""
+    return pa.Table.from_pylist(sorted(rows, key=lambda r: r["key"]), schema=COLUMNS)
+
+
+def to_bytes(table: pa.Table) -> bytes:
+    """A table as the bytes of a Parquet file."""
+    buffer = io.BytesIO()
+    pq.write_table(table, buffer, compression="zstd")
+    return buffer.getvalue()
+
+
+def read_parquet(paths: Sequence[Path], columns: list[str] | None = None) -> pa.Table:
+    """The rows of several Parquet files."""
+    wanted = columns or COLUMNS.names
+    empty = pa.schema([COLUMNS.field(name) for name in wanted]).empty_table()
+    return pa.concat_tables([empty, *(pq.read_table(path, columns=wanted) for path in paths)], promote_options="default")

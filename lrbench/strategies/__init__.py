@@ -1,0 +1,25 @@
+"""The three axes of a strategy: optimizers, layer-lr policies and schedules."""
+
+from lrbench.strategies.combine import groups_of, impossible
+from lrbench.strategies.layer_lr import FROZEN, LAYER_LRS, Rate, layer_lr
+from lrbench.strategies.optimizers import OPTIMIZERS, optimizer
+from lrbench.strategies.pacer import CallOrderError, Pacer, Timing, audit, lr_curve
+from lrbench.strategies.schedules import SCHEDULES, schedule
+
+__all__ = [
+    "FROZEN",
+    "LAYER_LRS",
+    "OPTIMIZERS",
+    "SCHEDULES",
+    "CallOrderError",
+    "Pacer",
+    "Rate",
+    "Timing",
+    "audit",
+    "groups_of",
+    "impossible",
+    "layer_lr",
+    "lr_curve",
+    "optimizer",
+    "schedule",
+]

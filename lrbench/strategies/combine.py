@@ -1,0 +1,63 @@
+"""Which optimizer, layer-lr policy and schedule go together, and why the others do not."""
+
+from collections.abc import Sequence
+from importlib.util import find_spec
+
+from lrbench.spec.param import Param
+from lrbench.spec.run import Choice, Run
+from lrbench.strategies.groups import Group, param_groups
+from lrbench.strategies.layer_lr import LAYER_LRS
+from lrbench.strategies.optimizers import OPTIMIZERS
+from lrbench.strategies.schedules import SCHEDULES
+
+
+def groups_of(run: Run, params: Sequence[Param]) -> list[Group]:
+    """The parameter groups of a run; those of an optimizer for 2-D weights hold 2-D weights only, or none.
+
+    Raises: ValueError as ``param_groups``.
+    """
+    entry = LAYER_LRS[run.layer_lr.name]
+    policy = entry.build(**entry.resolve(run.layer_lr.settings))
+    return param_groups(policy, params, run.steps, by_kind="only_2d" in OPTIMIZERS[run.optimizer.name].flags)
+
+
+def impossible(run: Run, params: Sequence[Param]) -> str | None:
+    """The reason why a run's strategy cannot train a model with these parameters, or None."""
+    entry = OPTIMIZERS[run.optimizer.name]
+    package = entry.facts.get("needs")
+    if package and not find_spec(package):
+        return f"{entry.name} needs the package {package}: pip install 'lrbench[optimizers]'"
+    try:
+        groups = groups_of(run, params)
+    except ValueError as error:
+        return f"layer-lr policy {run.layer_lr.label}: {error}"
+    shapes = {p.name: p.shape for p in params}
+    reasons = {
+        "sparse": (True, f"{entry.name} accepts sparse gradients only, and the model's are dense"),
+        "one_group": (len(groups) > 1, f"{entry.name} accepts one parameter group, and {run.layer_lr.label} makes {len(groups)}"),
+        "one_lr": (
+            len({g.multiplier for g in groups}) > 1,
+            f"{entry.name} accepts one lr for all groups, and {run.layer_lr.label} makes several",
+        ),
+        "only_2d": (not any(len(shapes[n]) == 2 for g in groups for n in g.params), f"{entry.name} needs a 2-D weight to train"),
+        "no_schedule": (run.schedule.name != "constant", f"{entry.name} sets its lr over time itself: only the constant schedule applies"),
+        "closure": (run.precision == "fp16", f"{entry.name} steps on a closure, which gradient scaling (fp16) does not support"),
+    }
+    for flag, (applies, reason) in reasons.items():
+        if flag in entry.flags and applies:
+            return reason
+    return _unfit_schedule(run.schedule, run.optimizer)
+
+
+def _unfit_schedule(schedule: Choice, optimizer: Choice) -> str | None:
+    if schedule.settings.get("cycle_momentum"):
+        has_momentum = optimizer.settings.get("momentum", 0.0) > 0.0 or "betas" in optimizer.settings
+        if "momentum" not in OPTIMIZERS[optimizer.name].flags or not has_momentum:
+            return f"{schedule.label} cycles the momentum, and {optimizer.label} has none"
+    for name in schedule.settings.get("others", {}):
+        if not isinstance(optimizer.settings.get(name), float):
+            return f"{schedule.label} changes {name}, and {optimizer.label} has no such number"
+    parts, milestones = schedule.settings.get("parts"), schedule.settings.get("milestones")
+    if SCHEDULES[schedule.name].build is SCHEDULES["sequential"].build and len(parts or ()) != len(milestones or ()) + 1:
+        return f"{schedule.label} needs one milestone fewer than parts"
+    return None

@@ -1,0 +1,114 @@
+"""Optimizers made of optimizers, which still look like one to a scheduler and to a training loop."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch.optim import Optimizer
+
+Groups = list[dict[str, Any]]
+
+
+class Paired(Optimizer):
+    """Two optimizers that divide the parameter groups between them.
+
+    ``builds`` make an optimizer from groups: the first gets the groups whose parameters ``takes`` accepts, the second the others.
+    ``param_groups`` holds the very dicts of the two, in the order in which they were added, so that a schedule acts on all of them.
+    """
+
+    def __init__(self, groups: Groups, *builds: Callable[[Groups], Optimizer], takes: Callable[[torch.Tensor], bool]) -> None:
+        self._builds, self._takes = builds, takes
+        self._parts: dict[int, Optimizer] = {}
+        self._order: list[int] = []
+        super().__init__(groups, {})
+
+    def add_param_group(self, param_group: dict[str, Any]) -> None:
+        """Hand a group to the optimizer that its parameters belong to.
+
+        Raises: ValueError when the group has parameters of both kinds.
+        """
+        kinds = {self._takes(p) for p in param_group["params"]}
+        if len(kinds) != 1:
+            raise ValueError("a parameter group must belong to one of the two optimizers: split it by kind.")
+        i = 0 if kinds.pop() else 1
+        if i in self._parts:
+            self._parts[i].add_param_group(param_group)
+        else:
+            self._parts[i] = self._builds[i]([param_group])
+        self._order.append(i)
+        self._link()
+
+    def _link(self) -> None:
+        groups = {i: iter(part.param_groups) for i, part in self._parts.items()}
+        self.param_groups = [next(groups[i]) for i in self._order]
+
+    def step(self, closure: None = None) -> None:  # type: ignore[override]  # noqa: ARG002 - neither part takes a closure
+        """Step both."""
+        for part in self._parts.values():
+            part.step()
+
+    def state_dict(self) -> dict[str, Any]:
+        """The states of the two."""
+        return {"parts": {i: part.state_dict() for i, part in self._parts.items()}}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Restore the two."""
+        for i, part in self._parts.items():
+            part.load_state_dict(state_dict["parts"][i])
+        self._link()
+
+
+class Staged(Optimizer):
+    """An optimizer whose later groups join with ``add_param_group`` while training, under a schedule that knows them from the start.
+
+    ``param_groups`` lists all groups, joined or waiting, so that a scheduler built on this object keeps the lr of those that wait up to
+    date; the optimizer inside holds the joined ones, the very same dicts.
+    """
+
+    def __init__(self, groups: Groups, joins: Sequence[int], build: Callable[[Groups], Optimizer]) -> None:
+        """``joins[i]`` is the number of steps done when ``groups[i]`` joins; ascending, the first 0."""
+        self.joins = tuple(joins)
+        self.inner = build([g for g, at in zip(groups, joins, strict=True) if at == 0])
+        self._waiting = [g for g, at in zip(groups, joins, strict=True) if at > 0]
+        for group in self._waiting:
+            for name, value in self.inner.param_groups[0].items():
+                if name not in ("params", "initial_lr"):
+                    group.setdefault(name, value)
+        super().__init__(groups, {})
+
+    def add_param_group(self, param_group: dict[str, Any]) -> None:  # noqa: ARG002 - torch's signature
+        """Called by torch for each group at construction; the groups are known already."""
+        self._link()
+
+    def _link(self) -> None:
+        self.param_groups = [*self.inner.param_groups, *self._waiting]
+
+    def join(self, done: int) -> None:
+        """Add the groups whose time has come after ``done`` steps."""
+        while self._waiting and self.joins[len(self.inner.param_groups)] <= done:
+            self.inner.add_param_group(self._waiting.pop(0))
+        self._link()
+
+    def step(self, closure: Any = None) -> Any:
+        """Step the joined groups."""
+        return self.inner.step(closure)
+
+    def train(self) -> None:
+        """For an optimizer that swaps weights around evaluations."""
+        self.inner.train()  # type: ignore[attr-defined]
+
+    def eval(self) -> None:
+        """For an optimizer that swaps weights around evaluations."""
+        self.inner.eval()  # type: ignore[attr-defined]
+
+    def state_dict(self) -> dict[str, Any]:
+        """The state of the joined groups and the options of those that wait."""
+        waiting = [{k: v for k, v in g.items() if k != "params"} for g in self._waiting]
+        return {"inner": self.inner.state_dict(), "waiting": waiting}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Restore; the same groups must have joined."""
+        self.inner.load_state_dict(state_dict["inner"])
+        for group, options in zip(self._waiting, state_dict["waiting"], strict=True):
+            group.update(options)
+        self._link()

@@ -1,0 +1,59 @@
+"""From a policy's rates to parameter groups: every parameter in exactly one, or frozen."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from lrbench.spec.param import Param
+from lrbench.strategies.layer_lr import Policy, Rate
+
+
+@dataclass(frozen=True)
+class Group:
+    """Parameters that share a rate. ``joins`` is the number of steps done when it is added to the optimizer."""
+
+    name: str
+    params: tuple[str, ...]
+    multiplier: float
+    joins: int
+    weight_decay: float | None
+
+    def options(self, tensors: Mapping[str, Any], base_lr: float) -> dict[str, Any]:
+        """The dict that ``torch.optim`` and ``add_param_group`` take; lrbench's own keys ride along in it."""
+        decay = {} if self.weight_decay is None else {"weight_decay": self.weight_decay}
+        params = [tensors[name] for name in self.params]
+        return {"params": params, "lr": base_lr * self.multiplier, "name": self.name, "multiplier": self.multiplier} | decay
+
+
+def param_groups(policy: Policy, params: Sequence[Param], steps: int, *, by_kind: bool = False) -> list[Group]:
+    """The groups that a policy makes of a model's parameters, in the order in which they join, then in the model's.
+
+    With ``by_kind``, 2-D weights and other parameters are kept in different groups.
+
+    Raises: ValueError when the policy leaves a parameter out, names an unknown one, uses a negative multiplier, or trains nothing at
+    the start.
+    """
+    rates = policy(params)
+    names = [p.name for p in params]
+    if missing := [n for n in names if n not in rates]:
+        raise ValueError(f"must cover each parameter once: missing {missing}. Use multiplier 0.0 to freeze.")
+    if unknown := sorted(set(rates) - set(names)):
+        raise ValueError(f"names parameters that the model does not have: {unknown}.")
+    if negative := [n for n in names if rates[n].multiplier < 0.0]:
+        raise ValueError(f"gives a negative multiplier to {negative}.")
+    together: dict[tuple[Rate, bool], list[Param]] = {}
+    for p in params:
+        if rates[p.name].multiplier > 0.0:
+            together.setdefault((rates[p.name], by_kind and len(p.shape) == 2), []).append(p)
+    found = [_group(rate, members, steps) for (rate, _), members in together.items()]
+    if not any(g.joins == 0 for g in found):
+        raise ValueError("trains no parameter at the start: at least one must join at step 0 with a multiplier above 0.")
+    return sorted((g for g in found if g.joins < steps), key=lambda g: g.joins)
+
+
+def _group(rate: Rate, members: Sequence[Param], steps: int) -> Group:
+    joins = rate.joins if isinstance(rate.joins, int) else round(rate.joins * steps)
+    layers = list(dict.fromkeys(p.layer_name for p in members))
+    kinds = "" if len(members) > 1 else f".{members[0].name.rpartition('.')[2]}"
+    name = layers[0] + kinds if len(layers) == 1 else f"{layers[0]}..{layers[-1]}"
+    return Group(name, tuple(p.name for p in members), rate.multiplier, joins, rate.weight_decay)

@@ -1,0 +1,164 @@
+"""The layer-lr policies: from descriptions of a model's parameters to an lr multiplier for each.
+
+An entry is a function of settings that returns a policy; a policy maps every parameter to a ``Rate``. It never sees a tensor.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from lrbench.spec.catalog import Catalog
+from lrbench.spec.param import Param
+from lrbench.spec.types import Count, NonNegative, Positive, Span
+
+
+@dataclass(frozen=True)
+class Rate:
+    """How one parameter learns.
+
+    ``multiplier`` scales the base lr; 0 freezes the parameter: it is not given to the optimizer at all. ``joins`` is when it is
+    added with ``add_param_group``: a step, or a share of the budget, 0 for the start. ``weight_decay`` overrides the optimizer's.
+    """
+
+    multiplier: float = 1.0
+    joins: int | float = 0
+    weight_decay: float | None = None
+
+
+FROZEN = Rate(0.0)
+Policy = Callable[[Sequence[Param]], Mapping[str, Rate]]
+Patterns = Annotated[dict[str, NonNegative], Field(min_length=1)]
+Names = Annotated[tuple[str, ...], Field(strict=False, min_length=1)]
+
+LAYER_LRS: Catalog[Callable[..., Policy]] = Catalog("layer-lr policy")
+layer_lr = LAYER_LRS.register
+
+
+@layer_lr("uniform")
+def uniform() -> Policy:
+    """One lr for all parameters.
+
+    Source: the default of torch.optim.
+    """
+    return lambda params: {p.name: Rate() for p in params}
+
+
+@layer_lr("groups")
+def groups(*, multipliers: Patterns, rest: NonNegative = 1.0) -> Policy:
+    """Multiply the lr of the parameters whose name matches a pattern, such as {"layer1*" = 0.1, "layer2*" = 0.2}; 0 freezes.
+
+    The first matching pattern counts; ``rest`` is the multiplier of all others.
+
+    Source: per-parameter options of torch.optim.
+    """
+
+    def policy(params: Sequence[Param]) -> dict[str, Rate]:
+        found = _matched(params, tuple(multipliers))
+        return {p.name: Rate(multipliers.get(found[p.name] or "", rest)) for p in params}
+
+    return policy
+
+
+@layer_lr("freeze")
+def freeze(*, layers: Names) -> Policy:
+    """Leave out the parameters that match a pattern; they do not move by a bit. All others share one lr.
+
+    Source: Yosinski et al. 2014, arXiv:1411.1792.
+    """
+
+    def policy(params: Sequence[Param]) -> dict[str, Rate]:
+        found = _matched(params, layers)
+        return {p.name: FROZEN if found[p.name] else Rate() for p in params}
+
+    return policy
+
+
+@layer_lr("head-only")
+def head_only() -> Policy:
+    """Train the last layer, freeze the rest.
+
+    Source: linear probing, Alain & Bengio 2016, arXiv:1610.01644.
+    """
+    return lambda params: {p.name: Rate() if p.is_head else FROZEN for p in params}
+
+
+@layer_lr("depth-decay")
+def depth_decay(*, gamma: Annotated[float, Field(gt=0.0, le=1.0)] = 0.75) -> Policy:
+    """Scale each layer's lr by gamma for every layer above it; the head keeps 1.
+
+    Source: Clark et al. 2020, arXiv:2003.10555; Bao et al. 2022, arXiv:2106.08254.
+    """
+    return lambda params: {p.name: Rate(gamma ** (_head(params) - p.layer)) for p in params}
+
+
+@layer_lr("discriminative")
+def discriminative(*, ratio: Annotated[float, Field(ge=1.0)] = 100.0) -> Policy:
+    """Spread the lrs geometrically over the layers, from lr / ratio at the input to lr at the head.
+
+    Source: Howard & Ruder 2018, arXiv:1801.06146; the geometric spread is fastai's slice(lr / 100, lr).
+    """
+    return lambda params: {p.name: Rate(ratio ** (p.layer / max(_head(params), 1) - 1.0 if _head(params) else 0.0)) for p in params}
+
+
+@layer_lr("gradual-unfreezing")
+def gradual_unfreezing(*, every: Span = 0.2) -> Policy:
+    """Start with the head and add the next layer below it with add_param_group after every so many steps; its state starts then.
+
+    Source: Howard & Ruder 2018, arXiv:1801.06146, section 3.3.
+    """
+    return lambda params: {p.name: Rate(joins=every * (_head(params) - p.layer)) for p in params}
+
+
+@layer_lr("bias-norm")
+def bias_norm(*, multiplier: Positive = 2.0, weight_decay: NonNegative = 0.0) -> Policy:
+    """Give biases and normalisation parameters an lr and a weight decay of their own, by default no decay.
+
+    Source: Goyal et al. 2017, arXiv:1706.02677, section 5.1; the doubled bias lr is Caffe's custom.
+    """
+    own = Rate(multiplier, weight_decay=weight_decay)
+    return lambda params: {p.name: own if p.is_bias or p.is_norm else Rate() for p in params}
+
+
+@layer_lr("width-scaled")
+def width_scaled(*, base_width: Count = 64, rule: Literal["adam", "sgd"] = "adam") -> Policy:
+    """Scale lrs with width as muP does, relative to a model of ``base_width``, so that the best lr carries over between widths.
+
+    With ``adam``, weights above the input layer get base_width / input width. With ``sgd``, input weights, biases and norms get
+    output width / base_width and head weights base_width / input width. Initialisation stays the model's own: muP-like, not muP.
+
+    Source: Yang et al. 2022, arXiv:2203.03466, table 3.
+    """
+
+    def multiplier(p: Param) -> float:
+        is_vector = p.is_bias or p.is_norm or len(p.shape) < 2
+        shrinks = not is_vector and p.layer > 0
+        if rule == "adam":
+            return base_width / p.width_in if shrinks else 1.0
+        if shrinks:
+            return base_width / p.width_in if p.is_head else 1.0
+        return 1.0 if p.is_head else p.shape[0] / base_width
+
+    return lambda params: {p.name: Rate(multiplier(p)) for p in params}
+
+
+def _head(params: Sequence[Param]) -> int:
+    return max(p.layer for p in params)
+
+
+def _matched(params: Sequence[Param], patterns: Sequence[str]) -> dict[str, str | None]:
+    """The first pattern that each parameter matches, by its own name or its layer's.
+
+    Raises: ValueError when a pattern matches nothing.
+    """
+    for pattern in patterns:
+        if not any(_matches(p, pattern) for p in params):
+            names = ", ".join(dict.fromkeys(p.layer_name for p in params))
+            raise ValueError(f"pattern {pattern!r} matches no parameter. The layers are {names}.")
+    return {p.name: next((pattern for pattern in patterns if _matches(p, pattern)), None) for p in params}
+
+
+def _matches(p: Param, pattern: str) -> bool:
+    return fnmatchcase(p.name, pattern) or fnmatchcase(p.layer_name, pattern)

@@ -1,0 +1,331 @@
+"""The optimizers: each entry builds the real ``torch.optim`` object from parameter groups and a base lr.
+
+Keyword-only parameters are what a matrix may set; their defaults are those of PyTorch. ``default_lr`` is PyTorch's too, so that
+"a multiple of the default" and "the distance from the default to the cliff" mean what they say.
+"""
+
+from collections.abc import Callable
+from typing import Annotated, Literal
+
+import torch
+from pydantic import AfterValidator, Field
+from torch.optim import Optimizer
+
+from lrbench.spec.catalog import Catalog
+from lrbench.spec.faults import fault
+from lrbench.spec.types import Betas, Count, Fraction, NonNegative, Positive
+from lrbench.strategies.composite import Groups, Paired
+
+Build = Callable[..., Optimizer]
+
+OPTIMIZERS: Catalog[Build] = Catalog("optimizer")
+"""Flags: ``closure`` steps on a closure; ``one_group`` accepts a single parameter group; ``one_lr`` accepts groups of one lr only;
+``sparse`` takes sparse gradients only; ``only_2d`` needs a 2-D weight; ``no_schedule`` sets its own lr over time;
+``train_eval`` swaps weights between training and evaluation; ``momentum`` has a momentum that a schedule can cycle."""
+optimizer = OPTIMIZERS.register
+
+
+def _etas(values: tuple[float, float]) -> tuple[float, float]:
+    if not 0.0 < values[0] < 1.0 < values[1]:
+        raise fault(f"must be (shrink, grow) with 0 < shrink < 1 < grow, got {values}")
+    return values
+
+
+Pair = Annotated[tuple[Positive, Positive], Field(strict=False)]
+Etas = Annotated[tuple[float, float], Field(strict=False), AfterValidator(_etas)]
+
+
+@optimizer("sgd", default_lr=1e-3, flags=["momentum"])
+def sgd(
+    groups: Groups,
+    lr: float,
+    *,
+    momentum: Fraction = 0.0,
+    dampening: Fraction = 0.0,
+    weight_decay: NonNegative = 0.0,
+    nesterov: bool = False,
+) -> Optimizer:
+    """Step along the negative gradient; with momentum, along its running sum. Weight decay is L2 regularisation.
+
+    Source: Sutskever et al. 2013, On the importance of initialization and momentum in deep learning; torch.optim.SGD.
+    """
+    return torch.optim.SGD(groups, lr, momentum, dampening, weight_decay, nesterov)
+
+
+@optimizer("adam", default_lr=1e-3, flags=["momentum"])
+def adam(
+    groups: Groups,
+    lr: float,
+    *,
+    betas: Betas = (0.9, 0.999),
+    eps: NonNegative = 1e-8,
+    weight_decay: NonNegative = 0.0,
+    amsgrad: bool = False,
+) -> Optimizer:
+    """Scale the mean gradient by the root of its mean square, per parameter; eps steadies the division, it bounds no lr.
+
+    Source: Kingma & Ba 2015, arXiv:1412.6980; amsgrad: Reddi et al. 2018, arXiv:1904.09237; torch.optim.Adam.
+    """
+    return torch.optim.Adam(groups, lr, betas, eps, weight_decay, amsgrad)
+
+
+@optimizer("adamw", default_lr=1e-3, flags=["momentum"])
+def adamw(
+    groups: Groups,
+    lr: float,
+    *,
+    betas: Betas = (0.9, 0.999),
+    eps: NonNegative = 1e-8,
+    weight_decay: NonNegative = 0.01,
+    amsgrad: bool = False,
+) -> Optimizer:
+    """Adam with decoupled weight decay: the weights shrink by lr x weight_decay, outside the adaptive scaling.
+
+    Source: Loshchilov & Hutter 2019, arXiv:1711.05101; torch.optim.AdamW.
+    """
+    return torch.optim.AdamW(groups, lr, betas, eps, weight_decay, amsgrad)
+
+
+@optimizer("nadam", default_lr=2e-3, flags=["momentum"])
+def nadam(
+    groups: Groups,
+    lr: float,
+    *,
+    betas: Betas = (0.9, 0.999),
+    eps: NonNegative = 1e-8,
+    weight_decay: NonNegative = 0.0,
+    momentum_decay: NonNegative = 4e-3,
+    decoupled_weight_decay: bool = False,
+) -> Optimizer:
+    """Adam with Nesterov's look-ahead in the momentum.
+
+    Source: Dozat 2016, Incorporating Nesterov momentum into Adam; torch.optim.NAdam.
+    """
+    return torch.optim.NAdam(groups, lr, betas, eps, weight_decay, momentum_decay, decoupled_weight_decay)
+
+
+@optimizer("radam", default_lr=1e-3, flags=["momentum"])
+def radam(
+    groups: Groups,
+    lr: float,
+    *,
+    betas: Betas = (0.9, 0.999),
+    eps: NonNegative = 1e-8,
+    weight_decay: NonNegative = 0.0,
+    decoupled_weight_decay: bool = False,
+) -> Optimizer:
+    """Adam that holds the adaptive scaling back until its variance is tractable: a warm-up built in.
+
+    Source: Liu et al. 2020, arXiv:1908.03265; torch.optim.RAdam.
+    """
+    return torch.optim.RAdam(groups, lr, betas, eps, weight_decay, decoupled_weight_decay)
+
+
+@optimizer("adamax", default_lr=2e-3, flags=["momentum"])
+def adamax(
+    groups: Groups, lr: float, *, betas: Betas = (0.9, 0.999), eps: NonNegative = 1e-8, weight_decay: NonNegative = 0.0
+) -> Optimizer:
+    """Adam with the largest recent gradient in place of the root mean square.
+
+    Source: Kingma & Ba 2015, arXiv:1412.6980, section 7; torch.optim.Adamax.
+    """
+    return torch.optim.Adamax(groups, lr, betas, eps, weight_decay)
+
+
+@optimizer("adagrad", default_lr=1e-2)
+def adagrad(
+    groups: Groups,
+    lr: float,
+    *,
+    lr_decay: NonNegative = 0.0,
+    weight_decay: NonNegative = 0.0,
+    initial_accumulator_value: NonNegative = 0.0,
+    eps: NonNegative = 1e-10,
+) -> Optimizer:
+    """Divide by the root of the sum of all squared gradients so far: the step only ever shrinks.
+
+    Source: Duchi, Hazan & Singer 2011, Adaptive subgradient methods; torch.optim.Adagrad.
+    """
+    return torch.optim.Adagrad(groups, lr, lr_decay, weight_decay, initial_accumulator_value, eps)
+
+
+@optimizer("adadelta", default_lr=1.0)
+def adadelta(groups: Groups, lr: float, *, rho: Fraction = 0.9, eps: NonNegative = 1e-6, weight_decay: NonNegative = 0.0) -> Optimizer:
+    """Scale the gradient by the ratio of recent update size to recent gradient size.
+
+    Source: Zeiler 2012, arXiv:1212.5701; torch.optim.Adadelta.
+    """
+    return torch.optim.Adadelta(groups, lr, rho, eps, weight_decay)
+
+
+@optimizer("rmsprop", default_lr=1e-2, flags=["momentum"])
+def rmsprop(
+    groups: Groups,
+    lr: float,
+    *,
+    alpha: Fraction = 0.99,
+    eps: NonNegative = 1e-8,
+    weight_decay: NonNegative = 0.0,
+    momentum: Fraction = 0.0,
+    centered: bool = False,
+) -> Optimizer:
+    """Divide the gradient by the root of its mean square; centred, by its standard deviation.
+
+    Source: Hinton, Srivastava & Swersky 2012, Neural networks for machine learning, lecture 6; torch.optim.RMSprop.
+    """
+    return torch.optim.RMSprop(groups, lr, alpha, eps, weight_decay, momentum, centered)
+
+
+@optimizer("rprop", default_lr=1e-2)
+def rprop(groups: Groups, lr: float, *, etas: Etas = (0.5, 1.2), step_sizes: Pair = (1e-6, 50.0)) -> Optimizer:
+    """Use the gradient's sign only: a step size per weight grows while the sign holds and shrinks when it flips. lr is the first one.
+
+    Source: Riedmiller & Braun 1993, A direct adaptive method for faster backpropagation learning; torch.optim.Rprop.
+    """
+    return torch.optim.Rprop(groups, lr, etas, step_sizes)
+
+
+@optimizer("asgd", default_lr=1e-2)
+def asgd(
+    groups: Groups,
+    lr: float,
+    *,
+    lambd: NonNegative = 1e-4,
+    alpha: NonNegative = 0.75,
+    t0: NonNegative = 1e6,
+    weight_decay: NonNegative = 0.0,
+) -> Optimizer:
+    """SGD with a decaying step and a running average of the weights; the trained weights are used, as in PyTorch.
+
+    Source: Polyak & Juditsky 1992, Acceleration of stochastic approximation by averaging; torch.optim.ASGD.
+    """
+    return torch.optim.ASGD(groups, lr, lambd, alpha, t0, weight_decay)
+
+
+@optimizer("adafactor", default_lr=1e-2)
+def adafactor(groups: Groups, lr: float, *, beta2_decay: float = -0.8, d: Positive = 1.0, weight_decay: NonNegative = 0.0) -> Optimizer:
+    """Adam's scaling kept as row and column means of each matrix; the step is relative to the size of the weights.
+
+    Source: Shazeer & Stern 2018, arXiv:1804.04235; torch.optim.Adafactor.
+    """
+    return torch.optim.Adafactor(groups, lr, beta2_decay, d=d, weight_decay=weight_decay)
+
+
+@optimizer("lbfgs", default_lr=1.0, flags=["closure", "one_group"])
+def lbfgs(
+    groups: Groups,
+    lr: float,
+    *,
+    max_iter: Count = 20,
+    tolerance_grad: NonNegative = 1e-7,
+    tolerance_change: NonNegative = 1e-9,
+    history_size: Count = 100,
+    line_search_fn: Literal["none", "strong_wolfe"] = "none",
+) -> Optimizer:
+    """Quasi-Newton steps from remembered gradients; evaluates a closure up to max_iter times and more within one step.
+
+    Source: Liu & Nocedal 1989, On the limited memory BFGS method; torch.optim.LBFGS.
+    """
+    search = None if line_search_fn == "none" else line_search_fn
+    return torch.optim.LBFGS(
+        groups,
+        lr,
+        max_iter,
+        tolerance_grad=tolerance_grad,
+        tolerance_change=tolerance_change,
+        history_size=history_size,
+        line_search_fn=search,
+    )
+
+
+@optimizer("muon", default_lr=1e-3, flags=["only_2d", "momentum"])
+def muon(
+    groups: Groups,
+    lr: float,
+    *,
+    momentum: Fraction = 0.95,
+    nesterov: bool = True,
+    ns_steps: Count = 5,
+    weight_decay: NonNegative = 0.1,
+    betas: Betas = (0.9, 0.999),
+    eps: NonNegative = 1e-8,
+) -> Optimizer:
+    """Orthogonalise the momentum of each 2-D weight, scaled to AdamW's step size; AdamW (betas, eps) trains the rest at the same lr.
+
+    Source: Jordan et al. 2024, Muon: an optimizer for hidden layers in neural networks; Liu et al. 2025, arXiv:2502.16982;
+    torch.optim.Muon.
+    """
+    return Paired(
+        groups,
+        lambda some: torch.optim.Muon(some, lr, weight_decay, momentum, nesterov, ns_steps=ns_steps, adjust_lr_fn="match_rms_adamw"),
+        lambda rest: torch.optim.AdamW(rest, lr, betas, eps, weight_decay),
+        takes=lambda p: p.ndim == 2,
+    )
+
+
+@optimizer("sparse-adam", default_lr=1e-3, flags=["sparse"])
+def sparse_adam(groups: Groups, lr: float, *, betas: Betas = (0.9, 0.999), eps: Positive = 1e-8) -> Optimizer:
+    """Adam that updates only the rows that a sparse gradient touches.
+
+    Source: torch.optim.SparseAdam.
+    """
+    return torch.optim.SparseAdam(groups, lr, betas, eps)
+
+
+@optimizer("schedule-free-adamw", default_lr=2.5e-3, flags=["train_eval", "no_schedule", "momentum"], needs="schedulefree")
+def schedule_free_adamw(
+    groups: Groups,
+    lr: float,
+    *,
+    betas: Betas = (0.9, 0.999),
+    eps: NonNegative = 1e-8,
+    weight_decay: NonNegative = 0.0,
+    warmup_steps: Annotated[int, Field(ge=0)] = 0,
+) -> Optimizer:
+    """AdamW whose averaging of iterates takes the place of a schedule.
+
+    Source: Defazio et al. 2024, arXiv:2405.15682; package schedulefree.
+    """
+    from schedulefree import AdamWScheduleFree
+
+    made: Optimizer = AdamWScheduleFree(groups, lr, betas, eps, weight_decay, warmup_steps)
+    return made
+
+
+@optimizer("schedule-free-sgd", default_lr=1.0, flags=["train_eval", "no_schedule", "momentum"], needs="schedulefree")
+def schedule_free_sgd(
+    groups: Groups,
+    lr: float,
+    *,
+    momentum: Fraction = 0.9,
+    weight_decay: NonNegative = 0.0,
+    warmup_steps: Annotated[int, Field(ge=0)] = 0,
+) -> Optimizer:
+    """SGD whose averaging of iterates takes the place of a schedule.
+
+    Source: Defazio et al. 2024, arXiv:2405.15682; package schedulefree.
+    """
+    from schedulefree import SGDScheduleFree
+
+    made: Optimizer = SGDScheduleFree(groups, lr, momentum, weight_decay, warmup_steps)
+    return made
+
+
+@optimizer("prodigy", default_lr=1.0, flags=["one_lr", "momentum"], needs="prodigyopt")
+def prodigy(
+    groups: Groups,
+    lr: float,
+    *,
+    betas: Betas = (0.9, 0.999),
+    eps: NonNegative = 1e-8,
+    weight_decay: NonNegative = 0.0,
+    d_coef: Positive = 1.0,
+) -> Optimizer:
+    """Adam that estimates its own step size from the distance travelled; lr multiplies the estimate.
+
+    Source: Mishchenko & Defazio 2024, arXiv:2306.06101; package prodigyopt.
+    """
+    from prodigyopt import Prodigy
+
+    made: Optimizer = Prodigy(groups, lr, betas, eps=eps, weight_decay=weight_decay, d_coef=d_coef)
+    return made

@@ -1,0 +1,134 @@
+"""When a schedule is stepped, what lrs it gives, and whether a training used the lrs that its strategy declares."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from torch.optim import Optimizer
+
+from lrbench.spec.run import Choice
+from lrbench.spec.types import steps_of
+from lrbench.strategies.schedules import SCHEDULES, Scheduler, Warmup, stand_in
+
+Lrs = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Timing:
+    """The length of a training in optimizer steps, of its epochs, and of the intervals between its evaluations."""
+
+    steps: int
+    steps_per_epoch: int
+    eval_every: int
+
+
+class CallOrderError(Exception):
+    """The scheduler was to be stepped before the optimizer."""
+
+
+class Pacer:
+    """A scheduler together with the moments at which it is stepped.
+
+    Open loop: after every optimizer step, or after every epoch. Closed loop: after every evaluation.
+    """
+
+    def __init__(self, choice: Choice, optimizer: Optimizer, timing: Timing) -> None:
+        entry = SCHEDULES[choice.name]
+        settings = entry.resolve(choice.settings)
+        rise, per = settings.pop("warmup"), settings.pop("per", "evaluation")
+        self.optimizer = optimizer
+        self.closed_loop = "closed_loop" in entry.flags
+        self.watches_metric = settings.get("mode") == "max"
+        self.period = {"step": 1, "epoch": timing.steps_per_epoch, "evaluation": timing.eval_every}[per]
+        total = max(1, -(-timing.steps // self.period))
+        rise = steps_of(rise, total)
+        self.scheduler: Scheduler = (
+            Warmup(optimizer, rise, lambda o: entry.build(o, max(1, total - rise), **settings))
+            if rise
+            else entry.build(optimizer, total, **settings)
+        )
+
+    def after_step(self, done: int) -> None:
+        """To be called after the optimizer's ``done``-th step.
+
+        Raises: CallOrderError when the optimizer has not stepped since the last call.
+        """
+        if self.closed_loop:
+            return
+        if not getattr(self.optimizer, "_opt_called", False):
+            raise CallOrderError(
+                "scheduler.step() was called before optimizer.step(): the first lr of the schedule would be skipped. "
+                "Call optimizer.step() first, then scheduler.step()."
+            )
+        if done % self.period == 0:
+            self.scheduler.step()
+            self.optimizer._opt_called = False  # type: ignore[attr-defined]  # torch sets it at each optimizer.step()
+
+    def after_evaluation(self, loss: float, metric: float) -> None:
+        """To be called with the validation loss and metric of every evaluation but the one before training."""
+        if self.closed_loop:
+            self.scheduler.step(metric if self.watches_metric else loss)
+
+    def state_dict(self) -> dict[str, Any]:
+        """The scheduler's state without its functions, which come back with the scheduler itself."""
+        state: dict[str, Any] = _without_functions(self.scheduler.state_dict())
+        return state
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Restore the scheduler; restore the optimizer after it."""
+        self.scheduler.load_state_dict(state)
+
+
+def _without_functions(value: Any) -> Any:
+    if type(value) is dict:
+        return {k: _without_functions(v) for k, v in value.items() if not callable(v)}
+    return [_without_functions(v) for v in value] if type(value) is list else value
+
+
+def lr_curve(
+    choice: Choice,
+    base_lr: float,
+    timing: Timing,
+    *,
+    evaluations: Iterable[tuple[float, float]] = (),
+    options: dict[str, Any] | None = None,
+) -> Lrs:
+    """The lr of a single group at every step: the schedule's own class, stepped over an optimizer that trains nothing.
+
+    ``evaluations`` are the (loss, metric) pairs that a closed-loop schedule reacts to; ``options`` are further group options.
+
+    Returns: [steps], in the order in which optimizer steps use them.
+    """
+    optimizer = stand_in([base_lr], options or {})
+    pacer = Pacer(choice, optimizer, timing)
+    reports = iter(evaluations)
+    curve = np.empty(timing.steps)
+    for done in range(timing.steps):
+        curve[done] = optimizer.param_groups[0]["lr"]
+        optimizer.step()
+        pacer.after_step(done + 1)
+        if (done + 1) % timing.eval_every == 0 and (report := next(reports, None)):
+            pacer.after_evaluation(*report)
+    return curve
+
+
+def audit(recorded: Lrs, curve: Lrs, multipliers: Sequence[float], joins: Sequence[int], names: Sequence[str]) -> str | None:
+    """Compare the lrs that each group was stepped with against base lr x layer multiplier x schedule.
+
+    Shapes: recorded [T, G], NaN before a group joined; curve [at least T], one group's lr; the rest [G].
+
+    Returns: None if they agree to 1e-9 of each group's largest lr, else a sentence that names the first step that does not.
+    """
+    declared = curve[: len(recorded), None] * np.asarray(multipliers)
+    declared[np.arange(len(recorded))[:, None] < np.asarray(joins)] = np.nan
+    scale = curve.max() * np.asarray(multipliers)
+    wrong = ~(np.isnan(declared) & np.isnan(recorded)) & ~(np.abs(recorded - declared) <= 1e-9 * scale)
+    if not wrong.any():
+        return None
+    step, group = np.argwhere(wrong)[0]
+    return (
+        f"lr audit: group {names[group]!r} was stepped with lr {recorded[step, group]:.6g} at step {step + 1}, "
+        f"and base lr x layer multiplier x schedule is {declared[step, group]:.6g}."
+    )

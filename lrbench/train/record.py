@@ -1,0 +1,83 @@
+"""What a run writes down while it trains, and the outcome made of it."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from lrbench.spec.outcome import Floats, Outcome, Status
+
+EXPLOSION = 1e4
+"""A run has diverged when a training loss is not finite, or this many times the first one."""
+
+
+@dataclass
+class Record:
+    """The curves of a run, grown at each evaluation."""
+
+    eval_step: list[int] = field(default_factory=list)
+    evaluations: list[list[float]] = field(default_factory=list)
+    """(validation loss, validation metric, training loss) of each evaluation."""
+    losses: list[float] = field(default_factory=list)
+    lrs: list[list[float]] = field(default_factory=list)
+    """One list per step: the lr of each group, NaN before it joined."""
+    diverged_at: int | None = None
+
+    def add_steps(self, losses: Floats, lrs: list[list[float]]) -> None:
+        """Append an interval's training losses and lrs; after a divergence, only up to the step where it happened."""
+        first = abs(self.losses[0] if self.losses else float(losses[0]))
+        bad = ~np.isfinite(losses) | (losses > EXPLOSION * first if np.isfinite(first) else False)
+        if bad.any():
+            keep = int(bad.argmax()) + 1
+            self.diverged_at = len(self.losses) + keep
+            losses, lrs = losses[:keep], lrs[:keep]
+        self.losses += losses.tolist()
+        self.lrs += lrs
+
+    def add_evaluation(self, done: int, values: list[float]) -> None:
+        """Append an evaluation; one that is not finite means that the last update diverged."""
+        if np.isfinite(values).all():
+            self.eval_step.append(done)
+            self.evaluations.append(values)
+        else:
+            self.diverged_at = max(done, 1)
+
+    def outcome(self, key: str, target: float, *, higher_is_better: bool, **rest: Any) -> Outcome:
+        """The finished outcome."""
+        curves = np.asarray(self.evaluations, np.float32).reshape(-1, 3)
+        metric = curves[1:, 1] if higher_is_better else -curves[1:, 1]
+        met = bool((metric >= np.float32(target if higher_is_better else -target)).any())
+        status = Status.DIVERGED if self.diverged_at else Status.REACHED if met else Status.MISSED
+        used = [self.lrs[max(step - 1, 0)] for step in self.eval_step if self.lrs]
+        return Outcome(
+            key=key,
+            status=status,
+            diverged_at=self.diverged_at,
+            eval_step=np.asarray(self.eval_step, np.int32),
+            val_loss=curves[:, 0],
+            val_metric=curves[:, 1],
+            train_loss=curves[:, 2],
+            step_loss=np.asarray(self.losses, np.float32),
+            group_lr=np.asarray(used, np.float64),
+            **rest,
+        )
+
+    def lr_array(self) -> NDArray[np.float64]:
+        """[T, G] the lrs of all steps."""
+        return np.asarray(self.lrs, np.float64)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Plain values and float64 tensors, so that a restored record is the same to the bit."""
+        return {
+            "eval_step": self.eval_step,
+            "evaluations": torch.tensor(self.evaluations, dtype=torch.float64),
+            "losses": torch.tensor(self.losses, dtype=torch.float64),
+            "lrs": torch.tensor(self.lrs, dtype=torch.float64),
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Restore what ``state_dict`` saved."""
+        self.eval_step = list(state["eval_step"])
+        self.evaluations, self.losses, self.lrs = (state[name].tolist() for name in ("evaluations", "losses", "lrs"))

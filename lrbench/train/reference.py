@@ -1,0 +1,215 @@
+"""The reference trainer: a plain loop over ``torch.optim``. What it does is what a run means.
+
+``loss.backward()`` turns the loss into gradients, ``optimizer.step()`` turns gradient x learning rate into a weight change,
+``scheduler.step()`` comes after it, and ``optimizer.zero_grad()`` stops this batch's gradient from leaking into the next.
+"""
+
+from contextlib import nullcontext
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from lrbench.device import deterministic
+from lrbench.spec.outcome import Outcome
+from lrbench.spec.run import Run
+from lrbench.strategies import OPTIMIZERS, Pacer, Timing, audit, groups_of, lr_curve
+from lrbench.strategies.composite import Staged
+from lrbench.train.checkpoint import Checkpoint
+from lrbench.train.clocks import Clocks
+from lrbench.train.record import Record
+from lrbench.train.seeds import Order, derive
+from lrbench.workloads import Data, Split, Workload, describe
+
+DTYPES = {"fp64": torch.float64, "fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+EVALUATION_BATCH = 1024
+
+
+class AuditError(Exception):
+    """A group was stepped with another lr than its strategy declares, so the result would not be that strategy's."""
+
+
+def train(run: Run, workload: Workload, data: Data, device: torch.device, checkpoint: Checkpoint | None = None) -> Outcome:
+    """Train one run from its seed to its budget, or on from its checkpoint, to the same outcome bit for bit.
+
+    Shapes: as ``Outcome``. Every ``run.eval_every`` steps the validation set and as many training examples are evaluated.
+
+    Raises: AuditError when the lrs in use were not the declared ones; Interrupted when the checkpoint asks to stop; whatever the model
+    or the optimizer raises.
+    """
+    deterministic()
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+        training = Training(run, workload, data, device)
+        if checkpoint and (state := checkpoint.load()):
+            training.load_state_dict(state)
+        else:
+            training.evaluate()
+        while training.done < run.steps and training.record.diverged_at is None:
+            training.advance(min(run.eval_every, run.steps - training.done))
+            if checkpoint:
+                checkpoint.visit(training.state_dict)
+        return training.finish()
+
+
+class Training:
+    """A run under way: model, optimizer, schedule, data order, and the record of what happened."""
+
+    def __init__(self, run: Run, workload: Workload, data: Data, device: torch.device) -> None:
+        self.run, self.workload, self.device, self.done = run, workload, device, 0
+        dtype = torch.float64 if run.precision == "fp64" else torch.float32
+        torch.manual_seed(derive(run.seed, "model"))
+        self.model = workload.model().to(device, dtype)
+        torch.manual_seed(derive(run.seed, "dropout"))
+        self.data = data.to(device, dtype)
+        self.probe = Split(self.data.train.x[: len(data.validation)], self.data.train.y[: len(data.validation)])
+        self.order = Order(run.seed, len(data.train), run.batch_size * run.accumulate, device)
+        self.timing = Timing(run.steps, self.order.steps_per_epoch, run.eval_every)
+        self.groups = groups_of(run, describe(workload, self.model))
+        self.flags = OPTIMIZERS[run.optimizer.name].flags
+        self.optimizer = self._build_optimizer()
+        self.pacer = Pacer(run.schedule, self.optimizer, self.timing)
+        low = run.precision in ("bf16", "fp16")
+        self.autocast = torch.autocast(device.type, DTYPES[run.precision]) if low else nullcontext()
+        self.scaler = torch.amp.GradScaler(device.type) if run.precision == "fp16" else None
+        self.clocks, self.record = Clocks(device), Record()
+
+    def _build_optimizer(self) -> Any:
+        tensors = dict(self.model.named_parameters())
+        trained = {name for group in self.groups for name in group.params}
+        for name, tensor in tensors.items():
+            tensor.requires_grad_(name in trained)
+        options = [group.options(tensors, self.run.lr) for group in self.groups]
+        entry = OPTIMIZERS[self.run.optimizer.name]
+        settings = entry.resolve(self.run.optimizer.settings)
+
+        def build(some: list[dict[str, Any]]) -> Any:
+            return entry.build(some, self.run.lr, **settings)
+
+        joins = [group.joins for group in self.groups]
+        return Staged(options, joins, build) if any(joins) else build(options)
+
+    def advance(self, steps: int) -> None:
+        """Train an interval, then evaluate. Nothing inside the interval waits for the device, closures and fp16 scaling apart."""
+        losses, lrs = [], []
+        with self.clocks.time("train"):
+            for _ in range(steps):
+                if isinstance(self.optimizer, Staged):
+                    self.optimizer.join(self.done)
+                lrs.append([group["lr"] for group in self.optimizer.param_groups])
+                losses.append(self._step(self.order(self.done)))
+                self.done += 1
+                self.pacer.after_step(self.done)
+        with self.clocks.time("record"):
+            for offset, row in enumerate(lrs, self.done - steps):
+                row[:] = [lr if group.joins <= offset else float("nan") for lr, group in zip(row, self.groups, strict=True)]
+            self.record.add_steps(torch.stack(losses).to("cpu", torch.float32).numpy(), lrs)
+        if self.record.diverged_at is None:
+            self.evaluate()
+
+    def _step(self, rows: Tensor) -> Tensor:
+        """One optimizer step on the examples ``rows`` [batch_size * accumulate]; returns the loss before it, still on the device."""
+        if "closure" in self.flags:
+            return torch.as_tensor(self.optimizer.step(lambda: self._gradients(rows)))
+        loss = self._gradients(rows)
+        if self.scaler:
+            self.scaler.step(self.optimizer)
+            self.scaler.update()
+            self.optimizer._opt_called = True  # a step left out for its overflow counts as one
+        else:
+            self.optimizer.step()
+        return loss
+
+    def _gradients(self, rows: Tensor) -> Tensor:
+        """Set every gradient to that of the mean loss over ``rows``, gathered from ``accumulate`` backward passes."""
+        self.optimizer.zero_grad()
+        parts = [self._backward(part) for part in rows.split(self.run.batch_size)]
+        return parts[0] if len(parts) == 1 else torch.stack(parts).mean()
+
+    def _backward(self, rows: Tensor) -> Tensor:
+        train = self.data.train
+        with self.autocast:
+            y = train.y[rows]
+            loss = self.workload.loss(self.model(train.x[rows]), y)
+        share = loss if self.run.accumulate == 1 else loss / self.run.accumulate
+        (self.scaler.scale(share) if self.scaler else share).backward()
+        return loss.detach()
+
+    def evaluate(self) -> None:
+        """Record the validation loss and metric, and the loss on as many training examples, both in evaluation mode."""
+        with self.clocks.time("eval"):
+            values = torch.cat([self._score(self.probe)[:1], self._score(self.data.validation)]).tolist()
+        train_loss, val_loss, val_metric = values
+        self.record.add_evaluation(self.done, [val_loss, val_metric, train_loss])
+        if self.done and self.record.diverged_at is None:
+            self.pacer.after_evaluation(val_loss, val_metric)
+
+    def _score(self, part: Split) -> Tensor:
+        """(loss, metric) of a part of the data, float64 on the device."""
+        self._evaluation_mode(True)
+        total = torch.zeros(2, dtype=torch.float64, device=self.device)
+        with torch.no_grad(), self.autocast:
+            for x, y in zip(part.x.split(EVALUATION_BATCH), part.y.split(EVALUATION_BATCH), strict=True):
+                outputs = self.model(x)
+                loss = self.workload.loss(outputs, y)
+                total += torch.stack([loss.double(), self.workload.metric.of(outputs, y).double()]) * len(x)
+        self._evaluation_mode(False)
+        return total / len(part)
+
+    def _evaluation_mode(self, on: bool) -> None:
+        self.model.train(not on)
+        if "train_eval" in self.flags:
+            self.optimizer.eval() if on else self.optimizer.train()
+
+    def finish(self) -> Outcome:
+        """Audit the lrs and make the outcome. The test set is evaluated here, once, for the weights at the end."""
+        if fault := self._audit():
+            raise AuditError(fault)
+        test_loss, test_metric = self._score(self.data.test).tolist() if self.record.diverged_at is None else (None, None)
+        return self.record.outcome(
+            self.run.key,
+            self.run.target,
+            higher_is_better=self.workload.metric.higher_is_better,
+            groups=tuple(group.name for group in self.groups),
+            test_loss=test_loss,
+            test_metric=test_metric,
+            **{f"{part}_seconds": seconds for part, seconds in self.clocks.seconds.items()},
+        )
+
+    def _audit(self) -> str | None:
+        seen = [(loss, metric) for loss, metric, _ in self.record.evaluations[1:]]
+        numbers = {k: v for k, v in self.optimizer.param_groups[0].items() if isinstance(v, int | float) and k != "initial_lr"}
+        curve = lr_curve(self.run.schedule, self.run.lr, self.timing, evaluations=seen, options=numbers)
+        multipliers, joins, names = zip(*((g.multiplier, g.joins, g.name) for g in self.groups), strict=True)
+        return audit(self.record.lr_array(), curve, multipliers, joins, names)
+
+    def state_dict(self) -> dict[str, Any]:
+        """All that the rest of the run depends on."""
+        cuda = torch.cuda.get_rng_state(self.device) if self.device.type == "cuda" else torch.empty(0)
+        return {
+            "key": self.run.key,
+            "done": self.done,
+            "model": self.model.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "pacer": self.pacer.state_dict(),
+            "scaler": self.scaler.state_dict() if self.scaler else {},
+            "random": torch.get_rng_state(),
+            "random_cuda": cuda,
+            "record": self.record.state_dict(),
+            "seconds": dict(self.clocks.seconds),
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go back to a saved moment: the scheduler before the optimizer, whose lrs it would otherwise overwrite."""
+        self.done = state["done"]
+        if isinstance(self.optimizer, Staged):
+            self.optimizer.join(self.done - 1)
+        self.model.load_state_dict(state["model"])
+        self.pacer.load_state_dict(state["pacer"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        if self.scaler:
+            self.scaler.load_state_dict(state["scaler"])
+        self.record.load_state_dict(state["record"])
+        self.clocks.seconds.update(state["seconds"])
+        torch.set_rng_state(state["random"])
+        if self.device.type == "cuda":
+            torch.cuda.set_rng_state(state["random_cuda"], self.device)

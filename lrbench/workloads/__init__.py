@@ -1,0 +1,56 @@
+"""The workloads, one file each. ``WORKLOADS`` is the catalog."""
+
+from typing import NoReturn
+
+from lrbench.spec.faults import nearest
+from lrbench.workloads import (
+    cancer_logistic,
+    digits_mlp,
+    fashion_cnn,
+    fashion_mlp,
+    mnist5k_cnn,
+    mnist5k_mlp,
+    mnist_transfer,
+    quadratic,
+)
+from lrbench.workloads.base import ACCURACY, Data, Metric, Split, Unavailable, Workload, accuracy, cache_folder, describe, fingerprint
+
+
+class Workloads(dict[str, Workload]):
+    """Workloads by name, in order of cost; a missing name is told the nearest known one."""
+
+    def __missing__(self, name: str) -> NoReturn:
+        raise LookupError(f"no workload called {name!r}. {nearest(name, self)}")
+
+    def add(self, workload: Workload) -> Workload:
+        """Enter a workload under its name.
+
+        Raises: LookupError when another workload has that name.
+        """
+        if self.get(workload.name, workload) is not workload:
+            raise LookupError(f"there is a workload called {workload.name!r} already: choose another name.")
+        self[workload.name] = workload
+        return workload
+
+
+WORKLOADS = Workloads()
+for _module in (quadratic, cancer_logistic, digits_mlp, mnist5k_mlp, mnist5k_cnn, mnist_transfer, fashion_mlp, fashion_cnn):
+    WORKLOADS.add(_module.WORKLOAD)
+
+add_workload = WORKLOADS.add
+
+__all__ = [
+    "ACCURACY",
+    "WORKLOADS",
+    "Data",
+    "Metric",
+    "Split",
+    "Unavailable",
+    "Workload",
+    "Workloads",
+    "accuracy",
+    "add_workload",
+    "cache_folder",
+    "describe",
+    "fingerprint",
+]

@@ -1,0 +1,131 @@
+"""What a workload is: data, reference model, loss, metric, target and budget, as one frozen value."""
+
+import hashlib
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import platformdirs
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _NormBase
+
+from lrbench.spec.param import Param
+
+
+class Unavailable(Exception):  # noqa: N818 - a described fact about this machine, not a programming error
+    """The data of a workload cannot be had here; the message is the reason, for the plan and the report."""
+
+
+@dataclass(frozen=True)
+class Split:
+    """Examples: ``x`` [n, ...] and what to predict, ``y`` [n, ...]."""
+
+    x: Tensor
+    y: Tensor
+
+    def __len__(self) -> int:
+        return len(self.x)
+
+    def to(self, device: torch.device, dtype: torch.dtype) -> "Split":
+        """The same examples on a device, floating-point tensors in ``dtype``."""
+        x, y = (t.to(device, dtype if t.is_floating_point() else t.dtype) for t in (self.x, self.y))
+        return Split(x, y)
+
+
+@dataclass(frozen=True)
+class Data:
+    """The fixed three-way split. Strategies are selected on ``validation``; ``test`` is reported once."""
+
+    train: Split
+    validation: Split
+    test: Split
+
+    def to(self, device: torch.device, dtype: torch.dtype) -> "Data":
+        """All three parts on a device."""
+        return Data(*(part.to(device, dtype) for part in (self.train, self.validation, self.test)))
+
+
+@dataclass(frozen=True)
+class Metric:
+    """What a workload is judged by. ``of(outputs, y)`` is the mean over examples, a scalar tensor."""
+
+    name: str
+    higher_is_better: bool
+    of: Callable[[Tensor, Tensor], Tensor]
+
+
+@dataclass(frozen=True)
+class Workload:
+    """A training problem.
+
+    ``model()`` initialises from torch's global generator, which the trainer seeds per run.
+    ``layers`` are prefixes of parameter names, input first, head last; every parameter lies in exactly one.
+    ``loss(outputs, y)`` is the mean over the batch, a scalar.
+    ``steps``, ``batch_size`` and ``eval_every`` (steps between evaluations) are defaults that a matrix may override.
+    ``target_reason`` states the measured baseline that justifies ``target``.
+    """
+
+    name: str
+    meaning: str
+    source: str
+    licence: str
+    data: Callable[[], Data]
+    model: Callable[[], nn.Module]
+    layers: tuple[str, ...]
+    loss: Callable[[Tensor, Tensor], Tensor]
+    metric: Metric
+    examples: tuple[int, int, int]
+    """How many the training, validation and test parts hold, so that a plan need not load them."""
+    target: float
+    target_reason: str
+    steps: int
+    batch_size: int
+    eval_every: int
+    missing: Callable[[], str | None] = lambda: None
+    """Why the data cannot be had here, or None; must not download or write anything."""
+    pretrained: Callable[[], object] | None = None
+    """Where given: make and keep the weights that ``model`` starts from, so that no run waits for them; ``model`` makes them if need be."""
+    revision: int | str = 1
+
+
+def describe(workload: Workload, model: nn.Module) -> tuple[Param, ...]:
+    """The descriptions of a model's parameters, in the model's order.
+
+    Raises: ValueError when a parameter lies in no layer of the workload, or in two, or a layer has none.
+    """
+    norms = {name for name, module in model.named_modules() if isinstance(module, _NormBase | nn.LayerNorm | nn.GroupNorm | nn.RMSNorm)}
+    params = []
+    for name, value in model.named_parameters():
+        home = [i for i, layer in enumerate(workload.layers) if name == layer or name.startswith(layer + ".")]
+        if len(home) != 1:
+            raise ValueError(f"workload {workload.name!r}: parameter {name!r} lies in {len(home)} of its layers, must be 1.")
+        owner, _, leaf = name.rpartition(".")
+        [i] = home
+        params.append(Param(name, i, workload.layers[i], tuple(value.shape), leaf == "bias", owner in norms, i == len(workload.layers) - 1))
+    if empty := set(workload.layers) - {p.layer_name for p in params}:
+        raise ValueError(f"workload {workload.name!r}: layers {sorted(empty)} have no parameter.")
+    return tuple(params)
+
+
+def accuracy(outputs: Tensor, y: Tensor) -> Tensor:
+    """Share of examples whose largest output is the label; outputs [n, classes], y [n]."""
+    return (outputs.argmax(-1) == y).float().mean()
+
+
+ACCURACY = Metric("accuracy", True, accuracy)
+
+
+def cache_folder() -> Path:
+    """Where downloaded data and prepared weights are kept: ``LRBENCH_CACHE``, or the user's cache folder."""
+    return Path(os.environ.get("LRBENCH_CACHE") or platformdirs.user_cache_path("lrbench"))
+
+
+def fingerprint(data: Data) -> str:
+    """SHA-256 over every tensor of the data, in order: train, validation, test; inputs, then labels."""
+    digest = hashlib.sha256()
+    for part in (data.train, data.validation, data.test):
+        for tensor in (part.x, part.y):
+            digest.update(tensor.contiguous().numpy().tobytes())
+    return digest.hexdigest()

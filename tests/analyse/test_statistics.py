@@ -1,0 +1,107 @@
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy import stats
+
+from lrbench.analyse.statistics import bootstrap_interval, holm, iqm, not_separated, paired_p, seed_warning, seeds_interval
+
+values = st.lists(st.floats(-1e3, 1e3), min_size=1, max_size=30)
+probabilities = st.lists(st.floats(0, 1), min_size=1, max_size=12)
+
+
+@given(values)
+def test_the_iqm_is_the_trimmed_mean(sample):
+    assert iqm(sample) == pytest.approx(stats.trim_mean(sample, 0.25), abs=1e-9)
+
+
+def test_the_iqm_ignores_the_outer_quarters():
+    assert iqm([-1e9, 1.0, 2.0, 3.0, 1e9]) == 2.0
+    assert np.isnan(iqm([]))
+
+
+def test_the_iqm_works_along_the_last_axis():
+    assert iqm(np.arange(8.0).reshape(2, 4)).tolist() == [1.5, 5.5]
+
+
+@given(st.permutations([0.1, 0.5, 0.4, 0.9, 0.2]))
+def test_the_interval_over_seeds_does_not_depend_on_their_order(sample):
+    assert seeds_interval(sample) == seeds_interval([0.1, 0.2, 0.4, 0.5, 0.9])
+
+
+def test_one_value_has_no_interval():
+    assert np.isnan(seeds_interval([0.5])).all()
+    assert np.isnan(seeds_interval([0.5, np.nan])).all()
+    assert np.isnan(seeds_interval([])).all()
+
+
+def test_equal_values_have_an_interval_of_no_width():
+    assert seeds_interval([0.5] * 5) == (0.5, 0.5)
+
+
+@given(st.floats(0.1, 10), st.floats(-5, 5))
+def test_intervals_follow_scale_and_shift(scale, shift):
+    sample = np.array([0.1, 0.5, 0.4, 0.9, 0.2])
+    low, high = seeds_interval(sample)
+    assert seeds_interval(scale * sample + shift) == pytest.approx((scale * low + shift, scale * high + shift))
+
+
+def test_the_stratified_bootstrap_keeps_the_groups_apart():
+    # Constant groups: resampled within themselves nothing varies, resampled together it would.
+    rng = np.random.default_rng(0)
+    assert bootstrap_interval([[0.0] * 5, [1.0] * 5], rng) == (0.5, 0.5)
+
+
+def test_the_interval_covers_the_truth_about_as_often_as_it_says():
+    rng = np.random.default_rng(1)
+    hits = [low <= 0.0 <= high for low, high in (bootstrap_interval([rng.normal(size=10)], rng, resamples=400) for _ in range(200))]
+    assert 0.84 <= np.mean(hits) <= 0.98
+
+
+@given(st.lists(st.floats(-10, 10).map(lambda x: round(x, 3)), min_size=2, max_size=8).filter(lambda d: np.std(d) > 1e-3))
+def test_the_paired_test_is_the_t_test(difference):
+    assert paired_p(difference) == pytest.approx(stats.ttest_1samp(difference, 0.0).pvalue, abs=1e-9)
+
+
+def test_the_paired_test_without_variation():
+    assert paired_p([0.0, 0.0, 0.0]) == 1.0
+    assert paired_p([0.1, 0.1, 0.1]) == 0.0
+    assert np.isnan(paired_p([0.1]))
+    assert paired_p([0.1, 0.3, np.nan]) == paired_p([0.1, 0.3])
+
+
+def test_holm_by_hand():
+    # Sorted: 0.005 x 4, 0.01 x 3, 0.03 x 2, 0.04 x 1 -> 0.02, 0.03, 0.06, and 0.04 is raised to 0.06.
+    assert holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
+
+
+def test_holm_does_not_count_what_was_not_tested():
+    assert holm([0.02, np.nan, 0.04]) == pytest.approx([0.04, np.nan, 0.04], nan_ok=True)
+    assert holm([]).shape == (0,)
+
+
+@given(probabilities)
+def test_holm_lies_between_the_raw_and_the_bonferroni_values_in_the_same_order(p):
+    adjusted, raw = holm(p), np.array(p)
+    assert (adjusted >= raw).all()
+    assert (adjusted <= np.minimum(1.0, raw * len(p)) + 1e-12).all()
+    assert (np.diff(adjusted[np.argsort(raw, kind="stable")]) >= 0).all()
+
+
+def test_the_best_is_separated_from_what_is_clearly_worse_only():
+    rng = np.random.default_rng(0)
+    best = 0.9 + rng.normal(0, 0.01, 5)
+    assert not_separated(best, [best - 0.1 + rng.normal(0, 0.005, 5), best + rng.normal(0, 0.01, 5)]) == [False, True]
+
+
+def test_one_seed_separates_nothing():
+    assert not_separated([0.9], [[0.1]]) == [True]
+
+
+@pytest.mark.parametrize(("seeds", "words"), [(1, "Only 1 seed:"), (4, "Only 4 seeds:")])
+def test_few_seeds_are_warned_of(seeds, words):
+    assert (seed_warning(seeds) or "").startswith(words)
+
+
+def test_five_seeds_are_enough():
+    assert seed_warning(5) is None

@@ -1,0 +1,178 @@
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from synthetic import choice, crash, diverge, study
+
+from lrbench.report import figures, verdict_text, write
+from lrbench.store import Study
+
+WIDE = {
+    "layer_lrs": ("uniform", "layer_decay(gamma=0.75)"),
+    "schedules": ("constant", "cosine"),
+    "skipped": [("lbfgs", "LBFGS takes no parameter groups | at all")],
+}
+
+
+TWO = ["digits_mlp", "mnist_cnn"]
+KINDS = ["lr-response-optimizers", "lr-response-strategies", "curves", "optimizer-schedule"]
+
+
+def written(folder: Path) -> dict[str, bytes]:
+    return {str(p.relative_to(folder)): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()}
+
+
+def images(report: Path) -> list[str]:
+    return re.findall(r"!\[[^\]]*\]\(([^)]+)\)", report.read_text())
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("study")
+    return study(folder, **WIDE)
+
+
+@pytest.fixture(scope="module")
+def report(made, tmp_path_factory):
+    return write(made, folder=tmp_path_factory.mktemp("report"))
+
+
+def test_the_order_of_rows_changes_no_byte(made, report, tmp_path):
+    runs = made.runs.sample(frac=1.0, random_state=1, ignore_index=True)
+    skipped = made.skipped.sample(frac=1.0, random_state=1, ignore_index=True)
+    write(Study(made.folder, made.facts, made.machine, runs, skipped), folder=tmp_path)
+    assert written(tmp_path) == written(report.parent)
+
+
+def test_it_opens_with_the_verdict_of_every_workload(report):
+    text = report.read_text()
+    assert text.index("# synthetic") < text.index("## Verdict") < text.index("## How the outcome depends on the lr")
+    verdict = text[text.index("## Verdict") : text.index("*How to read it.*")]
+    for workload in ("digits_mlp", "mnist_cnn"):
+        assert f"\n| {workload} | **`" in verdict
+    assert "points [" in verdict
+    assert " % accuracy [" in verdict
+
+
+def test_every_entry_of_the_matrix_and_every_reason_appears(made, report):
+    text = report.read_text()
+    for axis in ("optimizers", "layer_lrs", "schedules"):
+        for label in made.facts[axis]:
+            assert f"\n| `{label}` |" in text
+    assert "| LBFGS takes no parameter groups \\| at all | 10 | `lbfgs` |" in text
+    assert "Synthetic CPU" in text
+    assert "BSD-3" in text
+
+
+def test_images_are_few_have_words_and_exist(report):
+    text = report.read_text()
+    assert 0 < len(images(report)) <= 25
+    assert "![](" not in text
+    assert {f"figures/{p.name}" for p in (report.parent / "figures").iterdir()} == set(images(report))
+
+
+def test_every_table_has_as_many_cells_in_each_row(report):
+    for block in report.read_text().split("\n\n"):
+        rows = [line for line in block.splitlines() if line.startswith("|")]
+        assert len({len(re.findall(r"(?<!\\)\|", row)) for row in rows}) <= 1
+
+
+def test_every_fold_is_closed(report):
+    text = report.read_text()
+    assert text.count("<details>") == text.count("</details>") > 0
+
+
+def test_the_summary_has_a_line_per_cell(report):
+    lines = (report.parent / "summary.csv").read_text().splitlines()
+    assert len(lines) == 1 + 2 * 3 * 2 * 2 * 5
+    assert lines[1:] == sorted(lines[1:], key=lambda line: line.split(",")[:4])
+
+
+def test_the_report_lies_in_the_study_and_replaces_an_earlier_one(tmp_path):
+    (tmp_path / "figures").mkdir()
+    (tmp_path / "figures" / "old.png").touch()
+    path = write(study(tmp_path, seeds=[0], lrs=[1e-2], optimizers=["adam"], workloads=TWO[:1]))
+    assert path == tmp_path / "report.md"
+    assert (tmp_path / "summary.csv").is_file()
+    assert not (tmp_path / "figures" / "old.png").exists()
+
+
+def test_the_terminal_gets_the_same_verdicts(made, report):
+    text = verdict_text(made)
+    assert "600 runs: 12 strategies on 2 workloads" in text
+    winner = re.search(r"Best strategy\s+(.+)", text).group(1)
+    assert f"| digits_mlp | **`{winner}`**" in report.read_text()
+    assert "`" not in text
+
+
+def test_many_workloads_share_figures(tmp_path):
+    names = [f"workload_{i:02}" for i in range(5)]
+    path = write(study(tmp_path, workloads=names, seeds=[0], lrs=[1e-3, 1e-2], optimizers=["adam"]))
+    assert images(path) == [f"figures/{kind}-{i}.png" for kind in KINDS for i in (1, 2)]
+
+
+def test_workloads_without_room_are_named(monkeypatch, tmp_path):
+    monkeypatch.setattr(figures, "MOST", 1)
+    monkeypatch.setattr(figures, "PER_FIGURE", 1)
+    path = write(study(tmp_path, seeds=[0], lrs=[1e-3, 1e-2], optimizers=["adam"]))
+    assert path.read_text().count("Not drawn: mnist_cnn.") == 4
+    assert len(images(path)) == len(KINDS)
+
+
+ODD = {
+    "one-optimizer": {"optimizers": ["adam"]},
+    "two-workloads": {"workloads": TWO},
+    "one-strategy": {"optimizers": ["adam"], "schedules": ["constant"]},
+    "all-diverged": {"change": diverge, "workloads": TWO},
+    "all-crashed": {"change": crash},
+    "no-runs": {"seeds": []},
+    "two-seeds": {"seeds": [0, 1]},
+    "no-plain-runs": {"schedules": ["cosine"], "layer_lrs": ["layer_decay(gamma=0.75)"]},
+    "falling-metric": {"higher_is_better": False, "target": 0.5},
+    "target-never-reached": {"target": 2.0, "schedules": ["constant"]},
+    "batch-sizes": {"batch_sizes": (16, 32), "schedules": ["constant"]},
+    "one-workload-lost": {
+        "workloads": TWO,
+        "change": lambda run, outcome: diverge(run, outcome) if run.workload.label == "mnist_cnn" else outcome,
+    },
+    "half-crashed": {"change": lambda run, outcome: crash(run, outcome) if run.seed % 2 else outcome},
+}
+SAYS = {
+    "one-strategy": ["is the plain one", "no other was run", "there is nothing to compare"],
+    "all-diverged": ["No run finished on digits_mlp, mnist_cnn.", "no run finished", "no claim can be tested"],
+    "all-crashed": ["18 runs crashed and count nowhere", "RuntimeError: out of memory"],
+    "no-runs": ["No run is stored yet.", "there is no verdict"],
+    "two-seeds": ["Only 2 seeds:"],
+    "no-plain-runs": ["plain one not run", "No optimizer was run with one constant lr"],
+    "falling-metric": [" loss |"],
+    "target-never-reached": ["0 of 1 seed reached"],
+    "batch-sizes": ["digits_mlp [batch_size=16]"],
+    "one-workload-lost": ["No run finished on mnist_cnn.", "| mnist_cnn | no run finished |"],
+}
+
+
+@pytest.mark.parametrize("name", ODD)
+def test_an_odd_study_has_a_report_too(name, tmp_path):
+    odd = study(tmp_path, **{"workloads": ["digits_mlp"], "seeds": [0], "lrs": [1e-3, 1e-2, 1e-1]} | ODD[name])
+    path = write(odd)
+    text = path.read_text()
+    assert all(sentence in text for sentence in SAYS.get(name, [])), SAYS[name]
+    assert {f"figures/{p.name}" for p in path.parent.glob("figures/*.png")} == set(images(path))
+    assert not re.search(r"\bnan\b|\binf\b", text)
+    assert verdict_text(odd)
+
+
+def test_a_single_lr_is_warned_of(tmp_path):
+    text = write(study(tmp_path, seeds=range(5), lrs=[1e-2], optimizers=["adam"], workloads=TWO[:1])).read_text()
+    assert "the only lr it was run at (0.01)" in text
+
+
+def test_reporting_loads_no_torch():
+    code = "import sys, lrbench.report, lrbench.analyse; assert not {'torch', 'matplotlib', 'seaborn'} & set(sys.modules)"
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=Path(__file__).parents[2])
+
+
+def test_a_choice_is_its_label():
+    assert choice("sgd(momentum=0.9)").name == "sgd"

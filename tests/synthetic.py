@@ -1,0 +1,155 @@
+"""Studies with a known answer: runs whose curves come from a formula.
+
+Every optimizer has an optimum lr. With ``d`` the distance of an lr from it in decades and ``k = lr / optimum``, the training descends
+to ``FLOOR + 0.3 min(d, 2)^2`` at a speed that grows with ``k``, oscillates with an amplitude that grows with ``k``, and diverges from
+``k = 30``. A schedule other than the constant one takes ``0.05`` off the floor.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from lrbench.spec.outcome import Outcome, Status
+from lrbench.spec.run import Choice, Run
+from lrbench.store import Store, Study, load
+
+LRS = (1e-4, 1e-3, 1e-2, 1e-1, 1.0)
+OPTIMA = {"sgd(momentum=0.9)": 1e-1, "adam": 1e-2, "adamw(weight_decay=0.1)": 1e-2, "rmsprop": 1e-3}
+STEPS, EVERY, START, FLOOR = 60, 3, 2.3, 0.3
+CLIFF = 30.0
+
+Change = Callable[[Run, Outcome], Outcome]
+
+
+def choice(label: str) -> Choice:
+    """A choice whose label is its identity."""
+    return Choice(name=label.partition("(")[0], revision=1, settings={"label": label}, label=label)
+
+
+def train(run: Run, *, higher_is_better: bool = True) -> Outcome:
+    """The outcome of a run by the formula; the seed shifts it a little, the same for every strategy."""
+    name = run.optimizer.label
+    k = run.lr / OPTIMA.get(name, 1e-2)
+    rng = np.random.default_rng(int(run.key, 16))
+    noise = np.random.default_rng(run.seed).normal(0.0, 0.01) + rng.normal(0.0, 0.003)
+    floor = FLOOR + 0.3 * min(abs(np.log10(k)), 2.0) ** 2 - 0.05 * (run.schedule.label != "constant") + noise
+    t = np.arange(run.steps + 1)
+    curve = floor + (START - floor) * np.exp(-0.15 * np.sqrt(k) * t) + 0.02 * np.sqrt(k) * np.abs(np.sin(0.9 * t)) * (t > 0)
+    diverged_at = 5 if k >= CLIFF else None
+    if diverged_at:
+        curve = np.minimum(START * 1.6**t, 1e30)
+    done = diverged_at - 1 if diverged_at else run.steps
+    step = np.arange(0, done + 1, run.eval_every)
+    val_loss = curve[step]
+    metric = 1.0 - val_loss / (START + 0.3) if higher_is_better else val_loss
+    hit = (metric >= run.target) if higher_is_better else (metric <= run.target)
+    falls = run.schedule.label != "constant"
+    group_lr = run.lr * (1.0 - 0.99 * falls * step / run.steps)
+    return Outcome(
+        key=run.key,
+        status=Status.DIVERGED if diverged_at else Status.REACHED if hit.any() else Status.MISSED,
+        diverged_at=diverged_at,
+        eval_step=step.astype(np.int32),
+        val_metric=metric.astype(np.float32),
+        val_loss=val_loss.astype(np.float32),
+        train_loss=(0.9 * val_loss).astype(np.float32),
+        step_loss=(curve[:done] + 0.01 * rng.random(done)).astype(np.float32),
+        groups=("all",),
+        group_lr=group_lr[:, None],
+        test_metric=None if diverged_at else float(metric[-1]) - 0.01,
+        test_loss=None if diverged_at else float(val_loss[-1]) + 0.01,
+        train_seconds=0.01 * done,
+        eval_seconds=0.1,
+    )
+
+
+def crash(run: Run, _: Outcome) -> Outcome:
+    """The outcome of a run that crashed."""
+    return Outcome(key=run.key, status=Status.CRASHED, reason="RuntimeError: out of memory")
+
+
+def diverge(_: Run, outcome: Outcome) -> Outcome:
+    """The outcome of a run that diverged at its first step."""
+    first = {name: getattr(outcome, name)[:1] for name in ("eval_step", "val_metric", "val_loss", "train_loss", "step_loss", "group_lr")}
+    return replace(outcome, status=Status.DIVERGED, diverged_at=1, test_metric=None, test_loss=None, **first)
+
+
+def study(
+    folder: Path,
+    *,
+    workloads: Sequence[str] = ("digits_mlp", "mnist_cnn"),
+    optimizers: Sequence[str] = ("sgd(momentum=0.9)", "adam", "rmsprop"),
+    layer_lrs: Sequence[str] = ("uniform",),
+    schedules: Sequence[str] = ("constant", "cosine"),
+    lrs: Sequence[float] = LRS,
+    seeds: Sequence[int] = range(5),
+    batch_sizes: Sequence[int] = (32,),
+    target: float = 0.8,
+    higher_is_better: bool = True,
+    change: Change | None = None,
+    skipped: Sequence[tuple[str, str]] = (),
+) -> Study:
+    """Write and load a study of the full product; ``change`` may replace any outcome, ``skipped`` pairs an optimizer with a reason."""
+    axes = {"workloads": workloads, "optimizers": optimizers, "layer_lrs": layer_lrs, "schedules": schedules}
+    runs = [
+        Run(workload=choice(w), optimizer=choice(o), layer_lr=choice(p), schedule=choice(s), lr=lr, batch_size=b, accumulate=1,
+            precision="fp32", steps=STEPS, eval_every=EVERY, target=target, seed=seed)
+        for w in workloads for o in optimizers for p in layer_lrs for s in schedules for lr in lrs for b in batch_sizes for seed in seeds
+    ]  # fmt: skip
+    done = [(run, train(run, higher_is_better=higher_is_better)) for run in runs]
+    if change:
+        done = [(run, change(run, outcome)) for run, outcome in done]
+    store = Store(folder)
+    store.describe(facts(axes, seeds, target, higher_is_better=higher_is_better), MACHINE, _skipped(skipped, workloads, seeds))
+    half = len(done) // 2
+    for name, part in (("a", done[:half]), ("b", done[half:])):
+        store.write(name, part)
+    return load(folder)
+
+
+def _skipped(pairs: Sequence[tuple[str, str]], workloads: Sequence[str], seeds: Sequence[int]) -> pd.DataFrame:
+    columns = ["key", "workload", "optimizer", "layer_lr", "schedule", "lr", "seed", "reason"]
+    rows = [
+        (f"{i:02}{w}{s}", w, name, "uniform", "constant", 0.1, s, why)
+        for i, (name, why) in enumerate(pairs) for w in workloads for s in seeds
+    ]  # fmt: skip
+    return pd.DataFrame(rows, columns=columns)
+
+
+def facts(axes: dict[str, Sequence[str]], seeds: Sequence[int], target: float, *, higher_is_better: bool) -> dict[str, Any]:
+    """What ``study.toml`` says of such a study."""
+    workload = {
+        "meaning": "Handwritten digits, 8 x 8, by a small network.",
+        "metric": "accuracy" if higher_is_better else "loss",
+        "higher_is_better": higher_is_better,
+        "target": target,
+        "target_reason": "what a tuned baseline reaches in half of the budget",
+        "steps": STEPS,
+        "batch_size": 32,
+        "source": "scikit-learn",
+        "licence": "BSD-3",
+        "layers": ["input", "hidden", "head"],
+        "parameters": 4810,
+        "train_examples": 1000,
+        "validation_examples": 400,
+        "test_examples": 397,
+    }
+    entry = {"meaning": "An entry | of a catalog.", "source": "somebody 2020, arXiv:2001.00001", "settings": {}}
+    return {
+        "matrix": {"name": "synthetic", "seeds": list(seeds)},
+        "workloads": {label: {"name": label.partition("(")[0]} | workload for label in axes["workloads"]},
+        "optimizers": {label: {"name": label.partition("(")[0], "default_lr": 1e-3} | entry for label in axes["optimizers"]},
+        "layer_lrs": {label: {"name": label.partition("(")[0]} | entry for label in axes["layer_lrs"]},
+        "schedules": {label: {"name": label.partition("(")[0]} | entry for label in axes["schedules"]},
+    }
+
+
+MACHINE: dict[str, Any] = {
+    "slug": "cpu-2", "kind": "cpu", "model": "Synthetic CPU", "count": 1, "cores": 2, "memory_gib": 8, "threads_per_worker": 1,
+    "torch": "2.14.1", "python": "3.11.9", "cuda": None, "driver": None, "os": "Linux", "packages": {"numpy": "2.4.0"},
+    "commit": "0123456789abcdef", "dirty": False,
+}  # fmt: skip
