@@ -34,7 +34,10 @@ def estimate(runs: Sequence[Run], device: Device, workers: int) -> Estimate:
     for run in runs:
         kind = (run.workload.name, run.optimizer.name, str(run.batch_size), str(run.accumulate), run.precision)
         if kind not in costs:
-            costs[kind] = _measure(run, device)
+            try:
+                costs[kind] = _measure(run, device)
+            except Exception:  # noqa: BLE001 - it will crash, or be skipped for want of data, just as quickly
+                costs[kind] = 0.0, 0.0
         step, evaluation = costs[kind]
         seconds[run.key] = step * run.steps + evaluation * (run.steps // run.eval_every + 2)
     return Estimate(seconds, workers)
@@ -44,7 +47,8 @@ def _measure(run: Run, device: Device) -> tuple[float, float]:
     """Seconds of one step and of one evaluation."""
     dtype = torch.float64 if run.precision == "fp64" else torch.float32
     with torch.random.fork_rng(devices=[]):
-        training = Training(run, WORKLOADS[run.workload.name], placed(run.workload.name, device, dtype), device)
+        long_enough = run.model_copy(update={"steps": max(run.steps, WARM_UP + STEPS)})
+        training = Training(long_enough, WORKLOADS[run.workload.name], placed(run.workload.name, device, dtype), device)
         training.evaluate()
         training.advance(WARM_UP)
         before = dict(training.clocks.seconds)

@@ -42,8 +42,8 @@ class Pool:
         try:
             while waiting or hand:
                 while waiting and len(hand) < 2 * len(self.devices):
-                    run = waiting.pop()
-                    hand[executor.submit(work, run)] = run
+                    hand[executor.submit(work, waiting[-1])] = waiting[-1]
+                    waiting.pop()
                 done, _ = wait(hand, return_when=FIRST_COMPLETED)
                 for future in done:
                     outcome = future.result()
@@ -51,7 +51,7 @@ class Pool:
                     if outcome is not None:
                         yield run, outcome
         except BrokenProcessPool:
-            return list(hand.values())
+            return list(hand.values()) or [waiting.pop()]
         except BaseException:
             self.stop.set()
             raise
@@ -65,4 +65,7 @@ class Pool:
                 outcome = executor.submit(work, run).result()
             except BrokenProcessPool:
                 return crashed(run, "the worker process died, as it does when memory runs out or a library fails outside Python")
+            except BaseException:
+                self.stop.set()
+                raise
         return outcome or crashed(run, "interrupted")

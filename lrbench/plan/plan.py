@@ -16,6 +16,8 @@ from lrbench.spec.run import Run
 from lrbench.strategies import LAYER_LRS, OPTIMIZERS, SCHEDULES, impossible
 from lrbench.workloads import WORKLOADS, Workload, describe
 
+NO_MATCH = "matches no parameter"
+
 
 @dataclass(frozen=True)
 class Skip:
@@ -99,8 +101,11 @@ def make_plan(matrix: Matrix, stored: Iterable[str] = ()) -> Plan:
 
 
 def _params(workload: Workload) -> tuple[Param, ...]:
-    with torch.device("meta"):
-        return describe(workload, workload.model())
+    try:
+        with torch.device("meta"):
+            return describe(workload, workload.model())
+    except ValueError as error:
+        raise BadInput(str(error)) from error
 
 
 def _too_large(run: Run) -> str | None:
@@ -109,8 +114,9 @@ def _too_large(run: Run) -> str | None:
 
 
 def _refuse_dead_patterns(possible: list[Run], skips: list[Skip]) -> None:
-    alive = {run.layer_lr.label for run in possible}
-    dead = {s.run.layer_lr.label: s.reason for s in skips if "matches no parameter" in s.reason and s.run.layer_lr.label not in alive}
+    reasons = [(s.run.layer_lr.label, s.reason) for s in skips]
+    alive = {run.layer_lr.label for run in possible} | {label for label, reason in reasons if NO_MATCH not in reason}
+    dead = {label: reason for label, reason in reasons if NO_MATCH in reason and label not in alive}
     if dead:
         raise BadInput(f"layer_lr: {reason} No workload of the matrix fits." for reason in dead.values())
 

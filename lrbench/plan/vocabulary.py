@@ -1,5 +1,6 @@
 """The names a matrix can use: the built-in catalogs, installed plug-ins, and plug-in files."""
 
+import hashlib
 import importlib.util
 import sys
 from collections.abc import Sequence
@@ -29,9 +30,8 @@ def load_plugins(files: Sequence[Path] = ()) -> None:
 
 
 def _load(file: Path) -> None:
-    name = f"lrbench_plugin_{file.stem}"
-    known = sys.modules.get(name)
-    if known and known.__file__ == str(file):
+    name = f"lrbench_plugin_{file.stem}_{hashlib.sha256(str(file).encode()).hexdigest()[:8]}"
+    if name in sys.modules:
         return
     if not file.is_file():
         raise BadInput(f"--plugin {file}: there is no such file")

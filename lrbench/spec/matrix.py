@@ -14,20 +14,33 @@ from pydantic_core import InitErrorDetails
 from lrbench.spec.catalog import Entry
 from lrbench.spec.faults import BadInput, fault, faults_of, nearest
 from lrbench.spec.run import Precision
-from lrbench.spec.types import Count, Positive, Strict
+from lrbench.spec.types import Count, Positive, Seed, Strict
 
 Vocabulary = Mapping[str, Mapping[str, Any]]
 """The names that each of the axes workload, optimizer, layer_lr and schedule can take, with their catalog entries."""
 AXES = ("workload", "optimizer", "layer_lr", "schedule")
+MANY = 10_000
+"""The most lrs of a grid, or seeds, that a count may ask for."""
+EMPTY = "must not be empty: name at least one value, or leave the key out"
+
+
+def _not_empty(value: tuple[Any, ...] | None) -> tuple[Any, ...] | None:
+    if value == ():
+        raise fault(EMPTY)
+    return value
+
+
+Lr = Annotated[float, Field(ge=1e-30, le=1e30)]
+"""A base lr, or a multiple of one, within what arithmetic can multiply."""
 
 
 class Grid(Strict):
     """Base lrs: ``values`` as they are, ``count`` of them spread evenly in log space over ``log``, or ``multiples`` of the default lr."""
 
-    values: Annotated[tuple[Positive, ...] | None, Field(strict=False, min_length=1)] = None
-    log: Annotated[tuple[Positive, Positive] | None, Field(strict=False)] = None
-    count: Annotated[int | None, Field(ge=2)] = None
-    multiples: Annotated[tuple[Positive, ...] | None, Field(strict=False, min_length=1)] = None
+    values: Annotated[tuple[Lr, ...] | None, Field(strict=False), AfterValidator(_not_empty)] = None
+    log: Annotated[tuple[Lr, Lr] | None, Field(strict=False)] = None
+    count: Annotated[int | None, Field(ge=2, le=MANY)] = None
+    multiples: Annotated[tuple[Lr, ...] | None, Field(strict=False), AfterValidator(_not_empty)] = None
 
     @model_validator(mode="after")
     def _one_kind(self) -> Self:
@@ -56,18 +69,12 @@ def _listed(value: Any) -> Any:
     return value if value is None or isinstance(value, list | tuple) else [value]
 
 
-def _not_empty(value: tuple[Any, ...]) -> tuple[Any, ...]:
-    if not value:
-        raise fault("must not be empty: name at least one value, or leave the key out")
-    return value
-
-
 def _grid(value: Any) -> Any:
     return value if value is None or isinstance(value, dict | Grid) else {"values": _listed(value)}
 
 
 def _seeds(value: Any) -> Any:
-    if isinstance(value, dict) and set(value) == {"count"} and type(value["count"]) is int and value["count"] > 0:
+    if isinstance(value, dict) and set(value) == {"count"} and type(value["count"]) is int and 0 < value["count"] <= MANY:
         return range(value["count"])
     return _listed(value)
 
@@ -80,7 +87,7 @@ def _name(value: Any, info: ValidationInfo) -> Any:
 
 def _known(axis: str, name: Any, info: ValidationInfo) -> Any:
     names = (info.context or {})[axis]
-    if name not in names:
+    if not isinstance(name, str) or name not in names:
         kind = "layer-lr policy" if axis == "layer_lr" else axis
         raise fault(f"no {kind} called {name!r}. {nearest(str(name), names)}")
     return names[name]
@@ -96,11 +103,16 @@ def _picks(value: Any, info: ValidationInfo) -> list[Pick]:
     axis = str(info.field_name)
     entry: Entry[Any] = _known(axis, table.pop("name"), info)
     grid = table.pop("lr", None) if axis == "optimizer" else None
-    found, faults = [], []
-    for settings in _products(table, entry):
+    lrs, found = None, []
+    combinations = list(_products(table, entry))
+    faults: list[Any] = [{"loc": (n,), "msg": EMPTY, "input": v} for n, v in table.items() if v == [] and not combinations]
+    try:
+        lrs = None if grid is None else Grid.model_validate(_grid(grid))
+    except ValidationError as error:
+        faults += [dict(e) | {"loc": ("lr", *e["loc"])} for e in error.errors()]
+    for settings in combinations:
         try:
-            resolved = entry.settings.model_validate(settings).model_dump(mode="json")
-            found.append(Pick(name=entry.name, settings=resolved, lr=None if grid is None else Grid.model_validate(_grid(grid))))
+            found.append(Pick(name=entry.name, settings=entry.settings.model_validate(settings).model_dump(mode="json"), lr=lrs))
         except ValidationError as error:
             faults += error.errors()
     if faults:
@@ -115,7 +127,7 @@ def _picks(value: Any, info: ValidationInfo) -> list[Pick]:
 def _pattern(value: Any, info: ValidationInfo) -> dict[str, Any]:
     """A name, or a table with some settings, as the settings that a choice must have to match."""
     table = {"name": value} if isinstance(value, str) else value
-    if not isinstance(table, dict) or "name" not in table:
+    if not isinstance(table, dict) or not isinstance(table.get("name"), str):
         raise fault(f"must be a name, or a table with a name, got {value!r}")
     settings = _known(str(info.field_name), table["name"], info).settings.model_fields
     for key in table.keys() - {"name"} - settings.keys():
@@ -161,7 +173,7 @@ class Block(Strict):
     layer_lr: Axis[Picks] = None
     schedule: Axis[Picks] = None
     lr: Annotated[Grid | None, BeforeValidator(_grid)] = None
-    seed: Annotated[Tuple[int] | None, BeforeValidator(_seeds)] = None
+    seed: Annotated[Tuple[Seed] | None, BeforeValidator(_seeds)] = None
     batch_size: Axis[Count] = None
     accumulate: Axis[Count] = None
     precision: Axis[Precision] = None
@@ -190,7 +202,13 @@ class Exclude(Strict):
     layer_lr: Axis[Pattern] = None
     schedule: Axis[Pattern] = None
     lr: Axis[Positive] = None
-    seed: Axis[int] = None
+    seed: Axis[Seed] = None
+
+    @model_validator(mode="after")
+    def _says_something(self) -> Self:
+        if not self.model_fields_set:
+            raise fault("must name at least one key: as it is, it would leave out every run")
+        return self
 
 
 class Matrix(Block):
@@ -203,8 +221,8 @@ class Matrix(Block):
 
     @model_validator(mode="after")
     def _complete(self) -> Self:
-        if self.workload is None and not self.include:
-            raise fault("must name a workload, at the top or in an [[include]]")
+        if self.workload is None and not (self.include and all(block.workload for block in self.include)):
+            raise fault("must name a workload, at the top or in each [[include]]")
         return self
 
     def blocks(self) -> Iterator[Block]:
@@ -222,7 +240,7 @@ def read_matrix(path: Path, vocabulary: Vocabulary) -> Matrix:
     Raises: BadInput with every fault in the file, each with its path.
     """
     try:
-        text = path.read_text()
+        text = path.read_text(encoding="utf-8")
     except OSError as error:
         raise BadInput(f"{path}: cannot be read: {error.strerror}. Give the path of a matrix file (TOML).") from error
     except UnicodeDecodeError as error:

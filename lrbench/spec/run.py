@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from lrbench.spec.types import Count, Positive, Strict
+from lrbench.spec.types import Count, Positive, Seed, Strict
 
 Precision = Literal["fp64", "fp32", "bf16", "fp16"]
 
@@ -21,8 +21,9 @@ class Choice(Strict):
     label: str
 
     def identity(self) -> dict[str, Any]:
-        """What the key sees: the label is for people."""
-        return {"name": self.name, "revision": self.revision, "settings": self.settings}
+        """What the key sees: the label is for people. The order within a table counts: of two patterns, the first one wins."""
+        settings = {name: list(value.items()) if isinstance(value, dict) else value for name, value in self.settings.items()}
+        return {"name": self.name, "revision": self.revision, "settings": settings}
 
 
 class Run(Strict):
@@ -43,7 +44,7 @@ class Run(Strict):
     steps: Count
     eval_every: Count
     target: float
-    seed: int
+    seed: Seed
 
     def identity(self) -> dict[str, Any]:
         """Everything that the key covers, as plain values."""

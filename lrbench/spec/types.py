@@ -67,7 +67,8 @@ Fraction = Annotated[float, AfterValidator(_half_open)]
 """A number in [0, 1), such as a momentum."""
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
 """A number in [0, 1], such as the share of an lr that a schedule keeps."""
-Count = Annotated[int, Field(ge=1)]
+Count = Annotated[int, Field(ge=1, lt=2**31)]
+Seed = Annotated[int, Field(ge=-(2**63), lt=2**63)]
 Betas = Annotated[tuple[float, float], Field(strict=False), AfterValidator(_all_half_open)]
 Span = Annotated[int | float, BeforeValidator(_span)]
 """A stretch of training: a whole number counts scheduler steps, a fraction in (0, 1] is that share of the budget."""

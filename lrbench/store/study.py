@@ -2,7 +2,8 @@
 
 import json
 import tomllib
-from collections.abc import Sequence, Set
+from collections.abc import Iterator, Sequence, Set
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -56,7 +57,7 @@ class Store:
 
     def describe(self, facts: dict[str, Any], machine: dict[str, Any], skipped: pd.DataFrame) -> None:
         """Write what the study is: the resolved matrix, the machine, and the runs that cannot be."""
-        write_whole(self.folder / "study.toml", tomli_w.dumps({"schema": SCHEMA} | facts))
+        write_whole(self.folder / "study.toml", tomli_w.dumps({"schema": SCHEMA} | _without_none(facts)))
         write_whole(self.folder / "machine.json", json.dumps(machine, indent=2, sort_keys=True) + "\n")
         write_whole(self.folder / "skipped.csv", skipped.to_csv(index=False, lineterminator="\n"))
 
@@ -66,7 +67,8 @@ class Store:
 
     def finished(self) -> set[str]:
         """The keys that need no further work, retired ones too. A crashed run is not among them: it is tried again."""
-        known = read_parquet([*_shards(self.folder), *_shards(self.folder, RETIRED)], ["key", "status"]).to_pandas()
+        with _damage(self.folder):
+            known = read_parquet([*_shards(self.folder), *_shards(self.folder, RETIRED)], ["key", "status"]).to_pandas()
         return set(known.loc[known.status != Status.CRASHED, "key"])
 
     def arrange(self, planned: Set[str]) -> None:
@@ -76,7 +78,8 @@ class Store:
         is still in one place or in two.
         """
         before = [*_shards(self.folder), *_shards(self.folder, RETIRED)]
-        runs = _one_row_per_key(read_parquet(before), self.folder)
+        with _damage(self.folder):
+            runs = _one_row_per_key(read_parquet(before), self.folder)
         wanted = pa.array([key in planned for key in runs["key"].to_pylist()], pa.bool_())
         after = set()
         for place, part in ((RETIRED, runs.filter(pc.invert(wanted))), (RUNS, runs.filter(wanted))):
@@ -94,16 +97,14 @@ def load(folder: Path) -> Study:
     """
     if not (folder / "study.toml").is_file():
         raise BadInput(f"{folder}: is not a study (it has no study.toml). Give <results>/<matrix>/<machine>.")
-    try:
-        facts = tomllib.loads((folder / "study.toml").read_text())
-        machine = json.loads((folder / "machine.json").read_text())
-        skipped = pd.read_csv(folder / "skipped.csv", keep_default_na=False)
+    with _damage(folder):
+        facts = tomllib.loads((folder / "study.toml").read_text(encoding="utf-8"))
         if facts["schema"] > SCHEMA:
             raise BadInput(f"{folder}: has schema {facts['schema']}, and this lrbench reads up to {SCHEMA}: upgrade lrbench.")
+        machine = json.loads((folder / "machine.json").read_text(encoding="utf-8"))
+        skipped = pd.read_csv(folder / "skipped.csv", keep_default_na=False, dtype={"key": str})
         runs = _one_row_per_key(read_parquet(_shards(folder)), folder).to_pandas()
-    except (OSError, ValueError, KeyError) as error:
-        raise BadInput(f"{folder}: is damaged and cannot be read: {error}") from error
-    return Study(folder, facts, machine, runs, skipped)
+        return Study(folder, facts, machine, runs, skipped)
 
 
 def studies(folder: Path) -> list[Path]:
@@ -115,6 +116,16 @@ def studies(folder: Path) -> list[Path]:
     if not found:
         raise BadInput(f"{folder}: holds no study. Give a folder that `lrbench run` has written to, such as results/reference.")
     return found
+
+
+@contextmanager
+def _damage(folder: Path) -> Iterator[None]:
+    """Tell of a file that cannot be read as bad input."""
+    try:
+        yield
+    except (OSError, ValueError, LookupError, TypeError, pa.ArrowException) as error:
+        what = " ".join(str(error).split())
+        raise BadInput(f"{folder}: is damaged and cannot be read: {what}. Restore its files, or remove the damaged one.") from error
 
 
 def _shards(folder: Path, place: str = RUNS) -> list[Path]:
@@ -132,6 +143,13 @@ def _one_row_per_key(runs: pa.Table, folder: Path) -> pa.Table:
         elif i != first and not crashed[i] and _content(runs, i) != _content(runs, first):
             raise BadInput(f"{folder}: holds two different results of run {key}: move one of its files in {RUNS}/ away.")
     return runs.take(pa.array([seen[key] for key in sorted(seen)], pa.int64()))
+
+
+def _without_none(value: Any) -> Any:
+    """TOML has no word for nothing: what is None is left out."""
+    if isinstance(value, dict):
+        return {name: _without_none(v) for name, v in value.items() if v is not None}
+    return [_without_none(v) for v in value if v is not None] if isinstance(value, list) else value
 
 
 def _content(runs: pa.Table, i: int) -> str:

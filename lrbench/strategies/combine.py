@@ -54,9 +54,12 @@ def _unfit_schedule(schedule: Choice, optimizer: Choice) -> str | None:
         has_momentum = optimizer.settings.get("momentum", 0.0) > 0.0 or "betas" in optimizer.settings
         if "momentum" not in OPTIMIZERS[optimizer.name].flags or not has_momentum:
             return f"{schedule.label} cycles the momentum, and {optimizer.label} has none"
+        if "only_2d" in OPTIMIZERS[optimizer.name].flags:
+            return f"{schedule.label} cycles one kind of momentum, and {optimizer.label} is of two optimizers that have different ones"
     for name in schedule.settings.get("others", {}):
-        if not isinstance(optimizer.settings.get(name), float):
-            return f"{schedule.label} changes {name}, and {optimizer.label} has no such number"
+        shared = name == "weight_decay" or "only_2d" not in OPTIMIZERS[optimizer.name].flags
+        if not isinstance(optimizer.settings.get(name), float) or not shared:
+            return f"{schedule.label} changes {name}, and {optimizer.label} has no such number in every group"
     parts, milestones = schedule.settings.get("parts"), schedule.settings.get("milestones")
     if SCHEDULES[schedule.name].build is SCHEDULES["sequential"].build and len(parts or ()) != len(milestones or ()) + 1:
         return f"{schedule.label} needs one milestone fewer than parts"

@@ -71,10 +71,9 @@ class Staged(Optimizer):
         self.inner = build([g for g, at in zip(groups, joins, strict=True) if at == 0])
         self._waiting = [g for g, at in zip(groups, joins, strict=True) if at > 0]
         for group in self._waiting:
-            for name, value in self.inner.param_groups[0].items():
-                if name not in ("params", "initial_lr"):
-                    group.setdefault(name, value)
-        super().__init__(groups, {})
+            [alone] = build([dict(group)]).param_groups  # with every option it will have, for a scheduler to change
+            group.update({name: value for name, value in alone.items() if name != "params"})
+        super().__init__(groups, self.inner.defaults)
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:  # noqa: ARG002 - torch's signature
         """Called by torch for each group at construction; the groups are known already."""
@@ -86,7 +85,10 @@ class Staged(Optimizer):
     def join(self, done: int) -> None:
         """Add the groups whose time has come after ``done`` steps."""
         while self._waiting and self.joins[len(self.inner.param_groups)] <= done:
-            self.inner.add_param_group(self._waiting.pop(0))
+            group = self._waiting.pop(0)
+            if "train_mode" in group:
+                group["train_mode"] = self.inner.param_groups[0]["train_mode"]
+            self.inner.add_param_group(group)
         self._link()
 
     def step(self, closure: Any = None) -> Any:

@@ -4,7 +4,7 @@ Keyword-only parameters are what a matrix may set; their defaults are those of P
 "a multiple of the default" and "the distance from the default to the cliff" mean what they say.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Annotated, Literal
 
 import torch
@@ -22,7 +22,13 @@ OPTIMIZERS: Catalog[Build] = Catalog("optimizer")
 """Flags: ``closure`` steps on a closure; ``one_group`` accepts a single parameter group; ``one_lr`` accepts groups of one lr only;
 ``sparse`` takes sparse gradients only; ``only_2d`` needs a 2-D weight; ``no_schedule`` sets its own lr over time;
 ``train_eval`` swaps weights between training and evaluation; ``momentum`` has a momentum that a schedule can cycle."""
-optimizer = OPTIMIZERS.register
+
+
+def optimizer(
+    name: str, *, default_lr: float, flags: Iterable[str] = (), revision: int = 1, needs: str | None = None
+) -> Callable[[Build], Build]:
+    """Enter an optimizer: a function of parameter groups and a base lr. ``needs`` names the package that it is imported from."""
+    return OPTIMIZERS.register(name, flags=flags, revision=revision, default_lr=default_lr, **({"needs": needs} if needs else {}))
 
 
 def _etas(values: tuple[float, float]) -> tuple[float, float]:
@@ -297,7 +303,7 @@ def schedule_free_sgd(
     groups: Groups,
     lr: float,
     *,
-    momentum: Fraction = 0.9,
+    momentum: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.9,
     weight_decay: NonNegative = 0.0,
     warmup_steps: Annotated[int, Field(ge=0)] = 0,
 ) -> Optimizer:

@@ -38,7 +38,7 @@ class Pacer:
         entry = SCHEDULES[choice.name]
         settings = entry.resolve(choice.settings)
         rise, per = settings.pop("warmup"), settings.pop("per", "evaluation")
-        self.optimizer = optimizer
+        self._noted = optimizer.__dict__  # where torch notes each optimizer.step(), once a scheduler is attached
         self.closed_loop = "closed_loop" in entry.flags
         self.watches_metric = settings.get("mode") == "max"
         self.period = {"step": 1, "epoch": timing.steps_per_epoch, "evaluation": timing.eval_every}[per]
@@ -57,14 +57,14 @@ class Pacer:
         """
         if self.closed_loop:
             return
-        if not getattr(self.optimizer, "_opt_called", False):
+        if not self._noted.get("_opt_called"):
             raise CallOrderError(
                 "scheduler.step() was called before optimizer.step(): the first lr of the schedule would be skipped. "
                 "Call optimizer.step() first, then scheduler.step()."
             )
         if done % self.period == 0:
             self.scheduler.step()
-            self.optimizer._opt_called = False  # type: ignore[attr-defined]  # torch sets it at each optimizer.step()
+            self._noted["_opt_called"] = False
 
     def after_evaluation(self, loss: float, metric: float) -> None:
         """To be called with the validation loss and metric of every evaluation but the one before training."""
@@ -121,6 +121,7 @@ def audit(recorded: Lrs, curve: Lrs, multipliers: Sequence[float], joins: Sequen
 
     Returns: None if they agree to 1e-9 of each group's largest lr, else a sentence that names the first step that does not.
     """
+    recorded = recorded.reshape(-1, len(names))
     declared = curve[: len(recorded), None] * np.asarray(multipliers)
     declared[np.arange(len(recorded))[:, None] < np.asarray(joins)] = np.nan
     scale = curve.max() * np.asarray(multipliers)

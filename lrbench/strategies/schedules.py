@@ -6,6 +6,7 @@ is a share of each group's own base lr, never an absolute number, so that the ra
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from itertools import pairwise
 from typing import Annotated, Any, Literal
 
@@ -45,6 +46,16 @@ def _ascending(values: tuple[float, ...]) -> tuple[float, ...]:
     return values
 
 
+def _rightwards(points: tuple[tuple[float, float], ...]) -> tuple[tuple[float, float], ...]:
+    shares = [share for share, _ in points]
+    if shares != sorted(shares):
+        raise fault(f"must go from left to right, got the shares {shares}")
+    return points
+
+
+Points = Annotated[
+    tuple[Annotated[tuple[Share, NonNegative], Field(strict=False)], ...], Field(strict=False, min_length=2), AfterValidator(_rightwards)
+]
 Spans = Annotated[tuple[Span, ...], Field(strict=False, min_length=1), AfterValidator(_ascending)]
 
 
@@ -62,11 +73,7 @@ def points(
     optimizer: Optimizer,
     total: int,
     *,
-    points: Annotated[tuple[Annotated[tuple[Share, NonNegative], Field(strict=False)], ...], Field(strict=False, min_length=2)] = (
-        (0.0, 1.0),
-        (0.5, 1.0),
-        (1.0, 0.0),
-    ),
+    points: Points = ((0.0, 1.0), (0.5, 1.0), (1.0, 0.0)),
 ) -> Scheduler:
     """Any shape: straight lines between points (share of the budget, share of the base lr), by default flat, then down to 0.
 
@@ -272,7 +279,7 @@ def by_hand(
     *,
     every: Span = 0.1,
     factor: Gamma = 0.9,
-    others: dict[str, NonNegative] = {},  # noqa: B006
+    others: Annotated[dict[str, NonNegative], AfterValidator(lambda given: dict(sorted(given.items())))] = {},  # noqa: B006
 ) -> Scheduler:
     """Change ``optimizer.param_groups`` by hand: after every so many steps each group's lr x factor, and ``others`` x theirs.
 
@@ -316,14 +323,16 @@ def inverse_sqrt(optimizer: Optimizer, total: int, *, rise: Span = 0.1) -> Sched
 
 def _part(value: Any) -> dict[str, Any]:
     """A schedule inside another: its name alone, or a table with its settings."""
-    table = {"name": value} if isinstance(value, str) else dict(value)
+    table = {"name": value} if isinstance(value, str) else dict(value) if isinstance(value, dict) else {}
     name = table.pop("name", None)
-    if name not in SCHEDULES or SCHEDULES[name].flags or name in ("sequential", "chained"):
+    if not isinstance(name, str) or name not in SCHEDULES or SCHEDULES[name].flags or name in ("sequential", "chained"):
         open_loop = ", ".join(sorted(n for n, entry in SCHEDULES.items() if not entry.flags and n not in ("sequential", "chained")))
-        raise fault(f"must name one of {open_loop}, got {name!r}")
+        raise fault(f"must name one of {open_loop}, got {value!r}")
     if common := table.keys() & {"per", "warmup"}:
         raise fault(f"{sorted(common)} belong to the whole schedule, not to a part of it")
     settings = SCHEDULES[name].resolve(table)
+    if settings.get("cycle_momentum") or settings.get("others"):
+        raise fault("must change nothing but the lr: a part of a schedule can not have cycle_momentum or others")
     return {"name": name} | {k: v for k, v in settings.items() if k not in ("per", "warmup")}
 
 
@@ -333,8 +342,19 @@ def _several(parts: tuple[Any, ...]) -> tuple[Any, ...]:
     return parts
 
 
+def _chainable(parts: tuple[Any, ...]) -> tuple[Any, ...]:
+    for part in parts:
+        if part["name"] not in CHAINABLE or part.get("eta_min"):
+            shown = part["name"] + (" with an eta_min" if part["name"] in CHAINABLE else "")
+            raise fault(f"{shown} ignores the lr that other schedules leave. Those that act on it are {', '.join(CHAINABLE)}")
+    return parts
+
+
+CHAINABLE = ("by-hand", "constant-factor", "cosine", "exponential", "linear", "multiplicative", "multistep", "polynomial", "step")
+"""The schedules of torch that compute the next lr from the present one, so that several can act at once."""
 Part = Annotated[Any, AfterValidator(_part)]
 Parts = Annotated[tuple[Part, ...], Field(strict=False), AfterValidator(_several)]
+ChainedParts = Annotated[tuple[Part, ...], Field(strict=False), AfterValidator(_several), AfterValidator(_chainable)]
 
 
 @schedule("sequential")
@@ -349,21 +369,21 @@ def sequential(
         raise ValueError(f"has {len(parts)} parts and {len(milestones)} milestones: needs one milestone fewer than parts.")
     edges = [0, *(steps_of(m, total) for m in milestones), total]
     lengths = [max(1, b - a) for a, b in pairwise(edges)]
-    made: Any = [_build_part(optimizer, part, length) for part, length in zip(parts, lengths, strict=True)]
+    made: Any = [OfEachGroup(optimizer, partial(_build_part, part, length)) for part, length in zip(parts, lengths, strict=True)]
     return torch_schedules.SequentialLR(optimizer, made, edges[1:-1])
 
 
 @schedule("chained")
-def chained(optimizer: Optimizer, total: int, *, parts: Parts = ({"name": "constant-factor"}, {"name": "exponential"})) -> Scheduler:
+def chained(optimizer: Optimizer, total: int, *, parts: ChainedParts = ({"name": "constant-factor"}, {"name": "exponential"})) -> Scheduler:
     """Several schedules at once, each acting on what the others left; by default a reduced start and an exponential decay.
 
     Source: torch.optim.lr_scheduler.ChainedScheduler.
     """
-    made: Any = [_build_part(optimizer, part, total) for part in parts]
+    made: Any = [_build_part(part, total, optimizer) for part in parts]
     return torch_schedules.ChainedScheduler(made, optimizer)
 
 
-def _build_part(optimizer: Optimizer, part: dict[str, Any], total: int) -> Scheduler:
+def _build_part(part: dict[str, Any], total: int, optimizer: Optimizer) -> Scheduler:
     entry = SCHEDULES[part["name"]]
     return entry.build(optimizer, total, **{k: v for k, v in part.items() if k != "name"})
 
@@ -396,7 +416,8 @@ class ByHand(LRScheduler):
 class OfEachGroup(LRScheduler):
     """Drive every group by its base lr times the lr of one real scheduler that runs at lr 1.
 
-    For schedulers with a single absolute bound, such as ``eta_min``, which would otherwise pull all groups to the same lr.
+    For schedulers with a single absolute bound, such as ``eta_min``, which would otherwise pull all groups to the same lr; and for those
+    that start late, which would otherwise take the lr they find, or the ``initial_lr`` that another has set, for the base lr.
     """
 
     def __init__(self, optimizer: Optimizer, make: Callable[[Optimizer], LRScheduler]) -> None:

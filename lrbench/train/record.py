@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from lrbench.spec.outcome import Floats, Outcome, Status
 
+Lrs = NDArray[np.float64]
 EXPLOSION = 1e4
 """A run has diverged when a training loss is not finite, or this many times the first one."""
 
@@ -20,21 +21,22 @@ class Record:
     eval_step: list[int] = field(default_factory=list)
     evaluations: list[list[float]] = field(default_factory=list)
     """(validation loss, validation metric, training loss) of each evaluation."""
-    losses: list[float] = field(default_factory=list)
-    lrs: list[list[float]] = field(default_factory=list)
-    """One list per step: the lr of each group, NaN before it joined."""
+    losses: list[Floats] = field(default_factory=list)
+    """One array per interval, [steps]."""
+    lrs: list[Lrs] = field(default_factory=list)
+    """One array per interval, [steps, G]: the lr of each group, NaN before it joined."""
     diverged_at: int | None = None
 
-    def add_steps(self, losses: Floats, lrs: list[list[float]]) -> None:
+    def add_steps(self, losses: Floats, lrs: Lrs) -> None:
         """Append an interval's training losses and lrs; after a divergence, only up to the step where it happened."""
-        first = abs(self.losses[0] if self.losses else float(losses[0]))
+        first = abs((self.losses or [losses])[0][0])
         bad = ~np.isfinite(losses) | (losses > EXPLOSION * first if np.isfinite(first) else False)
         if bad.any():
             keep = int(bad.argmax()) + 1
-            self.diverged_at = len(self.losses) + keep
+            self.diverged_at = sum(map(len, self.losses)) + keep
             losses, lrs = losses[:keep], lrs[:keep]
-        self.losses += losses.tolist()
-        self.lrs += lrs
+        self.losses.append(losses)
+        self.lrs.append(lrs)
 
     def add_evaluation(self, done: int, values: list[float]) -> None:
         """Append an evaluation; one that is not finite means that the last update diverged."""
@@ -50,7 +52,7 @@ class Record:
         metric = curves[1:, 1] if higher_is_better else -curves[1:, 1]
         met = bool((metric >= np.float32(target if higher_is_better else -target)).any())
         status = Status.DIVERGED if self.diverged_at else Status.REACHED if met else Status.MISSED
-        used = [self.lrs[max(step - 1, 0)] for step in self.eval_step if self.lrs]
+        before = np.maximum(np.asarray(self.eval_step, np.int64) - 1, 0)
         return Outcome(
             key=key,
             status=status,
@@ -59,25 +61,25 @@ class Record:
             val_loss=curves[:, 0],
             val_metric=curves[:, 1],
             train_loss=curves[:, 2],
-            step_loss=np.asarray(self.losses, np.float32),
-            group_lr=np.asarray(used, np.float64),
+            step_loss=np.concatenate([np.zeros(0, np.float32), *self.losses]),
+            group_lr=self.lr_array()[before] if self.lrs else np.zeros((0, 0)),
             **rest,
         )
 
-    def lr_array(self) -> NDArray[np.float64]:
+    def lr_array(self) -> Lrs:
         """[T, G] the lrs of all steps."""
-        return np.asarray(self.lrs, np.float64)
+        return np.concatenate(self.lrs)
 
     def state_dict(self) -> dict[str, Any]:
         """Plain values and float64 tensors, so that a restored record is the same to the bit."""
         return {
             "eval_step": self.eval_step,
             "evaluations": torch.tensor(self.evaluations, dtype=torch.float64),
-            "losses": torch.tensor(self.losses, dtype=torch.float64),
-            "lrs": torch.tensor(self.lrs, dtype=torch.float64),
+            "losses": [torch.from_numpy(part) for part in self.losses],
+            "lrs": [torch.from_numpy(part) for part in self.lrs],
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Restore what ``state_dict`` saved."""
-        self.eval_step = list(state["eval_step"])
-        self.evaluations, self.losses, self.lrs = (state[name].tolist() for name in ("evaluations", "losses", "lrs"))
+        self.eval_step, self.evaluations = list(state["eval_step"]), state["evaluations"].tolist()
+        self.losses, self.lrs = ([part.numpy() for part in state[name]] for name in ("losses", "lrs"))
