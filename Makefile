@@ -6,7 +6,7 @@ MATRIX ?= benchmarks/reference.toml
 DEVICE ?= auto
 
 .DEFAULT_GOAL := help
-.PHONY: help setup bench report test check test-cuda overhead clean
+.PHONY: help setup bench report test check test-cuda docs overhead clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -36,6 +36,9 @@ check: $(VENV)/installed ## formatting, lint, types, and the direction of import
 
 test-cuda: $(VENV)/installed ## run the tests that need a GPU
 	$(BIN)/pytest --quiet -m cuda
+
+docs: $(VENV)/installed ## write the pages that are made from the code
+	@{ printf '# Catalog\n\nWhat a matrix can name: the output of `lrbench list`.\n\n```\n'; $(BIN)/lrbench list; printf '```\n'; } > docs/catalog.md
 
 overhead: $(VENV)/installed ## time one training step of lrbench beside the loop one would write by hand
 	$(BIN)/pytest benchmarks/bench_overhead.py

@@ -71,14 +71,10 @@ def _choice(pick: Pick, catalog: Any) -> Choice:
 
 def label(entry: Entry[Any], settings: dict[str, Any]) -> str:
     """A choice for people: its name, and the settings that differ from their defaults."""
-    usual = {name: _plain(value) for name, value in entry.defaults().items()}
-    shown = [f"{name}={_text(value)}" for name, value in settings.items() if name not in usual or value != usual[name]]
+    required = {name for name, field in entry.settings.model_fields.items() if field.is_required()}
+    usual = entry.settings.model_validate({name: settings[name] for name in required}).model_dump(mode="json")
+    shown = [f"{name}={_text(value)}" for name, value in settings.items() if name in required or value != usual[name]]
     return f"{entry.name}({', '.join(shown)})" if shown else entry.name
-
-
-def _plain(value: Any) -> Any:
-    """A default as JSON has it."""
-    return [_plain(v) for v in value] if isinstance(value, tuple) else value
 
 
 def _text(value: Any) -> str:

@@ -16,6 +16,7 @@ from lrbench.report.findings import Findings
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 LINES = 8
 """The most optimizers in one panel."""
@@ -27,6 +28,10 @@ PER_FIGURE = 4
 """Workloads in one figure; large heat maps have one of their own."""
 WRAP = 40
 """The longest line, in letters, of a label below a heat map."""
+FLAT = 1e-3
+"""Differences below this share of the value are drawn as none."""
+SMALL = 8
+"""Heat maps of up to so many rows share a figure."""
 MOST = 5
 """The most figures of one kind: five kinds make 25 images."""
 
@@ -135,7 +140,7 @@ def _upper_part(ax: "Axes", *, higher_is_better: bool) -> None:
     """Show the better ``VIEW`` of the range of all lines: what is worse leaves the panel downwards."""
     values = np.concatenate([np.asarray(line.get_ydata(), float) for line in ax.lines if line.get_transform() == ax.transData])
     best, worst = (values.max(), values.min()) if higher_is_better else (values.min(), values.max())
-    reach = (best - worst) or abs(best) or 1.0
+    reach = max(abs(best - worst), FLAT * abs(best)) * (1 if higher_is_better else -1) or 1.0
     ax.set_ylim(*sorted([best - VIEW * reach, best + 0.06 * reach]))
     if not higher_is_better:
         ax.invert_yaxis()
@@ -215,38 +220,55 @@ def _loss_axis(ax: "Axes") -> None:
 
 
 def heatmaps(found: Findings, axis: str) -> Gallery:
-    """The best validation metric of each optimizer with each schedule or layer-lr policy, over all else."""
-    several = found.ranking.groupby("workload")[axis].nunique()
-    workloads = [w for w in found.ranked_workloads if several[w] > 1]
-    if not workloads:
-        return Gallery()
-    optimizers, columns = found.ranking.optimizer.nunique(), sorted(found.ranking[axis].unique())
-    words = min(max(map(len, columns)), WRAP)
-    size = (min(3.2 + 0.55 * len(columns), 11.0), 0.7 + 0.32 * optimizers + 0.055 * words)
-    wide, tall = size[0] > 5.5, size[1] > 3.5
+    """The best validation metric of each schedule or layer-lr policy under each optimizer that was run with several of them."""
+    grids = {w: grid for w in found.ranked_workloads if not (grid := _grid(found, w, axis)).empty}
+    small = [w for w, grid in grids.items() if len(grid) <= SMALL]
+    groups = [small[i : i + PER_FIGURE] for i in range(0, len(small), PER_FIGURE)] + [[w] for w in grids if w not in small]
     name = axis.replace("_", "-")
-    layout = {"columns": 1 if wide else 2, "size": size, "per_figure": 1 if wide and tall else 2 if wide or tall else PER_FIGURE}
-    alt = f"Best validation metric of each optimizer with each {name.replace('layer-lr', 'layer-lr policy')}"
-    return _pictures(f"optimizer-{name}", alt, workloads, lambda ax, w: _heatmap(ax, found, w, axis), **layout)
+    alt = f"Best validation metric of each {name.replace('layer-lr', 'layer-lr policy')} under each optimizer"
+    pictures = [
+        Picture(
+            f"optimizer-{name}-{i}.png" if len(groups) > 1 else f"optimizer-{name}.png",
+            f"{alt}: {', '.join(group)}",
+            png(_heatmaps(found, {w: grids[w] for w in group})),
+        )
+        for i, group in enumerate(groups[:MOST], 1)
+    ]
+    return Gallery(tuple(pictures), tuple(w for group in groups[MOST:] for w in group))
 
 
-def _heatmap(ax: "Axes", found: Findings, workload: str, axis: str) -> None:
+def _grid(found: Findings, workload: str, axis: str) -> pd.DataFrame:
+    """Rows: the choices of the axis, best first; columns: the optimizers that were run with several of them."""
+    metric = found.metric(workload)
+    ranked = found.ranking[found.ranking.workload == workload]
+    scores = ranked.pivot_table(index=axis, columns="optimizer", values="score", aggfunc="first")
+    scores = scores.loc[:, scores.notna().sum() > 1].dropna(how="all")
+    order = scores.max(axis=1).sort_values(ascending=False, kind="stable").index
+    return scores.loc[order] * (1 if metric.higher_is_better else -1) * metric.scale + 0.0  # no minus zero
+
+
+def _heatmaps(found: Findings, grids: dict[str, pd.DataFrame]) -> "Figure":
+    tall = max(len(grid) for grid in grids.values())
+    wide = max(grid.shape[1] for grid in grids.values())
+    letters = max(min(len(str(label)), WRAP) for grid in grids.values() for label in grid.index)
+    size = (1.2 + 0.075 * letters + 0.8 * wide, 1.5 + 0.3 * tall)
+    return draw(list(grids), lambda ax, w: _heatmap(ax, found, w, grids[w]), columns=max(1, min(2, int(11 / size[0]))), size=size)
+
+
+def _heatmap(ax: "Axes", found: Findings, workload: str, grid: pd.DataFrame) -> None:
     import seaborn
 
     metric = found.metric(workload)
-    ranked = found.ranking[found.ranking.workload == workload]
-    values = ranked.assign(value=ranked.score * (1 if metric.higher_is_better else -1) * metric.scale)
-    grid = values.pivot_table(index="optimizer", columns=axis, values="value", aggfunc="first")
     low, high = _colour_range(grid.to_numpy(float))
     seaborn.heatmap(
         grid, ax=ax, annot=True, fmt=".1f" if metric.percent else ".3g", annot_kws={"size": 8}, linewidths=0.5, vmin=low, vmax=high,
-        cmap="viridis" if metric.higher_is_better else "viridis_r",
+        cmap="viridis" if metric.higher_is_better else "viridis_r", cbar=False,
     )  # fmt: skip
     ax.grid(visible=False)
     ax.set(title=f"{workload}: {metric.label}", xlabel="", ylabel="")
-    ax.tick_params(axis="y", rotation=0, length=0)
-    ax.tick_params(axis="x", length=0)
-    ax.set_xticklabels([_broken(str(label), WRAP) for label in grid.columns], rotation=50, ha="right", rotation_mode="anchor", size=8)
+    ax.tick_params(length=0)
+    ax.set_yticklabels([_broken(str(label), WRAP) for label in grid.index], rotation=0, size=8)
+    ax.set_xticklabels([_broken(str(label), 20) for label in grid.columns], rotation=30, ha="right", rotation_mode="anchor", size=8)
 
 
 def _colour_range(values: NDArray[np.float64]) -> tuple[float, float]:

@@ -103,7 +103,10 @@ def learning_curves(pictures: Galleries) -> str:
 
 def side_by_side(pictures: Galleries) -> str:
     """Heat maps of the axes of a strategy."""
-    caption = "Each cell is the best over all else, at its best lr; blank where nothing finished or was run."
+    caption = (
+        "Each cell is the best over all else, at its best lr, rows from best to worst; blank where nothing finished or was run. "
+        "Optimizers that were run with one of the rows only are not drawn."
+    )
     maps = [shown(pictures[kind], caption) for kind in ("optimizer-schedule", "optimizer-layer-lr")]
     nothing = "No workload finished runs with two schedules or two layer-lr policies, so there is nothing to compare."
     return md.section("Optimizers with schedules and with layer-lr policies", *(maps if any(maps) else [nothing]))

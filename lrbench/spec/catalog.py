@@ -61,7 +61,7 @@ class Catalog(dict[str, Entry[F]]):
 
         def enter(build: F) -> F:
             if name in self and self[name].build.__code__ is not build.__code__:
-                raise LookupError(f"there is a {self.kind} called {name!r} already: choose another name.")
+                raise LookupError(f"there is one {self.kind} called {name!r} already: choose another name.")
             meaning, source = _read(inspect.getdoc(build) or "")
             inside = build.__module__.split(".")[0] == "lrbench"
             settings = _settings(build, self._common(frozenset(flags)))

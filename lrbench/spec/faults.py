@@ -40,7 +40,7 @@ def path_of(location: Sequence[str | int]) -> str:
     """
     path = ""
     for part in (p for p in location if p != "[key]"):
-        path += f"[{part}]" if isinstance(part, int) else f".{part}"
+        path += f"[{part}]" if isinstance(part, int) else f".{part}" if part.isprintable() else f".{part!r}"
     return path.removeprefix(".")
 
 

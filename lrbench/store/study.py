@@ -103,6 +103,8 @@ def load(folder: Path) -> Study:
             raise BadInput(f"{folder}: has schema {facts['schema']}, and this lrbench reads up to {SCHEMA}: upgrade lrbench.")
         machine = json.loads((folder / "machine.json").read_text(encoding="utf-8"))
         skipped = pd.read_csv(folder / "skipped.csv", keep_default_na=False, dtype={"key": str})
+        if not (facts["matrix"]["name"] and machine["slug"] and "reason" in skipped):
+            raise ValueError("study.toml, machine.json or skipped.csv lacks what it must have")
         runs = _one_row_per_key(read_parquet(_shards(folder)), folder).to_pandas()
         return Study(folder, facts, machine, runs, skipped)
 

@@ -3,7 +3,7 @@
 from lrbench.strategies.combine import groups_of, impossible
 from lrbench.strategies.layer_lr import FROZEN, LAYER_LRS, Rate, layer_lr
 from lrbench.strategies.optimizers import OPTIMIZERS, optimizer
-from lrbench.strategies.pacer import CallOrderError, Pacer, Timing, audit, lr_curve
+from lrbench.strategies.pacer import CallOrderError, Pacer, Timing, audit, lr_curve, lr_table
 from lrbench.strategies.schedules import SCHEDULES, schedule
 
 __all__ = [
@@ -20,6 +20,7 @@ __all__ = [
     "impossible",
     "layer_lr",
     "lr_curve",
+    "lr_table",
     "optimizer",
     "schedule",
 ]

@@ -1,7 +1,11 @@
 """Which optimizer, layer-lr policy and schedule go together, and why the others do not."""
 
-from collections.abc import Sequence
+import json
+from collections.abc import Mapping, Sequence
+from functools import cache
 from importlib.util import find_spec
+
+import torch
 
 from lrbench.spec.param import Param
 from lrbench.spec.run import Choice, Run
@@ -46,7 +50,26 @@ def impossible(run: Run, params: Sequence[Param]) -> str | None:
     for flag, (applies, reason) in reasons.items():
         if flag in entry.flags and applies:
             return reason
-    return _unfit_schedule(run.schedule, run.optimizer)
+    return _unfit_schedule(run.schedule, run.optimizer) or _refused(run, groups, shapes)
+
+
+def _refused(run: Run, groups: Sequence[Group], shapes: Mapping[str, tuple[int, ...]]) -> str | None:
+    """Why the optimizer's own class refuses these settings, such as Nesterov's momentum without a momentum; tried without any memory."""
+    reason = _refusal(run.optimizer.name, json.dumps(run.optimizer.settings), tuple(groups), tuple(shapes.items()))
+    return reason and f"{run.optimizer.label}: {reason}"
+
+
+@cache
+def _refusal(name: str, settings: str, groups: tuple[Group, ...], shapes: tuple[tuple[str, tuple[int, ...]], ...]) -> str | None:
+    entry = OPTIMIZERS[name]
+    tensors = {name: torch.nn.Parameter(torch.empty(shape, device="meta")) for name, shape in shapes}
+    try:
+        entry.build([group.options(tensors, 1.0) for group in groups], 1.0, **entry.resolve(json.loads(settings)))
+    except ValueError as error:
+        return str(error)
+    except Exception:  # noqa: BLE001 - not a matter of settings: the run will crash, and its outcome says how
+        return None
+    return None
 
 
 def _unfit_schedule(schedule: Choice, optimizer: Choice) -> str | None:

@@ -15,6 +15,7 @@ from lrbench.spec.catalog import Catalog
 from lrbench.spec.faults import fault
 from lrbench.spec.types import Betas, Count, Fraction, NonNegative, Positive
 from lrbench.strategies.composite import Groups, Paired
+from lrbench.strategies.layerwise import LAMB, LARS, Lion
 
 Build = Callable[..., Optimizer]
 
@@ -267,6 +268,54 @@ def muon(
         lambda rest: torch.optim.AdamW(rest, lr, betas, eps, weight_decay),
         takes=lambda p: p.ndim == 2,
     )
+
+
+@optimizer("lion", default_lr=1e-4, flags=["momentum"])
+def lion(groups: Groups, lr: float, *, betas: Betas = (0.9, 0.99), weight_decay: NonNegative = 0.0) -> Optimizer:
+    """Step by lr along the sign of the momentum, every weight alike. Good lrs are 3 to 10 times below AdamW's, whence the default.
+
+    Source: Chen et al. 2023, arXiv:2302.06675.
+    """
+    return Lion(groups, lr, betas, weight_decay)
+
+
+@optimizer("lars", default_lr=1.0, flags=["momentum"])
+def lars(
+    groups: Groups,
+    lr: float,
+    *,
+    momentum: Fraction = 0.9,
+    weight_decay: NonNegative = 5e-4,
+    trust_coefficient: Positive = 1e-3,
+    exclude_1d: bool = True,
+) -> Optimizer:
+    """Momentum SGD whose step for each weight tensor is in proportion to the tensor's norm: lr x trust_coefficient of it per gradient.
+
+    So the default lr leaves the proportion to trust_coefficient. With exclude_1d, biases and norms take plain momentum SGD without
+    weight decay.
+
+    Source: You et al. 2017, arXiv:1708.03888.
+    """
+    return LARS(groups, lr, momentum, weight_decay, trust_coefficient, exclude_1d)
+
+
+@optimizer("lamb", default_lr=1e-3, flags=["momentum"])
+def lamb(
+    groups: Groups,
+    lr: float,
+    *,
+    betas: Betas = (0.9, 0.999),
+    eps: NonNegative = 1e-6,
+    weight_decay: NonNegative = 0.01,
+    exclude_1d: bool = True,
+) -> Optimizer:
+    """AdamW's step, its length for each weight tensor made lr x the tensor's norm.
+
+    The default lr is Adam's, which is what biases get: a step of a thousandth of a tensor's norm. With exclude_1d, biases and norms take Adam's step without weight decay.
+
+    Source: You et al. 2020, arXiv:1904.00962.
+    """
+    return LAMB(groups, lr, betas, eps, weight_decay, exclude_1d)
 
 
 @optimizer("sparse-adam", default_lr=1e-3, flags=["sparse"])

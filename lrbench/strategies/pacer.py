@@ -95,23 +95,35 @@ def lr_curve(
     evaluations: Iterable[tuple[float, float]] = (),
     options: dict[str, Any] | None = None,
 ) -> Lrs:
-    """The lr of a single group at every step: the schedule's own class, stepped over an optimizer that trains nothing.
+    """The lr of a single group at every step; [steps]. Arguments as of ``lr_table``."""
+    return lr_table(choice, [base_lr], timing, evaluations=evaluations, options=options)[:, 0]
+
+
+def lr_table(
+    choice: Choice,
+    lrs: Sequence[float],
+    timing: Timing,
+    *,
+    evaluations: Iterable[tuple[float, float]] = (),
+    options: dict[str, Any] | None = None,
+) -> Lrs:
+    """The lr of groups that start at ``lrs``, at every step: the schedule's own class, stepped over an optimizer that trains nothing.
 
     ``evaluations`` are the (loss, metric) pairs that a closed-loop schedule reacts to; ``options`` are further group options.
 
-    Returns: [steps], in the order in which optimizer steps use them.
+    Returns: [steps, groups], in the order in which optimizer steps use them.
     """
-    optimizer = stand_in([base_lr], options or {})
+    optimizer = stand_in(lrs, options or {})
     pacer = Pacer(choice, optimizer, timing)
     reports = iter(evaluations)
-    curve = np.empty(timing.steps)
+    table = np.empty((timing.steps, len(lrs)))
     for done in range(timing.steps):
-        curve[done] = optimizer.param_groups[0]["lr"]
+        table[done] = [group["lr"] for group in optimizer.param_groups]
         optimizer.step()
         pacer.after_step(done + 1)
         if (done + 1) % timing.eval_every == 0 and (report := next(reports, None)):
             pacer.after_evaluation(*report)
-    return curve
+    return table
 
 
 def audit(recorded: Lrs, curve: Lrs, multipliers: Sequence[float], joins: Sequence[int], names: Sequence[str]) -> str | None:

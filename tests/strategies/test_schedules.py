@@ -151,8 +151,9 @@ def test_an_lr_curve_is_proportional_to_the_base_lr_and_never_negative(name, lr,
 
 
 SETTINGS = {
-    "constant": {}, "lambda": {"points": [[0, 0.1], [1, 3]]}, "multiplicative": {"every": 3}, "step": {"step_size": 1}, "linear": {"start_factor": 0.1},
-    "multistep": {"milestones": [1, 2, 59]}, "constant-factor": {"factor": 1.0}, "exponential": {"final": 1.0}, "polynomial": {"power": 0.5},
+    "constant": {}, "lambda": {"points": [[0, 0.1], [1, 3]]}, "multiplicative": {"every": 3}, "step": {"step_size": 1},
+    "linear": {"start_factor": 0.1}, "multistep": {"milestones": [1, 2, 59]}, "constant-factor": {"factor": 1.0},
+    "exponential": {"final": 1.0}, "polynomial": {"power": 0.5},
     "cosine": {"t_max": 3}, "cosine-restarts": {"t_0": 1}, "one-cycle": {"div_factor": 0.5}, "cyclic": {"base": 0.0, "mode": "triangular2"},
     "swa": {"swa_lr": 0.0, "anneal_strategy": "linear"}, "plateau": {"patience": 0, "min_lr": 0.01}, "by-hand": {"every": 1},
     "warmup-stable-decay": {"rise": 1.0, "decay": 1.0}, "inverse-sqrt": {"rise": 1}, "sequential": {"milestones": [1]},

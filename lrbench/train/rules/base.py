@@ -1,0 +1,140 @@
+"""What an update rule is, and how an optimizer's settings choose one."""
+
+from collections.abc import Callable, Hashable, Mapping
+from dataclasses import dataclass
+from functools import cache, partial
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from lrbench.strategies import OPTIMIZERS
+
+State = dict[str, Tensor]
+"""Whatever a rule keeps for one stacked parameter, by name; tensors [N, ...]."""
+Hyper = Mapping[str, Tensor]
+"""The float settings, one value per run and parameter, shaped [N, 1, ..., 1] to broadcast over the parameter."""
+
+SPLIT = {"betas": ("beta1", "beta2"), "etas": ("eta_minus", "eta_plus"), "step_sizes": ("step_min", "step_max")}
+"""The names that the parts of a setting with several numbers have in Hyper."""
+
+
+@dataclass(frozen=True)
+class Rule:
+    """An optimizer's arithmetic for one parameter of N stacked runs.
+
+    ``start(p, h)`` makes the state of a parameter that has not been stepped. ``update(p, g, s, lr, t, h)`` takes one step in place, on
+    ``p`` and on the tensors of ``s``; ``lr`` and ``t``, the count of this parameter's steps from 1, are [N, 1, ..., 1] in p's dtype.
+    Members do not see each other, and no value leaves the device: a rule can be compiled whole or replayed as a CUDA graph.
+    """
+
+    start: Callable[[Tensor, Hyper], State]
+    update: Callable[[Tensor, Tensor, State, Tensor, Tensor, Hyper], None]
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A rule before its structure is chosen: both functions take the structural settings as keywords."""
+
+    start: Callable[..., State]
+    update: Callable[..., None]
+    switches: tuple[str, ...]
+
+
+RULES: dict[str, Entry] = {}
+"""The rules by the name of their optimizer. An optimizer that is not here is trained by the reference trainer."""
+
+
+def rule(name: str, start: Callable[..., State], switches: tuple[str, ...] = ()) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Enter an update function for an optimizer.
+
+    It and ``start`` get every setting that is no float as a keyword; a float named in ``switches`` too, as whether it is above 0.
+    All floats arrive in Hyper, ``SPLIT`` into one name each.
+    """
+
+    def enter(update: Callable[..., None]) -> Callable[..., None]:
+        RULES[name] = Entry(start, update, switches)
+        return update
+
+    return enter
+
+
+def structure(name: str, settings: Mapping[str, Any]) -> tuple[Hashable, ...]:
+    """What chooses the variant of a rule: runs of equal structure share one.
+
+    >>> structure("sgd", {"momentum": 0.9})
+    ('sgd', ('momentum', True), ('nesterov', False))
+    """
+    values = OPTIMIZERS[name].resolve(settings)
+    flags = {key: value for key, value in values.items() if not _is_number(value)}
+    switches = {key: values[key] > 0.0 for key in _entry(name).switches}
+    return (name, *sorted((flags | switches).items()))
+
+
+def numbers(name: str, settings: Mapping[str, Any]) -> dict[str, float]:
+    """The float settings by their names in Hyper.
+
+    >>> numbers("adam", {"eps": 1e-6})
+    {'beta1': 0.9, 'beta2': 0.999, 'eps': 1e-06, 'weight_decay': 0.0}
+    """
+    found: dict[str, float] = {}
+    for key, value in OPTIMIZERS[name].resolve(settings).items():
+        if _is_number(value):
+            found |= dict(zip(SPLIT[key], value, strict=True)) if isinstance(value, tuple) else {key: value}
+    return found
+
+
+def rule_for(name: str, settings: Mapping[str, Any]) -> Rule:
+    """The rule of an optimizer with these settings: the same object for equal structures.
+
+    Raises: LookupError when the optimizer has no rule.
+    """
+    return _rule(*structure(name, settings))
+
+
+@cache
+def _rule(name: str, *flags: tuple[str, Hashable]) -> Rule:
+    entry, chosen = RULES[name], dict(flags)
+    return Rule(partial(entry.start, **chosen), partial(entry.update, **chosen))
+
+
+def _entry(name: str) -> Entry:
+    if name not in RULES:
+        raise LookupError(f"{name!r} has no rule for stacked runs: the reference trainer trains it. Rules: {', '.join(sorted(RULES))}.")
+    return RULES[name]
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, float) or (isinstance(value, tuple) and all(isinstance(v, float) for v in value))
+
+
+# ---- parts of the formulas
+
+
+def zeros(*names: str) -> Callable[..., State]:
+    """A start of zeros, shaped like the parameter."""
+    return lambda p, h, **_: {name: torch.zeros_like(p) for name in names}
+
+
+def decayed(p: Tensor, g: Tensor, h: Hyper) -> Tensor:
+    """The gradient of loss + weight_decay / 2 x |p|^2: weight decay as L2 regularisation."""
+    return torch.addcmul(g, p, h["weight_decay"])
+
+
+def filled(beta: Tensor, t: Tensor) -> Tensor:
+    """1 - beta^t: the weight that an exponential average started at 0 has given to its values, which corrects its bias.
+
+    By expm1, since 1 - beta^t loses four digits to cancellation in float32; not by pow, whose last bit depends on a value's place in
+    the tensor on the CPU.
+    """
+    return -torch.expm1(t * beta.log())
+
+
+def add_square(average: Tensor, g: Tensor, beta: Tensor) -> Tensor:
+    """Do average <- beta average + (1 - beta) g^2, in place."""
+    return average.mul_(beta).addcmul_(g, g * (1 - beta))
+
+
+def norm(x: Tensor) -> Tensor:
+    """Each run's Euclidean norm over the whole parameter. Shapes: x [N, ...] -> [N, 1, ..., 1]."""
+    return torch.linalg.vector_norm(x, dim=tuple(range(1, x.ndim)), keepdim=True) if x.ndim > 1 else x.abs()

@@ -1,0 +1,145 @@
+"""A file outside the package enters strategies and workloads, which then train like any other."""
+
+import uuid
+
+import pytest
+
+import lrbench
+from lrbench.plan import load_plugins, vocabulary
+from lrbench.spec.faults import BadInput
+
+FILE = '''
+import torch
+import lrbench
+from lrbench.strategies import Rate
+from lrbench.workloads import WORKLOADS
+from dataclasses import replace
+
+@lrbench.optimizer("sign-NAME", default_lr=1e-2)
+def sign(groups, lr, *, scale: float = 1.0, limit: float | None = None):
+    """Step by the sign.
+
+    Source: a test.
+    """
+    class Sign(torch.optim.Optimizer):
+        @torch.no_grad()
+        def step(self, closure=None):
+            for group in self.param_groups:
+                for p in group["params"]:
+                    p -= group["lr"] * scale * p.grad.sign()
+    return Sign(groups, {"lr": lr})
+
+@lrbench.schedule("halves-NAME")
+def halves(optimizer, total, *, at: float = 0.5):
+    """Half the lr from a share of the budget on.
+
+    Source: a test.
+    """
+    return torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: 1.0 if step < at * total else 0.5)
+
+@lrbench.layer_lr("first-NAME")
+def first():
+    """Train the first layer.
+
+    Source: a test.
+    """
+    return lambda params: {p.name: Rate(float(p.layer == 0)) for p in params}
+
+lrbench.add_workload(replace(WORKLOADS["quadratic"], name="bowls-NAME"))
+'''
+
+
+@pytest.fixture
+def name():
+    """A suffix of its own for each test: what a plug-in enters stays for the life of the process."""
+    return uuid.uuid4().hex[:6]
+
+
+@pytest.fixture
+def plugin(tmp_path, name):
+    path = tmp_path / "plugin.py"
+    path.write_text(FILE.replace("NAME", name))
+    yield path
+    for catalog in vocabulary().values():
+        for known in [k for k in catalog if k.endswith(name)]:
+            del catalog[known]
+
+
+def matrix(name, **more):
+    strategy = {"optimizer": f"sign-{name}", "layer_lr": f"first-{name}", "schedule": {"name": f"halves-{name}", "at": 0.25}}
+    return {"workload": f"bowls-{name}", "seed": 0} | strategy | more
+
+
+def test_what_it_enters_trains_and_is_stored(plugin, name, tmp_path):
+    study = lrbench.run(matrix(name), results=tmp_path / "results", plugins=[plugin], workers=1)
+    [found] = study.runs.to_dict("records")
+    assert found["status"] == "missed"
+    assert found["groups"].tolist() == ["flat.flat"]
+    assert [float(lrs[0]) for lrs in found["group_lr"]] == [0.01] * 6 + [0.005] * 15
+    assert study.facts["optimizers"][f"sign-{name}"]["meaning"] == "Step by the sign."
+
+
+def test_it_can_be_given_twice_and_again(plugin, name):
+    first = lrbench.make_plan(matrix(name), plugins=[plugin, plugin])
+    assert lrbench.make_plan(matrix(name), plugins=[plugin]) == first
+
+
+def test_two_files_of_one_name_are_two_plugins(plugin, name, tmp_path):
+    (tmp_path / "other").mkdir()
+    other = tmp_path / "other" / "plugin.py"
+    other.write_text(FILE.replace("NAME", f"other-{name}"))
+    for _ in range(2):
+        load_plugins([plugin, other])
+    assert {f"sign-{name}", f"sign-other-{name}"} <= set(vocabulary()["optimizer"])
+
+
+def test_its_text_is_part_of_the_key(plugin, name, tmp_path):
+    [run] = lrbench.make_plan(matrix(name), plugins=[plugin]).missing
+    assert isinstance(run.optimizer.revision, str)
+    again = tmp_path / "changed.py"
+    for catalog in vocabulary().values():
+        for known in [k for k in catalog if k.endswith(name)]:
+            del catalog[known]
+    again.write_text(plugin.read_text().replace("0.5\n", "0.25\n").replace("else 0.5", "else 0.25"))
+    [changed] = lrbench.make_plan(matrix(name), plugins=[again]).missing
+    assert changed.schedule.revision != run.schedule.revision
+    assert changed.optimizer.revision == run.optimizer.revision
+    assert changed.key != run.key
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("import no_such_module", "cannot be imported: ModuleNotFoundError: No module named 'no_such_module'"),
+        ("def f(:", "cannot be imported: SyntaxError"),
+        ("1 / 0", "cannot be imported: ZeroDivisionError"),
+        ("import lrbench\n@lrbench.optimizer('adam', default_lr=1.0)\ndef f(groups, lr): ...", "there is one optimizer called"),
+        ("import lrbench\n@lrbench.optimizer('mine')\ndef f(groups, lr): ...", "missing 1 required keyword-only argument: 'default_lr'"),
+        (
+            "import lrbench\nfrom dataclasses import replace\nfrom lrbench.workloads import WORKLOADS\n"
+            "lrbench.add_workload(replace(WORKLOADS['quadratic'], name='digits-mlp'))",
+            "there is a workload called 'digits-mlp' already: choose another name",
+        ),
+    ],
+    ids=["missing module", "syntax", "raises", "clash", "no default lr", "workload clash"],
+)  # fmt: skip
+def test_one_that_cannot_be_imported_is_bad_input_that_names_it(text, said, tmp_path):
+    path = tmp_path / "broken.py"
+    path.write_text(text)
+    with pytest.raises(BadInput) as caught:
+        load_plugins([path])
+    [line] = caught.value.faults
+    assert line.startswith(f"--plugin {path}: ")
+    assert said in line
+
+
+@pytest.mark.parametrize("file", ["none.py", "."])
+def test_one_that_is_not_there_is_bad_input(file, tmp_path):
+    with pytest.raises(BadInput, match="there is no such file"):
+        load_plugins([tmp_path / file])
+
+
+def test_one_that_is_not_python_is_bad_input(tmp_path):
+    (tmp_path / "notes.txt").write_text("hello")
+    with pytest.raises(BadInput, match="is not a Python file"):
+        load_plugins([tmp_path / "notes.txt"])

@@ -1,0 +1,264 @@
+"""The command line: commands, options, exit codes, and never a traceback for what the user typed."""
+
+import json
+import os
+
+import pytest
+import typer
+
+import lrbench
+from lrbench.cli import app, main
+from lrbench.plan import vocabulary
+
+COMMANDS = {
+    "list": ["kind", "--plugin", "--json"],
+    "plan": ["matrix", "--results", "--device", "--workers", "--plugin", "--json"],
+    "run": ["matrix", "--results", "--device", "--workers", "--plugin"],
+    "report": ["folder"],
+    "show": ["key", "--results", "--json"],
+    "schedules": ["--plot", "--steps", "--plugin"],
+}
+MATRIX = 'workload = "quadratic"\noptimizer = "sgd"\nlr = [0.1, 0.19, 0.4]\nseed = [0, 1]\n'
+
+
+@pytest.fixture(autouse=True)
+def away(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "m.toml").write_text(MATRIX)
+    return tmp_path
+
+
+@pytest.fixture
+def cli(capsys):
+    def call(*arguments):
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as end:
+            main([str(a) for a in arguments])
+        told = capsys.readouterr()
+        return end.value.code or 0, told.out, told.err
+
+    return call
+
+
+@pytest.fixture
+def study(away):
+    return lrbench.run(away / "m.toml", results=away / "results", device="cpu", workers=1)
+
+
+def test_the_commands_and_their_options_are_these():
+    """A change here is one that users notice: it belongs in the CHANGELOG."""
+    known = {
+        name: [p.opts[-1] for p in command.params if p.name != "help"] for name, command in typer.main.get_command(app).commands.items()
+    }
+    assert known == COMMANDS
+
+
+@pytest.mark.parametrize("command", [[], *[[name] for name in COMMANDS]], ids=str)
+def test_help_explains_every_option(command, cli):
+    code, said, _ = cli(*command, "--help")
+    assert code == 0
+    for option in COMMANDS[command[0]] if command else COMMANDS:
+        assert option.upper() in said.upper()
+
+
+def test_the_version(cli):
+    assert cli("--version") == (0, f"lrbench {lrbench.__version__}\n", "")
+
+
+def test_nothing_at_all_is_help(cli):
+    code, out, err = cli()
+    assert code == 2
+    assert "Commands:" in out + err
+
+
+class TestList:
+    def test_json_has_every_entry_with_its_meaning_and_source(self, cli):
+        code, out, _ = cli("list", "--json")
+        found = json.loads(out)
+        assert code == 0
+        assert {axis: [entry["name"] for entry in entries] for axis, entries in found.items()} == {
+            axis: list(words) for axis, words in vocabulary().items()
+        }
+        for entry in (entry for entries in found.values() for entry in entries):
+            assert entry["meaning"]
+            assert entry["source"]
+
+    def test_one_kind_to_read(self, cli):
+        code, out, _ = cli("list", "layer_lr")
+        assert code == 0
+        assert out.startswith("layer_lr\n  uniform\n")
+        assert "depth-decay" in out
+        assert "adamw" not in out
+
+    def test_every_default_is_shown(self, cli):
+        assert "default_lr=0.001, momentum=0, dampening=0, weight_decay=0, nesterov=False" in cli("list", "optimizer")[1]
+
+
+class TestPlan:
+    def test_json_is_for_programs(self, cli):
+        code, out, _ = cli("plan", "m.toml", "--json", "--device", "cpu")
+        found = json.loads(out)
+        assert code == 0
+        assert (found["to_do"], found["stored"], found["skipped"]) == (6, 0, 0)
+        assert len({run["key"] for run in found["runs"]}) == 6
+
+    def test_it_writes_nothing(self, cli, away):
+        assert cli("plan", "m.toml", "--device", "cpu")[0] == 0
+        assert os.listdir(away) == ["m.toml"]  # noqa: PTH208 - hidden files too
+
+    def test_stored_runs_are_counted(self, cli, study):
+        code, out, _ = cli("plan", "m.toml", "--device", "cpu")
+        assert code == 0
+        assert out.startswith(f"m: 0 runs to do, {len(study.runs)} stored already, 0 skipped\n")
+
+
+class TestRun:
+    def test_diverged_runs_are_results_and_the_report_is_told(self, cli, away):
+        code, out, err = cli("run", "m.toml", "--device", "cpu", "--workers", 1)
+        assert code == 0
+        assert "6 runs to do, 0 stored already, 0 skipped" in err
+        assert "2 diverged" in err
+        [report] = away.glob("results/m/*/report.md")
+        assert str(report.relative_to(away)) in out
+        assert "Best strategy" in out
+
+    def test_the_second_time_there_is_nothing_to_do(self, cli, study):
+        code, _, err = cli("run", "m.toml", "--device", "cpu", "--workers", 1)
+        assert code == 0
+        assert err == f"0 runs to do, {len(study.runs)} stored already, 0 skipped\n"
+
+    def test_runs_that_crash_are_told_and_exit_with_one(self, cli, away):
+        (away / "p.py").write_text(
+            "import lrbench\n@lrbench.optimizer('crashes-here', default_lr=1.0)\ndef f(groups, lr):\n"
+            "    '''It fails.\n\n    Source: a test.\n    '''\n    raise RuntimeError('out of memory')\n"
+        )
+        (away / "c.toml").write_text('workload = "quadratic"\noptimizer = ["crashes-here", "sgd"]\nseed = 0')
+        try:
+            code, _, err = cli("run", "c.toml", "--device", "cpu", "--workers", 1, "--plugin", "p.py")
+        finally:
+            vocabulary()["optimizer"].pop("crashes-here", None)
+        assert code == 1
+        assert "1 runs crashed; the report says how" in err
+        [report] = away.glob("results/c/*/report.md")
+        assert "out of memory" in report.read_text()
+
+
+class TestShow:
+    def test_a_key_and_the_beginning_of_one(self, cli, study):
+        row = study.runs.iloc[0]
+        whole, start = cli("show", row.key), cli("show", row.key[:12])
+        assert whole == start
+        code, out, _ = whole
+        assert code == 0
+        assert out.startswith(f"run {row.key}: {row.status}")
+        assert "momentum = 0.0" in out
+
+    def test_json_is_for_programs(self, cli, study):
+        key = study.runs.key[0]
+        code, out, _ = cli("show", key, "--json")
+        assert code == 0
+        found = json.loads(out, parse_constant=lambda name: pytest.fail(f"{name} is not JSON"))
+        assert found["key"] == key
+        assert found["run"]["workload"]["name"] == "quadratic"
+
+    def test_a_beginning_of_several_asks_for_more(self, cli, study):
+        code, _, err = cli("show", "")
+        assert code == 2
+        assert err.startswith(f"show : begins {len(study.runs)} keys: ")
+
+    def test_an_unknown_key(self, cli, study):
+        assert len(study.runs)
+        code, out, err = cli("show", "zz")
+        assert (code, out) == (2, "")
+        assert "no run below results has a key that begins so" in err
+
+
+class TestReport:
+    def test_it_writes_every_report_anew(self, cli, study):
+        code, out, _ = cli("report")
+        assert code == 0
+        assert out.split() == [str(study.folder.relative_to(study.folder.parents[2]) / "report.md")]
+
+
+@pytest.mark.parametrize("suffix", ["png", "svg", "pdf"])
+def test_schedules_are_drawn(suffix, cli, away):
+    code, out, _ = cli("schedules", "--plot", f"picture.{suffix}", "--steps", 20)
+    assert (code, out) == (0, f"picture.{suffix}\n")
+    assert (away / f"picture.{suffix}").stat().st_size > 10_000
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["plan", "none.toml"], "none.toml: cannot be read: No such file or directory. Give the path of a matrix file (TOML)."),
+        (["plan", "."], ".: cannot be read: Is a directory. Give the path of a matrix file (TOML)."),
+        (["plan", "bad.toml"], "bad.toml: is not TOML: "),
+        (["run", "wrong.toml"], "wrong.toml: optimizer[0]: no optimizer called 'admw'. Did you mean 'adamw'?"),
+        (["plan", "m.toml", "--device", "gpu"], "--device gpu: must be auto, cpu, cuda, or cuda:i,j"),
+        (["run", "m.toml", "--device", "cuda:99"], "--device cuda:99: "),
+        (["plan", "m.toml", "--workers", 0], "--workers 0: must be at least 1"),
+        (["run", "m.toml", "--workers", -3], "--workers -3: must be at least 1"),
+        (["plan", "m.toml", "--plugin", "none.py"], "none.py: there is no such file"),
+        (["list", "--plugin", "m.toml"], "m.toml: is not a Python file"),
+        (["list", "optimiser"], "list optimiser: there is no such kind. Did you mean 'optimizer'?"),
+        (["show", "abc"], "results: holds no study. Give a folder that `lrbench run` has written to, such as results/reference."),
+        (["report", "none"], "none: holds no study. Give a folder that `lrbench run` has written to, such as results/reference."),
+        (["run", "m.toml", "--device", "cpu", "--workers", 1, "--results", "m.toml"], "Not a directory"),
+        (["schedules", "--plot", "picture.txt"], "--plot picture.txt: must end in .png, .svg or .pdf"),
+        (["schedules", "--plot", "none/picture.png", "--steps", 2], "none/picture.png: No such file or directory"),
+    ],
+    ids=str,
+)  # fmt: skip
+def test_bad_input_is_one_line_and_exit_code_two(arguments, said, cli, away):
+    (away / "bad.toml").write_text("seed = ")
+    (away / "wrong.toml").write_text('workload = "quadratic"\noptimizer = "admw"')
+    code, out, err = cli(*arguments)
+    lines = [line for line in err.splitlines() if not line.endswith("skipped")]
+    assert (code, out) == (2, "")
+    assert len(lines) == 1
+    assert said in lines[0]
+
+
+@pytest.mark.parametrize("arguments", [["nosuch"], ["plan"], ["run", "m.toml", "--nosuch"], ["run", "m.toml", "--workers", "two"]], ids=str)
+def test_a_command_line_that_makes_no_sense_shows_its_usage(arguments, cli):
+    code, _, err = cli(*arguments)
+    assert code == 2
+    assert "Usage:" in err
+
+
+def test_all_faults_of_a_matrix_are_told(cli, away):
+    (away / "many.toml").write_text('workload = "quadratc"\noptimizer = { name = "adam", betas = [0.9, 1.0] }\nseed = 1.5')
+    code, _, err = cli("plan", "many.toml")
+    assert code == 2
+    assert len(err.splitlines()) == 3
+    assert "many.toml: optimizer[0].betas: must lie in [0, 1), got 1.0" in err
+
+
+def test_an_interrupt_before_training_exits_with_130(cli, monkeypatch):
+    def interrupted(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("lrbench.execute.make_session", interrupted)
+    assert cli("plan", "m.toml")[0] == 130
+
+
+@pytest.mark.parametrize("damage", ["results/*/*/runs/*.parquet", "results/*/*/study.toml", "results/*/*/machine.json"])
+@pytest.mark.parametrize("command", [["report"], ["show", "a"]], ids=str)
+def test_damaged_results_are_one_line(damage, command, cli, study, away):
+    assert len(study.runs)
+    [path] = away.glob(damage)
+    path.write_text("junk")
+    code, _, err = cli(*command)
+    assert code == 2
+    assert len(err.splitlines()) == 1
+    assert "is damaged and cannot be read" in err
+
+
+@pytest.mark.parametrize("command", ["plan", "run"])
+def test_damaged_results_stop_a_run_before_it_trains(command, cli, study, away):
+    assert len(study.runs)
+    [path] = away.glob("results/*/*/runs/*.parquet")
+    path.write_text("junk")
+    code, out, err = cli(command, "m.toml", "--device", "cpu", "--workers", 1)
+    assert (code, out) == (2, "")
+    assert "is damaged and cannot be read" in err

@@ -1,0 +1,100 @@
+"""Every command, example and number of the documentation holds."""
+
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from lrbench.cli import app
+from lrbench.plan.listing import entries, text
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text()
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+LRBENCH = [sys.executable, "-m", "lrbench"]
+
+
+def blocks(language, page=README):
+    return re.findall(rf"^ *```{language}\n(.*?)^ *```", page, re.DOTALL | re.MULTILINE)
+
+
+def run(command, folder):
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, f"{command}: {done.stderr}"
+    return done.stdout
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """A folder with the files that the README has its reader write."""
+    folder = tmp_path_factory.mktemp("reader")
+    for block in blocks("toml") + blocks("python"):
+        if name := re.match(r"# (\S+\.(?:toml|py))\n", block):
+            (folder / name[1]).write_text(block)
+    return folder
+
+
+def test_every_command_of_the_readme_works_in_its_order(folder):
+    commands = [line.partition("#")[0].strip() for block in blocks("sh") for line in block.splitlines()]
+    for command in (c for c in commands if c.startswith("lrbench ")):
+        run([*LRBENCH, *shlex.split(command)[1:]], folder)
+    assert (folder / "schedules.png").stat().st_size > 10_000
+    [example] = [block for block in blocks("python") if "make_plan" in block]
+    assert re.search(r"^adam +0\.001", run([sys.executable, "-c", example], folder), re.MULTILINE)
+    key = re.search(r"\b[0-9a-f]{16}\b", run([*LRBENCH, "plan", "mine.toml", "--json", "--results", "elsewhere"], folder))[0]
+    assert f"run {key}:" in run([*LRBENCH, "show", key], folder)
+
+
+def test_make_targets_of_the_readme_exist():
+    targets = re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    assert set(re.findall(r"make ([a-z-]+)", README)) - {"and"} <= set(targets)
+
+
+def test_the_table_and_the_figure_of_the_readme_are_those_of_the_committed_report():
+    report = ROOT / re.search(r"\[all of it\]\((.+?)\)", README)[1]
+    table = re.search(r"<!-- verdict.*?-->\n(.*?)<!-- end", README, re.DOTALL)[1].strip()
+    assert table in report.read_text()
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_between_pages_lead_somewhere(page):
+    links = re.findall(r"\]\(([^)#]+?)(?:#[^)]*)?\)", page.read_text())
+    assert [link for link in links if "://" not in link and not (page.parent / link).exists()] == []
+
+
+def test_every_python_example_of_the_docs_prints_what_it_says():
+    [example] = blocks("python", (ROOT / "docs" / "learning-rate.md").read_text())
+    printed = subprocess.run([sys.executable, "-c", example], capture_output=True, text=True, check=True)
+    assert printed.stdout.splitlines() == [re.match(r"\[.*?\]", claim)[0] for claim in re.findall(r"print\(\w+\)  # (.+)", example)]
+    assert "optimizer.step()` before `lr_scheduler.step()" in printed.stderr
+
+
+def test_the_example_of_contributing_enters_a_schedule(tmp_path):
+    [example] = blocks("python", (ROOT / "CONTRIBUTING.md").read_text())
+    (tmp_path / "sawtooth.py").write_text(re.sub(r"^   ", "", example, flags=re.MULTILINE))
+    assert "sawtooth" in run([*LRBENCH, "list", "schedule", "--plugin", "sawtooth.py"], tmp_path)
+
+
+def test_the_catalog_page_is_what_the_list_command_prints():
+    assert text(entries("")) in (ROOT / "docs" / "catalog.md").read_text(), "run: make docs"
+
+
+def test_every_command_is_documented():
+    names = {command.name or command.callback.__name__.replace("_", "-") for command in app.registered_commands}
+    assert [name for name in names if f"lrbench {name}" not in README] == []
+
+
+def test_every_matrix_example_is_valid(tmp_path):
+    for i, block in enumerate(blocks("toml", (ROOT / "docs" / "matrix.md").read_text())):
+        (tmp_path / f"{i}.toml").write_text(block)
+        run([*LRBENCH, "plan", f"{i}.toml"], tmp_path)
+
+
+@pytest.mark.parametrize("matrix", sorted((ROOT / "benchmarks").glob("*.toml")), ids=lambda path: path.stem)
+def test_every_shipped_matrix_is_valid(matrix):
+    from lrbench.execute import make_plan
+
+    assert make_plan(matrix).possible
