@@ -44,7 +44,7 @@ def describe(devices: Sequence[torch.device]) -> Machine:
     """The machine that these devices are part of."""
     common = {"torch": torch.__version__, "threads_per_worker": 1}
     if devices[0].type == "cpu":
-        return Machine("cpu", _cpu_model(), os.cpu_count() or 1, _memory_gib(), None, None, **common)  # type: ignore[arg-type]
+        return Machine("cpu", _cpu_model(), cpu_cores(), _memory_gib(), None, None, **common)  # type: ignore[arg-type]
     props = torch.cuda.get_device_properties(devices[0])
     return Machine(
         "cuda",
@@ -63,7 +63,7 @@ def provenance(machine: Machine) -> dict[str, Any]:
         asdict(machine)
         | {
             "slug": machine.slug,
-            "cores": os.cpu_count(),
+            "cores": cpu_cores(),
             "cpu": _cpu_model(),
             "python": platform.python_version(),
             "os": f"{platform.system()} {platform.release().split('-')[0]}",
@@ -71,6 +71,11 @@ def provenance(machine: Machine) -> dict[str, Any]:
         }
         | _commit()
     )
+
+
+def cpu_cores() -> int:
+    """The processor cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _cpu_model() -> str:

@@ -16,10 +16,14 @@ STEPS, WARM_UP = 8, 2
 
 @dataclass(frozen=True)
 class Estimate:
-    """Seconds of one worker for every run, by key, and the wall-clock seconds for all of them on so many workers."""
+    """Seconds of one worker for the runs that could be timed, by key, and the wall-clock seconds for all of them on so many workers.
+
+    ``unknown`` names the workloads whose data or weights are not here yet: timing them would fetch or make them.
+    """
 
     seconds: dict[str, float]
     workers: int
+    unknown: tuple[str, ...] = ()
 
     @property
     def wall(self) -> float:
@@ -31,7 +35,9 @@ def estimate(runs: Sequence[Run], device: Device, workers: int) -> Estimate:
     """Time a few steps and one evaluation for each combination of workload, optimizer, batch size and precision."""
     costs: dict[tuple[str, ...], tuple[float, float]] = {}
     seconds = {}
-    for run in runs:
+    names = dict.fromkeys(run.workload.name for run in runs)
+    unknown = tuple(name for name in names if not WORKLOADS[name].prepared())
+    for run in (r for r in runs if r.workload.name not in unknown):
         kind = (run.workload.name, run.optimizer.name, str(run.batch_size), str(run.accumulate), run.precision)
         if kind not in costs:
             try:
@@ -40,7 +46,7 @@ def estimate(runs: Sequence[Run], device: Device, workers: int) -> Estimate:
                 costs[kind] = 0.0, 0.0
         step, evaluation = costs[kind]
         seconds[run.key] = step * run.steps + evaluation * (run.steps // run.eval_every + 2)
-    return Estimate(seconds, workers)
+    return Estimate(seconds, workers, unknown)
 
 
 def _measure(run: Run, device: Device) -> tuple[float, float]:

@@ -20,6 +20,7 @@ def preview(session: Session) -> dict[str, Any]:
         "stored": len(plan.possible) - len(plan.missing),
         "skipped": len(plan.skips),
         "estimated_seconds": round(time.wall, 1),
+        "not_estimated": list(time.unknown),
         "workloads": dict(Counter(run.workload.label for run in plan.missing)),
         "reasons": dict(Counter(skip.reason for skip in plan.skips).most_common()),
         "runs": [
@@ -34,6 +35,7 @@ def preview_text(found: dict[str, Any]) -> str:
     lines = [
         f"{found['matrix']}: {found['to_do']} runs to do, {found['stored']} stored already, {found['skipped']} skipped",
         f"about {spoken(found['estimated_seconds'])} with {found['workers']} workers on {', '.join(found['devices'])}",
+        *(f"  and the time of {name}, whose data or weights are made or fetched by the first run" for name in found["not_estimated"]),
         f"results go to {found['folder']}",
     ]
     lines += [f"  {count:6d}  {name}" for name, count in found["workloads"].items()]

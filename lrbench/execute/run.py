@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lrbench.device import Device, describe, provenance, select
+from lrbench.device import Device, cpu_cores, describe, provenance, select
 from lrbench.execute.pool import Pool
 from lrbench.execute.progress import Progress
 from lrbench.execute.work import Worker
@@ -66,7 +66,7 @@ def make_session(
     devices = tuple(select(device))
     if workers is not None and workers < 1:
         raise BadInput(f"--workers {workers}: must be at least 1")
-    usual = (os.cpu_count() or 1) if devices[0].type == "cpu" else len(devices)
+    usual = cpu_cores() if devices[0].type == "cpu" else len(devices)
     store = Store(Path(results) / read.name / describe(devices).slug)
     return Session(sort_out(read, store.finished()), store, devices, workers or usual, files)
 

@@ -35,6 +35,7 @@ class Worker:
         except Interrupted:
             return None
         except Exception as error:  # noqa: BLE001 - a failed run is a value; the study goes on
+            checkpoint.clear()
             return crashed(run, f"{type(error).__name__}: {error} ({_where(error)})")
         checkpoint.clear()
         return outcome

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from lrbench.spec.catalog import Entry
-from lrbench.spec.matrix import Block, Budget, Exclude, Matrix, Pick, Vocabulary
+from lrbench.spec.matrix import Block, Budget, Exclude, Grid, Matrix, Pick, Vocabulary
 from lrbench.spec.run import Choice, Run
 from lrbench.workloads import WORKLOADS, Workload
 
@@ -84,12 +84,14 @@ def _text(value: Any) -> str:
         return f"{name}({inner})" if name and inner else name or "{" + inner + "}"
     if isinstance(value, list | tuple):
         return "[" + ", ".join(_text(v) for v in value) + "]"
-    return f"{value:g}" if isinstance(value, float) else str(value)
+    return f"{value:.12g}" if isinstance(value, float) else str(value)
 
 
 def _matches(run: Run, pattern: Exclude) -> bool:
-    plain = (("workload", run.workload.name), ("lr", run.lr), ("seed", run.seed))
+    plain = (("workload", run.workload.name), ("seed", run.seed))
     if any(wanted is not None and value not in wanted for axis, value in plain for wanted in [getattr(pattern, axis)]):
+        return False
+    if pattern.lr is not None and run.lr not in Grid(values=pattern.lr).lrs(run.lr):
         return False
     for axis in ("optimizer", "layer_lr", "schedule"):
         tables = getattr(pattern, axis)
@@ -99,4 +101,6 @@ def _matches(run: Run, pattern: Exclude) -> bool:
 
 
 def _fits(choice: Choice, table: dict[str, Any]) -> bool:
-    return choice.name == table["name"] and all(choice.settings[k] == v for k, v in table.items() if k != "name")
+    return choice.name == table["name"] and all(
+        choice.settings[k] == v or (isinstance(v, list) and choice.settings[k] in v) for k, v in table.items() if k != "name"
+    )

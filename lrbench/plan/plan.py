@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import pandas as pd
@@ -12,8 +13,9 @@ from lrbench.plan.vocabulary import vocabulary
 from lrbench.spec.faults import BadInput
 from lrbench.spec.matrix import Matrix
 from lrbench.spec.param import Param
-from lrbench.spec.run import Run
-from lrbench.strategies import LAYER_LRS, OPTIMIZERS, SCHEDULES, impossible
+from lrbench.spec.run import Choice, Run
+from lrbench.strategies import LAYER_LRS, OPTIMIZERS, SCHEDULES, Pacer, Timing, impossible
+from lrbench.strategies.schedules import stand_in
 from lrbench.workloads import WORKLOADS, Workload, describe
 
 NO_MATCH = "matches no parameter"
@@ -42,9 +44,9 @@ class Plan:
         return tuple(run for run in self.possible if run.key not in self.stored)
 
     def skip(self, workload: str, reason: str) -> "Plan":
-        """The plan with every run of a workload skipped."""
-        lost = [run for run in self.possible if run.workload.name == workload]
-        kept = tuple(run for run in self.possible if run.workload.name != workload)
+        """The plan with every missing run of a workload skipped."""
+        lost = [run for run in self.missing if run.workload.name == workload]
+        kept = tuple(run for run in self.possible if run.workload.name != workload or run.key in self.stored)
         return Plan(self.matrix, kept, (*self.skips, *(Skip(run, reason) for run in lost)), self.stored)
 
     def skipped(self) -> pd.DataFrame:
@@ -78,11 +80,11 @@ class Plan:
 
 
 def make_plan(matrix: Matrix, stored: Iterable[str] = ()) -> Plan:
-    """Sort the runs of a matrix. Loads no data, and writes nothing.
+    """Sort the runs of a matrix. What is stored stays, whatever is missing by now. Loads no data, and writes nothing.
 
     Raises: BadInput when a layer-lr pattern matches nothing in any of its workloads, or a workload's model and layers disagree.
     """
-    possible, skips = [], []
+    possible, skips, known = [], [], frozenset(stored)
     reasons: dict[str, str | None] = {}
     params: dict[str, tuple[Param, ...]] = {}
     for run in expand(matrix, vocabulary()):
@@ -91,13 +93,14 @@ def make_plan(matrix: Matrix, stored: Iterable[str] = ()) -> Plan:
             reasons[name] = WORKLOADS[name].missing()
         if name not in params:
             params[name] = _params(WORKLOADS[name])
-        reason = reasons[name] or _too_large(run) or impossible(run, params[name])
+        stays = run.key in known
+        reason = None if stays else reasons[name] or _too_large(run) or impossible(run, params[name]) or _unfit(run)
         if reason:
             skips.append(Skip(run, reason))
         else:
             possible.append(run)
     _refuse_dead_patterns(possible, skips)
-    return Plan(matrix, tuple(possible), tuple(skips), frozenset(stored))
+    return Plan(matrix, tuple(possible), tuple(skips), known)
 
 
 def _params(workload: Workload) -> tuple[Param, ...]:
@@ -111,6 +114,28 @@ def _params(workload: Workload) -> tuple[Param, ...]:
 def _too_large(run: Run) -> str | None:
     take, have = run.batch_size * run.accumulate, WORKLOADS[run.workload.name].examples[0]
     return f"batch_size {run.batch_size} x accumulate {run.accumulate} exceeds the {have} training examples" if take > have else None
+
+
+def _unfit(run: Run) -> str | None:
+    """Why a schedule's own class refuses this length of training."""
+    per_epoch = WORKLOADS[run.workload.name].examples[0] // (run.batch_size * run.accumulate)
+    timing = Timing(run.steps, per_epoch, run.eval_every)
+    reason = _refusal(run.schedule.model_dump_json(), run.optimizer.model_dump_json(), timing)
+    return reason and f"{run.schedule.label}: {reason}"
+
+
+@cache
+def _refusal(schedule: str, optimizer: str, timing: Timing) -> str | None:
+    settings = Choice.model_validate_json(optimizer).settings
+    try:
+        Pacer(Choice.model_validate_json(schedule), stand_in([1.0], {k: v for k, v in settings.items() if isinstance(v, float)}), timing)
+    except ZeroDivisionError:
+        return f"cannot be stretched over {timing.steps} steps"
+    except ValueError as error:
+        return str(error)
+    except Exception:  # noqa: BLE001 - not a matter of settings: the run will crash, and its outcome says how
+        return None
+    return None
 
 
 def _refuse_dead_patterns(possible: list[Run], skips: list[Skip]) -> None:

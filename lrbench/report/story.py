@@ -34,14 +34,19 @@ def _tell(study: Study, i: int) -> dict[str, Any]:
     lrs = [list(at) for at in row["group_lr"]]
     return {
         "folder": str(study.folder),
-        **{name: None if value != value else getattr(value, "item", lambda v=value: v)() for name, value in plain.items()},  # noqa: PLR0124 - NaN
+        **{name: _plain(getattr(value, "item", lambda v=value: v)()) for name, value in plain.items()},
         "run": json.loads(str(row["run"])),
         "groups": list(row["groups"]),
         "evaluations": [
-            dict(zip(curves, values, strict=True)) | {"lr": lrs[n] if n < len(lrs) else []}
+            dict(zip(curves, values, strict=True)) | {"lr": [_plain(lr) for lr in lrs[n]] if n < len(lrs) else []}
             for n, values in enumerate(zip(*(row[name].tolist() for name in curves), strict=True))
         ],
     }
+
+
+def _plain(value: Any) -> Any:
+    """A value as JSON has it: nothing in place of what is no number."""
+    return None if value != value else value  # noqa: PLR0124 - so NaN is told from all else
 
 
 def story_text(found: dict[str, Any]) -> str:
@@ -62,6 +67,6 @@ def story_text(found: dict[str, Any]) -> str:
         lines.append(f"  test metric {found['test_metric']:.5g}, test loss {found['test_loss']:.5g}")
     lines.append(f"  {'step':>6} {'val loss':>10} {'val metric':>10} {'train loss':>10}  lr of {', '.join(found['groups'])}")
     for at in found["evaluations"]:
-        lrs = "  ".join("-" if lr != lr else f"{lr:.4g}" for lr in at["lr"])  # noqa: PLR0124 - NaN: not joined yet
+        lrs = "  ".join("-" if lr is None else f"{lr:.4g}" for lr in at["lr"])
         lines.append(f"  {at['eval_step']:>6} {at['val_loss']:>10.5g} {at['val_metric']:>10.5g} {at['train_loss']:>10.5g}  {lrs}")
     return "\n".join(lines)

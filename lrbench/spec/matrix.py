@@ -223,6 +223,8 @@ class Matrix(Block):
     def _complete(self) -> Self:
         if self.workload is None and not (self.include and all(block.workload for block in self.include)):
             raise fault("must name a workload, at the top or in each [[include]]")
+        for name in self.budget.keys() - {name for block in self.blocks() for name in block.workload or ()}:
+            raise fault(f"budget.{name}: no part of the matrix runs that workload")
         return self
 
     def blocks(self) -> Iterator[Block]:

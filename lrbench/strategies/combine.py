@@ -35,6 +35,8 @@ def impossible(run: Run, params: Sequence[Param]) -> str | None:
         groups = groups_of(run, params)
     except ValueError as error:
         return f"layer-lr policy {run.layer_lr.label}: {error}"
+    except Exception as error:  # noqa: BLE001 - a plug-in's policy may raise anything, and the plan goes on
+        return f"layer-lr policy {run.layer_lr.label}: {type(error).__name__}: {error}"
     shapes = {p.name: p.shape for p in params}
     reasons = {
         "sparse": (True, f"{entry.name} accepts sparse gradients only, and the model's are dense"),
@@ -44,7 +46,10 @@ def impossible(run: Run, params: Sequence[Param]) -> str | None:
             f"{entry.name} accepts one lr for all groups, and {run.layer_lr.label} makes several",
         ),
         "only_2d": (not any(len(shapes[n]) == 2 for g in groups for n in g.params), f"{entry.name} needs a 2-D weight to train"),
-        "no_schedule": (run.schedule.name != "constant", f"{entry.name} sets its lr over time itself: only the constant schedule applies"),
+        "no_schedule": (
+            run.schedule.name != "constant" or bool(run.schedule.settings["warmup"]),
+            f"{entry.name} sets its lr over time itself: only the constant schedule applies",
+        ),
         "closure": (run.precision == "fp16", f"{entry.name} steps on a closure, which gradient scaling (fp16) does not support"),
     }
     for flag, (applies, reason) in reasons.items():

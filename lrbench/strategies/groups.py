@@ -1,7 +1,9 @@
 """From a policy's rates to parameter groups: every parameter in exactly one, or frozen."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from math import inf
 from typing import Any
 
 from lrbench.spec.param import Param
@@ -39,21 +41,32 @@ def param_groups(policy: Policy, params: Sequence[Param], steps: int, *, by_kind
         raise ValueError(f"must cover each parameter once: missing {missing}. Use multiplier 0.0 to freeze.")
     if unknown := sorted(set(rates) - set(names)):
         raise ValueError(f"names parameters that the model does not have: {unknown}.")
-    if negative := [n for n in names if rates[n].multiplier < 0.0]:
-        raise ValueError(f"gives a negative multiplier to {negative}.")
+    if odd := [n for n in names if not (0.0 <= rates[n].multiplier < inf and rates[n].joins >= 0)]:
+        raise ValueError(f"gives {odd} a multiplier or a time to join that is negative or no number.")
     together: dict[tuple[Rate, bool], list[Param]] = {}
     for p in params:
         if rates[p.name].multiplier > 0.0:
             together.setdefault((rates[p.name], by_kind and len(p.shape) == 2), []).append(p)
-    found = [_group(rate, members, steps) for (rate, _), members in together.items()]
+    found = _told_apart([_group(rate, members, steps) for (rate, _), members in together.items()])
     if not any(g.joins == 0 for g in found):
         raise ValueError("trains no parameter at the start: at least one must join at step 0 with a multiplier above 0.")
     return sorted((g for g in found if g.joins < steps), key=lambda g: g.joins)
 
 
+def _told_apart(groups: list[Group]) -> list[Group]:
+    """The groups, with a number after a name that an earlier one has."""
+    seen: Counter[str] = Counter()
+    for i, group in enumerate(groups):
+        seen[group.name] += 1
+        if seen[group.name] > 1:
+            groups[i] = replace(group, name=f"{group.name} ({seen[group.name]})")
+    return groups
+
+
 def _group(rate: Rate, members: Sequence[Param], steps: int) -> Group:
     joins = rate.joins if isinstance(rate.joins, int) else round(rate.joins * steps)
     layers = list(dict.fromkeys(p.layer_name for p in members))
-    kinds = "" if len(members) > 1 else f".{members[0].name.rpartition('.')[2]}"
-    name = layers[0] + kinds if len(layers) == 1 else f"{layers[0]}..{layers[-1]}"
+    leaves = {p.name.rpartition(".")[2] for p in members}
+    name = layers[0] if len(layers) == 1 else f"{layers[0]}..{layers[-1]}"
+    name += f".{leaves.pop()}" if len(leaves) == 1 else ""
     return Group(name, tuple(p.name for p in members), rate.multiplier, joins, rate.weight_decay)

@@ -13,7 +13,7 @@ class _Simple(Optimizer):
 
     averages: tuple[str, ...] = ()
 
-    def step(self, closure: Callable[[], Any] | None = None) -> Any:  # type: ignore[override] # torch types a closure to return float
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:
         """Update every parameter that has a gradient."""
         loss = None if closure is None else torch.enable_grad()(closure)()
         with torch.no_grad():

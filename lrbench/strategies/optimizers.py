@@ -311,7 +311,8 @@ def lamb(
 ) -> Optimizer:
     """AdamW's step, its length for each weight tensor made lr x the tensor's norm.
 
-    The default lr is Adam's, which is what biases get: a step of a thousandth of a tensor's norm. With exclude_1d, biases and norms take Adam's step without weight decay.
+    The default lr is Adam's, which is what biases get: a step of a thousandth of a tensor's norm. With exclude_1d, biases and norms take
+    Adam's step without weight decay.
 
     Source: You et al. 2020, arXiv:1904.00962.
     """

@@ -298,6 +298,8 @@ def warmup_stable_decay(
 
     Source: Hu et al. 2024, arXiv:2404.06395; 1 - sqrt: Haegele et al. 2024, arXiv:2405.18392.
     """
+    if rise + decay > 1.0:
+        raise ValueError(f"rise {rise:g} and decay {decay:g} together exceed the budget.")
 
     def factor(step: int) -> float:
         up, down = rise * total, decay * total

@@ -46,15 +46,15 @@ class Checkpoint:
         write_whole(self.path, buffer.getvalue())
         self._last = time.monotonic()
 
-    def load(self) -> dict[str, Any] | None:
-        """The saved state, or None if there is none that can be read: the run then starts again."""
+    def load(self, key: str) -> dict[str, Any] | None:
+        """The state that a run saved, or None if there is none that can be read: the run then starts again."""
         if not self.path.is_file():
             return None
         try:
             state: dict[str, Any] = torch.load(self.path, map_location="cpu", weights_only=True)
-        except (OSError, RuntimeError, EOFError, ValueError):
+            return state if state["key"] == key else None
+        except Exception:  # noqa: BLE001 - a damaged file can fail in any way, and means no more than starting again
             return None
-        return state
 
     def clear(self) -> None:
         """Remove the file: the run is finished."""

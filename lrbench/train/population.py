@@ -5,7 +5,7 @@ passes at once, and the update rules step N optimizers at once, each member with
 never mix: a member's result depends on its own seed alone, and its NaNs are its own.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from itertools import groupby
@@ -131,7 +131,9 @@ class Slice:
             p = params[name][self.start : self.stop]
             shape = (len(p), *[1] * (p.ndim - 1))
             lr = lrs[name][self.start : self.stop].view(shape)
-            self.rule.update(p, grads[name][self.start : self.stop], state, lr, (done + (1 - self.joins[name])).expand(shape), self.hyper[name])
+            self.rule.update(
+                p, grads[name][self.start : self.stop], state, lr, (done + (1 - self.joins[name])).expand(shape), self.hyper[name]
+            )
 
 
 class Population:
@@ -238,7 +240,8 @@ class Population:
         """One optimizer step of every member on its own examples, [N, accumulate, batch_size]; returns the losses before it, [N]."""
         x, y = self.data.train.x, self.data.train.y
         parts = [self.gradients(self.params, self.buffers, x[part], y[part]) for part in rows.unbind(1)]
-        grads, loss = parts[0]
+        grads: Tensors = parts[0][0]
+        loss: Tensor = parts[0][1]
         if len(parts) > 1:
             grads = {name: torch.stack([g[name] for g, _ in parts]).mean(0) for name in grads}
             loss = torch.stack([some for _, some in parts]).mean(0)
@@ -312,14 +315,17 @@ class Population:
         for member in self.all:
             member.audit()
             loss, metric = tested.get(member.run.key, (None, None)) if member.record.diverged_at is None else (None, None)
-            yield member.run, member.record.outcome(
-                member.run.key,
-                member.run.target,
-                higher_is_better=self.workload.metric.higher_is_better,
-                groups=tuple(group.name for group in member.groups),
-                test_loss=loss,
-                test_metric=metric,
-                trainer="population",
-                width=len(self.all),
-                **{f"{part}_seconds": seconds / len(self.all) for part, seconds in self.clocks.seconds.items()},
+            yield (
+                member.run,
+                member.record.outcome(
+                    member.run.key,
+                    member.run.target,
+                    higher_is_better=self.workload.metric.higher_is_better,
+                    groups=tuple(group.name for group in member.groups),
+                    test_loss=loss,
+                    test_metric=metric,
+                    trainer="population",
+                    width=len(self.all),
+                    **{f"{part}_seconds": seconds / len(self.all) for part, seconds in self.clocks.seconds.items()},
+                ),
             )

@@ -44,7 +44,7 @@ def train(run: Run, workload: Workload, data: Data, device: torch.device, checkp
     deterministic()
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         training = Training(run, workload, data, device)
-        if checkpoint and (state := checkpoint.load()):
+        if checkpoint and (state := checkpoint.load(run.key)):
             training.load_state_dict(state)
         else:
             training.evaluate()
@@ -122,7 +122,8 @@ class Training:
         A function of local names: in small models, looking up attributes is what a loop would cost beside one written by hand.
         """
         model, loss_of, x, y = self.model, self.workload.loss, self.data.train.x, self.data.train.y
-        optimizer, autocast, scaler, parts = self.optimizer, self.autocast, self.scaler, self.run.accumulate
+        optimizer, autocast, parts = self.optimizer, self.autocast, self.run.accumulate
+        scaler: Any = self.scaler
 
         def backward(rows: Tensor) -> Tensor:
             with autocast or nullcontext():

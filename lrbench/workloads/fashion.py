@@ -37,6 +37,11 @@ def is_prepared(root: Path) -> bool:
     return all((raw_folder(root) / name).is_file() for name in FILES)
 
 
+def is_here() -> bool:
+    """Whether reading the images needs neither unpacking nor a download."""
+    return is_prepared(cache_folder())
+
+
 def packed_folder() -> Path:
     """The folder that may hold the four files as ``.gz``."""
     return Path(os.environ.get("LRBENCH_FASHION_MNIST") or DEBIAN)

@@ -50,4 +50,5 @@ WORKLOAD = Workload(
     batch_size=128,
     eval_every=30,
     missing=fashion.missing,
+    prepared=fashion.is_here,
 )

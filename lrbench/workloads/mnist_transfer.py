@@ -176,4 +176,5 @@ WORKLOAD = Workload(
     eval_every=6,
     missing=mnist5k.missing,
     pretrained=lambda: pretrained(RECIPE),
+    prepared=lambda: weights_file(RECIPE).is_file(),
 )

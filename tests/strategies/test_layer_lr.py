@@ -135,11 +135,13 @@ class TestCoverage:
         [
             ({n: r for n, r in ALL.items() if n != "head.bias"}, r"missing \['head.bias'\]\. Use multiplier 0\.0 to freeze"),
             (ALL | {"tail.bias": Rate()}, r"names parameters that the model does not have: \['tail.bias'\]"),
-            (ALL | {"head.bias": Rate(-0.1)}, r"negative multiplier to \['head.bias'\]"),
+            (ALL | {"head.bias": Rate(-0.1)}, r"gives \['head.bias'\] a multiplier or a time to join that is negative"),
+            (ALL | {"head.bias": Rate(float("nan"))}, r"gives \['head.bias'\] a multiplier"),
+            (ALL | {"head.bias": Rate(joins=-1)}, r"gives \['head.bias'\] a multiplier or a time to join"),
             (dict.fromkeys(ALL, FROZEN), "trains no parameter at the start"),
             (dict.fromkeys(ALL, Rate(joins=5)), "trains no parameter at the start"),
         ],
-        ids=["missing", "unknown", "negative", "all frozen", "all late"],
+        ids=["missing", "unknown", "negative", "no number", "negative joins", "all frozen", "all late"],
     )
     def test_is_checked(self, rates, said):
         with pytest.raises(ValueError, match=said):

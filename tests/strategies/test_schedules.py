@@ -156,7 +156,7 @@ SETTINGS = {
     "exponential": {"final": 1.0}, "polynomial": {"power": 0.5},
     "cosine": {"t_max": 3}, "cosine-restarts": {"t_0": 1}, "one-cycle": {"div_factor": 0.5}, "cyclic": {"base": 0.0, "mode": "triangular2"},
     "swa": {"swa_lr": 0.0, "anneal_strategy": "linear"}, "plateau": {"patience": 0, "min_lr": 0.01}, "by-hand": {"every": 1},
-    "warmup-stable-decay": {"rise": 1.0, "decay": 1.0}, "inverse-sqrt": {"rise": 1}, "sequential": {"milestones": [1]},
+    "warmup-stable-decay": {"rise": 0.5, "decay": 0.5}, "inverse-sqrt": {"rise": 1}, "sequential": {"milestones": [1]},
     "chained": {"parts": ["linear", "step", "by-hand"]},
 }  # fmt: skip
 

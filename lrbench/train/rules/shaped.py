@@ -79,7 +79,8 @@ def adafactor_start(p: Tensor, h: Hyper) -> State:
 def adafactor(p: Tensor, g: Tensor, s: State, lr: Tensor, t: Tensor, h: Hyper) -> None:
     """Adafactor: p <- p - max(0.001, rms(p)) min(lr, 1 / sqrt(t)) u / max(1, rms(u) / d), with u = g / sqrt(v).
 
-    v averages g^2 with beta2 = 1 - t^beta2_decay; of a matrix it is row x column / mean(row) of the last two dimensions. Weight decay is decoupled, and rms(p) is that before it.
+    v averages g^2 with beta2 = 1 - t^beta2_decay; of a matrix it is row x column / mean(row) over the last two dimensions. Weight decay
+    is decoupled, and rms(p) is that before it.
 
     Shapes: p, g [N, ...]; s.* as in adafactor_start; norms, lr, t, h.* [N, 1, ..., 1].
     Source: Shazeer & Stern 2018, arXiv:1804.04235, algorithms 4 and 5; agrees with torch.optim.Adafactor.
@@ -122,6 +123,9 @@ def muon(p: Tensor, g: Tensor, s: State, lr: Tensor, t: Tensor, h: Hyper, *, nes
 
 def orthogonalised(x: Tensor, steps: int) -> Tensor:
     """U V^T of each matrix's U S V^T, roughly: a quintic iteration in bfloat16 draws every singular value towards 1.
+
+    A matrix's result does not depend on its place, but the matmul of some machines sums small matrices in another order when N changes:
+    then an element in many thousands may round to the other bfloat16.
 
     Shapes: x [N, a, b] -> bfloat16 [N, a, b]. Source: as muon.
     """
