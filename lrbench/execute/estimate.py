@@ -6,12 +6,11 @@ from dataclasses import dataclass
 import torch
 
 from lrbench.device import Device
+from lrbench.execute.units import STEPS, WARM_UP, Paces, cost, divide
 from lrbench.execute.work import placed
 from lrbench.spec.run import Run
 from lrbench.train import Training
 from lrbench.workloads import WORKLOADS
-
-STEPS, WARM_UP = 8, 2
 
 
 @dataclass(frozen=True)
@@ -32,35 +31,34 @@ class Estimate:
 
 
 def estimate(runs: Sequence[Run], device: Device, workers: int) -> Estimate:
-    """Time a few steps and one evaluation for each combination of workload, optimizer, batch size and precision."""
-    costs: dict[tuple[str, ...], tuple[float, float]] = {}
-    seconds = {}
+    """Time a few steps of each kind of run, as it would be trained. Writes nothing."""
+    costs: dict[tuple[str, ...], float] = {}
     names = dict.fromkeys(run.workload.name for run in runs)
     unknown = tuple(name for name in names if not WORKLOADS[name].prepared())
-    for run in (r for r in runs if r.workload.name not in unknown):
-        kind = (run.workload.name, run.optimizer.name, str(run.batch_size), str(run.accumulate), run.precision)
-        if kind not in costs:
-            try:
-                costs[kind] = _measure(run, device)
-            except Exception:  # noqa: BLE001 - it will crash, or be skipped for want of data, just as quickly
-                costs[kind] = 0.0, 0.0
-        step, evaluation = costs[kind]
-        seconds[run.key] = step * run.steps + evaluation * (run.steps // run.eval_every + 2)
+    units = divide([run for run in runs if run.workload.name not in unknown], paces := Paces(device, remember=False), workers)
+    seconds = {}
+    for unit in units:
+        for run in unit:
+            seconds[run.key] = run.steps * (paces.of(run).seconds if len(unit) > 1 else _alone(run, device, costs))
     return Estimate(seconds, workers, unknown)
 
 
-def _measure(run: Run, device: Device) -> tuple[float, float]:
-    """Seconds of one step and of one evaluation."""
-    dtype = torch.float64 if run.precision == "fp64" else torch.float32
-    with torch.random.fork_rng(devices=[]):
-        long_enough = run.model_copy(update={"steps": max(run.steps, WARM_UP + STEPS)})
-        training = Training(long_enough, WORKLOADS[run.workload.name], placed(run.workload.name, device, dtype), device)
-        training.evaluate()
-        training.advance(WARM_UP)
-        before = dict(training.clocks.seconds)
-        training.advance(STEPS)
-    after = training.clocks.seconds
-    return (after["train"] - before["train"]) / STEPS, after["eval"] - before["eval"]
+def _alone(run: Run, device: Device, costs: dict[tuple[str, ...], float]) -> float:
+    kind = (run.workload.name, run.optimizer.name, str(run.batch_size), str(run.accumulate), run.precision)
+    if kind not in costs:
+        try:
+            costs[kind] = _measure(run, device)
+        except Exception:  # noqa: BLE001 - it will crash, or be skipped for want of data, just as quickly
+            costs[kind] = 0.0
+    return costs[kind]
+
+
+def _measure(run: Run, device: Device) -> float:
+    """Seconds of one step and its share of an evaluation."""
+    workload = WORKLOADS[run.workload.name]
+    data = placed(run.workload.name, device, torch.float64 if run.precision == "fp64" else torch.float32)
+    long_enough = run.but(steps=max(run.steps, WARM_UP + STEPS))
+    return cost(lambda: Training(long_enough, workload, data, device), run.eval_every)
 
 
 def spoken(seconds: float) -> str:

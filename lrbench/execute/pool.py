@@ -1,4 +1,4 @@
-"""Runs in worker processes. A process that dies takes nothing with it but the run it was on."""
+"""Runs in worker processes. A process that dies takes nothing with it but the runs it was on."""
 
 import multiprocessing
 from collections.abc import Generator, Iterator, Sequence
@@ -7,7 +7,7 @@ from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 
 from lrbench.device import Device, name_of
-from lrbench.execute.work import crashed, start, work
+from lrbench.execute.work import Done, Unit, crashed, start, work
 from lrbench.spec.outcome import Outcome
 from lrbench.spec.run import Run
 
@@ -27,18 +27,23 @@ class Pool:
         arguments = (queue, self.checkpoints, self.stop, self.plugins)
         return ProcessPoolExecutor(len(devices), self.context, start, arguments)
 
-    def outcomes(self, runs: Sequence[Run]) -> Iterator[tuple[Run, Outcome]]:
-        """The outcome of each run, as they finish. Runs that were in hand when a process died are tried once more, each alone."""
-        waiting = list(reversed(runs))
-        while waiting:
-            suspects = yield from self._until_broken(waiting)
-            for run in suspects:
-                yield run, self._alone(run)
+    def outcomes(self, units: Sequence[Unit]) -> Iterator[Done]:
+        """The outcome of each run, as their units finish.
 
-    def _until_broken(self, waiting: list[Run]) -> Generator[tuple[Run, Outcome], None, list[Run]]:
-        """Work through ``waiting`` from its end; returns the runs in hand if a process dies, else none."""
+        When a process dies, the units in hand are tried again: a population run by run, a single run in a process of its own.
+        """
+        waiting = list(reversed(units))
+        while waiting:
+            for unit in (yield from self._until_broken(waiting)):
+                if len(unit) > 1:
+                    waiting += [[run] for run in unit]
+                else:
+                    yield unit[0], self._alone(unit[0])
+
+    def _until_broken(self, waiting: list[Unit]) -> Generator[Done, None, list[Unit]]:
+        """Work through ``waiting`` from its end; returns the units in hand if a process dies, else none."""
         executor = self._executor(self.devices)
-        hand: dict[Future[Outcome | None], Run] = {}
+        hand: dict[Future[list[Done]], Unit] = {}
         try:
             while waiting or hand:
                 while waiting and len(hand) < 2 * len(self.devices):
@@ -46,10 +51,9 @@ class Pool:
                     waiting.pop()
                 done, _ = wait(hand, return_when=FIRST_COMPLETED)
                 for future in done:
-                    outcome = future.result()
-                    run = hand.pop(future)
-                    if outcome is not None:
-                        yield run, outcome
+                    found = future.result()
+                    del hand[future]
+                    yield from found
         except BrokenProcessPool:
             return list(hand.values()) or [waiting.pop()]
         except BaseException:
@@ -62,10 +66,10 @@ class Pool:
     def _alone(self, run: Run) -> Outcome:
         with self._executor(self.devices[:1]) as executor:
             try:
-                outcome = executor.submit(work, run).result()
+                found = executor.submit(work, [run]).result()
             except BrokenProcessPool:
                 return crashed(run, "the worker process died, as it does when memory runs out or a library fails outside Python")
             except BaseException:
                 self.stop.set()
                 raise
-        return outcome or crashed(run, "interrupted")
+        return found[0][1] if found else crashed(run, "interrupted")

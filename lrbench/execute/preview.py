@@ -5,6 +5,7 @@ from typing import Any
 
 from lrbench.execute.estimate import estimate, spoken
 from lrbench.execute.run import Session
+from lrbench.train import alone
 
 
 def preview(session: Session) -> dict[str, Any]:
@@ -22,6 +23,7 @@ def preview(session: Session) -> dict[str, Any]:
         "estimated_seconds": round(time.wall, 1),
         "not_estimated": list(time.unknown),
         "workloads": dict(Counter(run.workload.label for run in plan.missing)),
+        "one_by_one": dict(Counter(reason for run in plan.missing if (reason := alone(run))).most_common()),
         "reasons": dict(Counter(skip.reason for skip in plan.skips).most_common()),
         "runs": [
             {"key": run.key, "workload": run.workload.label, "strategy": run.strategy, "lr": run.lr, "seed": run.seed}
@@ -39,6 +41,8 @@ def preview_text(found: dict[str, Any]) -> str:
         f"results go to {found['folder']}",
     ]
     lines += [f"  {count:6d}  {name}" for name, count in found["workloads"].items()]
+    if found["one_by_one"]:
+        lines += ["trained one by one, not in populations:", *(f"  {count:6d}  {reason}" for reason, count in found["one_by_one"].items())]
     if found["reasons"]:
         lines += ["skipped:", *(f"  {count:6d}  {reason}" for reason, count in found["reasons"].items())]
     return "\n".join(lines)

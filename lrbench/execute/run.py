@@ -12,6 +12,7 @@ from typing import Any
 from lrbench.device import Device, cpu_cores, describe, provenance, select
 from lrbench.execute.pool import Pool
 from lrbench.execute.progress import Progress
+from lrbench.execute.units import Paces, divide
 from lrbench.execute.work import Worker
 from lrbench.plan import Plan, load_plugins, vocabulary
 from lrbench.plan import make_plan as sort_out
@@ -131,14 +132,14 @@ def carry_out(session: Session) -> Summary:
 
 
 def _outcomes(session: Session, runs: Sequence[Run]) -> Iterator[tuple[Run, Outcome]]:
-    hands = [session.devices[i % len(session.devices)] for i in range(min(session.workers, max(len(runs), 1)))]
+    units = divide(runs, Paces(session.devices[0]), session.workers)
+    hands = [session.devices[i % len(session.devices)] for i in range(min(session.workers, max(len(units), 1)))]
     if len(hands) == 1:
         worker = Worker(hands[0], session.store.checkpoints)
-        for run in runs:
-            if (outcome := worker.carry_out(run)) is not None:
-                yield run, outcome
+        for unit in units:
+            yield from worker.carry_out(unit)
     else:
-        yield from Pool(hands, session.store.checkpoints, session.plugins).outcomes(runs)
+        yield from Pool(hands, session.store.checkpoints, session.plugins).outcomes(units)
 
 
 def _stored(outcomes: Iterable[tuple[Run, Outcome]], store: Store) -> Generator[tuple[Run, Outcome]]:

@@ -1,4 +1,4 @@
-"""One run on one device, whatever happens: the function that workers call."""
+"""Some runs on one device, whatever happens: the function that workers call."""
 
 import signal
 import traceback
@@ -14,8 +14,12 @@ from lrbench.device import Device, deterministic
 from lrbench.plan import load_plugins
 from lrbench.spec.outcome import Outcome, Status
 from lrbench.spec.run import Run
-from lrbench.train import Checkpoint, Interrupted, train
+from lrbench.train import Checkpoint, Interrupted, Population, train
 from lrbench.workloads import WORKLOADS, Data
+
+Unit = Sequence[Run]
+"""Runs that one worker trains at a time: a single one, or a population."""
+Done = tuple[Run, Outcome]
 
 
 @dataclass
@@ -26,19 +30,37 @@ class Worker:
     checkpoints: Path
     stop: Callable[[], bool] = field(default=lambda: False)
 
-    def carry_out(self, run: Run) -> Outcome | None:
-        """Train a run; an error becomes a crashed outcome. None if asked to stop: the run goes on from its checkpoint next time."""
-        checkpoint = Checkpoint(self.checkpoints / f"{run.key}.pt", stop=self.stop)
-        dtype = torch.float64 if run.precision == "fp64" else torch.float32
+    def carry_out(self, unit: Unit) -> list[Done]:
+        """Train the runs of a unit, together if they are several. What is missing of the answer was interrupted."""
+        if len(unit) == 1:
+            return self._alone(unit[0])
         try:
-            outcome = train(run, WORKLOADS[run.workload.name], placed(run.workload.name, self.device, dtype), self.device, checkpoint)
+            population = Population(unit, WORKLOADS[unit[0].workload.name], self._data(unit[0]), self.device)
+            return list(population.train(self.stop))
         except Interrupted:
-            return None
+            return []
+        except torch.OutOfMemoryError:
+            half = len(unit) // 2
+            torch.cuda.empty_cache()
+            return self.carry_out(unit[:half]) + self.carry_out(unit[half:])
+        except Exception:  # noqa: BLE001 - one member's fault is no other's: trained alone, each tells its own
+            return [done for run in unit for done in self._alone(run)]
+
+    def _data(self, run: Run) -> Data:
+        return placed(run.workload.name, self.device, torch.float64 if run.precision == "fp64" else torch.float32)
+
+    def _alone(self, run: Run) -> list[Done]:
+        """Train a run with the reference trainer; an error becomes a crashed outcome. Interrupted, it goes on from its checkpoint later."""
+        checkpoint = Checkpoint(self.checkpoints / f"{run.key}.pt", stop=self.stop)
+        try:
+            outcome = train(run, WORKLOADS[run.workload.name], self._data(run), self.device, checkpoint)
+        except Interrupted:
+            return []
         except Exception as error:  # noqa: BLE001 - a failed run is a value; the study goes on
             checkpoint.clear()
-            return crashed(run, f"{type(error).__name__}: {error} ({_where(error)})")
+            return [(run, crashed(run, f"{type(error).__name__}: {error} ({_where(error)})"))]
         checkpoint.clear()
-        return outcome
+        return [(run, outcome)]
 
 
 def crashed(run: Run, reason: str) -> Outcome:
@@ -70,6 +92,6 @@ def start(devices: Any, checkpoints: Path, stop: Any, plugins: Sequence[Path]) -
     _worker = Worker(device, checkpoints, stop.is_set)
 
 
-def work(run: Run) -> Outcome | None:
-    """What a worker process does with a run."""
-    return _worker.carry_out(run)
+def work(unit: Unit) -> list[Done]:
+    """What a worker process does with a unit of runs."""
+    return _worker.carry_out(unit)

@@ -57,6 +57,10 @@ class Run(Strict):
         text = json.dumps(self.identity(), sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
+    def but(self, **changes: Any) -> "Run":
+        """The same run with other values, and so another key."""
+        return Run(**{name: getattr(self, name) for name in type(self).model_fields} | changes)
+
     @property
     def strategy(self) -> str:
         """The three axes of the strategy, for people."""

@@ -1,6 +1,7 @@
 """From a run to its outcome."""
 
 from lrbench.train.checkpoint import Checkpoint, Interrupted
+from lrbench.train.population import Population, alone, shared
 from lrbench.train.reference import AuditError, Training, train
 
-__all__ = ["AuditError", "Checkpoint", "Interrupted", "Training", "train"]
+__all__ = ["AuditError", "Checkpoint", "Interrupted", "Population", "Training", "alone", "shared", "train"]

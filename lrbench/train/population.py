@@ -5,7 +5,7 @@ passes at once, and the update rules step N optimizers at once, each member with
 never mix: a member's result depends on its own seed alone, and its NaNs are its own.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from itertools import groupby
@@ -23,6 +23,7 @@ from lrbench.strategies import OPTIMIZERS, SCHEDULES, Pacer, Timing, audit, grou
 from lrbench.strategies.groups import Group
 from lrbench.strategies.pacer import Lrs
 from lrbench.strategies.schedules import stand_in
+from lrbench.train.checkpoint import Interrupted
 from lrbench.train.clocks import Clocks
 from lrbench.train.record import Record
 from lrbench.train.reference import EVALUATION_BATCH, AuditError
@@ -197,11 +198,16 @@ class Population:
     def _loss(self, params: Tensors, buffers: Tensors, x: Tensor, y: Tensor) -> Tensor:
         return self.workload.loss(functional_call(self.model, (params, buffers), (x,)), y)
 
-    def train(self) -> Iterator[tuple[Run, Outcome]]:
-        """Train to the budget; yields each run's outcome."""
+    def train(self, stop: Callable[[], bool] = lambda: False) -> Iterator[tuple[Run, Outcome]]:
+        """Train to the budget; yields each run's outcome.
+
+        Raises: Interrupted when ``stop``, asked after every interval, says so; AuditError as the reference trainer.
+        """
         deterministic()
         self.evaluate()
         while self.done < self.first.steps and self.members:
+            if stop():
+                raise Interrupted
             self.advance(min(self.first.eval_every, self.first.steps - self.done))
         return self._finish()
 
@@ -280,11 +286,16 @@ class Population:
             outputs = functional_call(self.model, (params, buffers), (x,))
             return torch.stack([self.workload.loss(outputs, y).double(), self.workload.metric.of(outputs, y).double()])
 
+        def in_turn(params: Tensors, buffers: Tensors, x: Tensor, y: Tensor) -> Tensor:
+            each = range(len(self.members))
+            return torch.stack([score({k: v[i] for k, v in params.items()}, {k: v[i] for k, v in buffers.items()}, x, y) for i in each], 1)
+
+        scores = vmap(score, in_dims=(0, 0, None, None), out_dims=1) if self.workload.stacks_evaluation else in_turn
         self.model.eval()
         total = torch.zeros(2, len(self.members), dtype=torch.float64, device=self.device)
         with torch.no_grad():
             for x, y in zip(part.x.split(EVALUATION_BATCH), part.y.split(EVALUATION_BATCH), strict=True):
-                total += vmap(score, in_dims=(0, 0, None, None), out_dims=1)(self.params, self.buffers, x, y) * len(x)
+                total += scores(self.params, self.buffers, x, y) * len(x)
         self.model.train()
         return total / len(part)
 

@@ -87,6 +87,8 @@ class Workload:
     """Why the data cannot be had here, or None; must not download or write anything."""
     pretrained: Callable[[], object] | None = None
     """Where given: make and keep the weights that ``model`` starts from, so that no run waits for them; ``model`` makes them if need be."""
+    stacks_evaluation: bool = True
+    """Whether many models are evaluated faster stacked than in turn; grouped convolutions over large batches are not."""
     prepared: Callable[[], bool] = lambda: True
     """Whether data and weights are here, so that using them writes nothing."""
     revision: int | str = 1

@@ -51,4 +51,5 @@ WORKLOAD = Workload(
     eval_every=30,
     missing=fashion.missing,
     prepared=fashion.is_here,
+    stacks_evaluation=False,
 )

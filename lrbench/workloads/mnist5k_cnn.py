@@ -35,4 +35,5 @@ WORKLOAD = Workload(
     batch_size=64,
     eval_every=15,
     missing=mnist5k.missing,
+    stacks_evaluation=False,
 )

@@ -177,4 +177,5 @@ WORKLOAD = Workload(
     missing=mnist5k.missing,
     pretrained=lambda: pretrained(RECIPE),
     prepared=lambda: weights_file(RECIPE).is_file(),
+    stacks_evaluation=False,
 )

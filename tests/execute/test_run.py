@@ -224,12 +224,12 @@ class Fragile:
     def __init__(self, tasks):
         self.left = tasks
 
-    def submit(self, _, run):
+    def submit(self, _, unit):
         if not self.left:
             raise BrokenProcessPool
         self.left -= 1
         future = Future()
-        future.set_result(Outcome(key=run.key, status=Status.MISSED))
+        future.set_result([(run, Outcome(key=run.key, status=Status.MISSED)) for run in unit])
         return future
 
     def shutdown(self, **_):
@@ -242,11 +242,14 @@ class Fragile:
         pass
 
 
+@pytest.mark.parametrize("together", [1, 3])
 @pytest.mark.parametrize("tasks", range(5))
-def test_no_run_is_lost_when_the_pool_breaks_between_two_runs(tasks, tmp_path, monkeypatch, session):
+def test_no_run_is_lost_when_the_pool_breaks_between_two_units(tasks, together, tmp_path, monkeypatch, session):
     runs = session(tmp_path).plan.missing
     monkeypatch.setattr(Pool, "_executor", lambda *_: Fragile(tasks))
-    found = [run.lr for run, _ in Pool([torch.device("cpu")], tmp_path, ()).outcomes(runs)]
+    found = [
+        run.lr for run, _ in Pool([torch.device("cpu")], tmp_path, ()).outcomes([runs[i : i + together] for i in range(0, 4, together)])
+    ]
     assert sorted(found) == LRS
 
 
