@@ -10,18 +10,22 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from lrbench.execute import make_plan, run
     from lrbench.report import results, write_reports
-    from lrbench.strategies import layer_lr, optimizer, schedule
+    from lrbench.strategies import Rate, layer_lr, optimizer, schedule
     from lrbench.workloads import add_workload
 
 __version__ = "0.1.0"
-__all__ = ["__version__", "add_workload", "layer_lr", "make_plan", "optimizer", "results", "run", "schedule", "write_reports"]
+__all__ = ["Rate", "__version__", "add_workload", "layer_lr", "make_plan", "optimizer", "results", "run", "schedule", "write_reports"]
 
 _HOMES = {
     "lrbench.execute": ("make_plan", "run"),
     "lrbench.report": ("results", "write_reports"),
-    "lrbench.strategies": ("layer_lr", "optimizer", "schedule"),
+    "lrbench.strategies": ("Rate", "layer_lr", "optimizer", "schedule"),
     "lrbench.workloads": ("add_workload",),
 }
+
+
+def __dir__() -> list[str]:
+    return __all__
 
 
 def __getattr__(name: str) -> Any:

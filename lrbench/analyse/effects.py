@@ -10,7 +10,7 @@ import pandas as pd
 from lrbench.analyse.frames import by_seed, groups, rows
 from lrbench.analyse.response import decades, responses
 from lrbench.analyse.stability import divergence_rate
-from lrbench.analyse.statistics import LEVEL, holm, iqm, paired_p
+from lrbench.analyse.statistics import LEVEL, MARGIN, holm, iqm, paired_p
 
 SUPPORTED, NOT_SUPPORTED, NOT_SEPARATED, NOT_TESTED = "supported", "not supported", "not separated", "not tested"
 APART = 0.5
@@ -21,7 +21,7 @@ APART = 0.5
 class Arms:
     """The runs that the claims about one optimizer on one workload compare: at a small, the best and a large constant lr.
 
-    ``decayed`` are the runs that start at the large lr (at the best one where no larger was run) and end below half of it.
+    ``decayed`` are the runs whose first lr is the large one (the best one where no larger was run) and whose last is below half of it.
     """
 
     small: pd.DataFrame
@@ -69,11 +69,13 @@ class Claim:
     text: str
     definition: str
     contrasts: Callable[[Arms], list["pd.Series[Any]"]]
+    of_losses: bool = True
+    """Whether the differences are of losses, to be seen beside the initial one."""
 
 
 EXPLODES = Claim(
     "a large lr may explode",
-    "some run at an lr above the best one diverged or ended 5 % above its initial loss, and a larger share of them than at the best lr",
+    "some run at an lr above the best one exploded, and a larger share of them than at the best lr; this is counted, not tested",
     lambda _: [],
 )
 CLAIMS = (
@@ -87,6 +89,7 @@ CLAIMS = (
         "a large lr oscillates more",
         "the rising share of the smoothed training loss's variation is greater at the large lr than at the best one",
         lambda arms: [_wilder(arms.large, arms.best)],
+        of_losses=False,
     ),
     Claim(
         "a large lr suits the start",
@@ -100,8 +103,8 @@ CLAIMS = (
     ),
     Claim(
         "a small lr suits later training",
-        "started at the large lr (the best one if no larger was run), schedules that end below half of it end with a lower validation loss "
-        "than the constant one",
+        "schedules that start at the large lr (the best one if no larger was run) and end below half of it end with a lower validation "
+        "loss than the constant one",
         lambda arms: [_better(arms.decayed, arms.highest)],
     ),
     Claim(
@@ -182,7 +185,9 @@ def _arms(runs: pd.DataFrame, best: float) -> Arms:
         best=constant[constant.lr == best],
         large=constant[constant.lr == large],
         above=constant[constant.lr > best],
-        decayed=uniform[uniform.schedule.isin(falling) & (uniform.lr == start)],
+        decayed=uniform[
+            uniform.schedule.isin(falling) & (uniform.lr == start) & uniform.starts_high & (uniform.ends_low | ~uniform.finished)
+        ],
     )
 
 
@@ -191,7 +196,8 @@ def _judge(names: tuple[str, str], arms: Arms, claim: Claim) -> dict[str, Any]:
     if claim is EXPLODES:
         return row | _seen(arms)
     differences = [d.dropna() for d in claim.contrasts(arms)]
-    row["ps"] = [paired_p(d) for d in differences]
+    margin = MARGIN * (float(arms.best.initial_loss.median()) if claim.of_losses else 1.0)
+    row["ps"] = [paired_p(d, margin) for d in differences]
     row["signs"] = [d.mean() > 0 for d in differences]
     return row | {"difference": differences[0].mean(), "seeds": min(len(d) for d in differences)}
 

@@ -47,7 +47,8 @@ def usable(loss_L: Floats, initial: float, reached_L: Bools, best: int) -> tuple
     best improvement on the grid.
     """
     improvement = initial - loss_L
-    fine = reached_L | (improvement >= (1 - TOLERANCE) * np.nanmax(improvement))
+    best_improvement = np.nanmax(improvement)
+    fine = reached_L | ((improvement >= (1 - TOLERANCE) * best_improvement) & (best_improvement > 0.0))
     fine[best] = True
     bad = np.flatnonzero(~fine)
     return int(max(bad[bad < best], default=-1)) + 1, int(min(bad[bad > best], default=len(fine))) - 1
@@ -65,8 +66,8 @@ def decades(low: float, high: float) -> float:
 def stable_count(stable_L: Sequence[bool] | Bools) -> int:
     """How many lrs, from the bottom of the grid upwards, are stable before the first that is not.
 
-    The last of them is the largest stable lr; above it lies the cliff. An lr is stable if no run diverged and none ended more than
-    5 % above its initial loss; a lucky lr beyond the first unstable one does not count.
+    The last of them is the largest stable lr; above it lies the cliff. An lr is stable if no run exploded at it;
+    a lucky lr beyond the first unstable one does not count.
     """
     unstable = np.flatnonzero(~np.asarray(stable_L, bool))
     return int(unstable[0]) if len(unstable) else len(stable_L)
@@ -76,7 +77,7 @@ def sensitivity(loss_L: Floats) -> float:
     """Mean over the grid of the final loss - the best final loss, in units of the loss: what not tuning the lr costs.
 
     NaN losses are left out. It depends on the grid: compare it only between strategies run on the same one.
-    Source: lr sensitivity, Wortsman et al. 2023, arXiv:2309.14322, section 2.3.
+    Source: lr sensitivity, Wortsman et al. 2023, arXiv:2309.14322, section 2.2.
     """
     known = loss_L[np.isfinite(loss_L)]
     return float(np.mean(known - known.min())) if len(known) else math.nan
@@ -117,7 +118,8 @@ def responses(runs: pd.DataFrame) -> pd.DataFrame:
 
 _MEASURES = {
     "lrs": "int64", "best_lr": "float64", "edge": "str", "score": "float64", "loss": "float64", "usable_low": "float64",
-    "usable_high": "float64", "width": "float64", "largest_stable": "float64", "cliff_seen": "bool", "sensitivity": "float64",
+    "usable_high": "float64", "usable_open": "float64", "width": "float64", "largest_stable": "float64", "cliff_seen": "bool",
+    "sensitivity": "float64",
     "default_lr": "float64", "headroom": "float64",
 }  # fmt: skip
 
@@ -147,5 +149,6 @@ def _response(runs: pd.DataFrame) -> dict[str, Any]:
         "loss": loss_L[best],
         "usable_low": lr_L[low],
         "usable_high": lr_L[high],
+        "usable_open": float(low == 0 or high == len(lr_L) - 1),
         "width": decades(lr_L[low], lr_L[high]),
     }

@@ -41,13 +41,14 @@ def loss_spikes(step_loss_T: Floats, *, window: int = 25, deviations: float = 5.
 def oscillation(step_loss_T: Floats, *, window: int = 10) -> float:
     """Upward variation of the smoothed loss / its net descent: 0 = only falls, 1 = climbs as much as it gains in all.
 
-    Shapes: T finished steps; smoothed with a moving mean over ``window``. Losses that are not finite are left out.
+    Shapes: T finished steps; smoothed with a mean over the last ``window`` of them. Losses that are not finite are left out.
     Returns: infinity when the loss climbs and nets no descent, 0 when it never climbs, NaN with fewer than ``window`` + 1 steps.
     """
     loss_T = _finite(step_loss_T)
     if len(loss_T) <= window:
         return float("nan")
-    smooth = sliding_window_view(loss_T, window).mean(axis=1)
+    started = np.concatenate([np.full(window - 1, loss_T[0]), loss_T])  # so that the first value is the first loss
+    smooth = sliding_window_view(started, window).mean(axis=1)
     up = float(np.maximum(np.diff(smooth), 0.0).sum())
     descent = float(smooth[0] - smooth[-1])
     if up == 0.0:

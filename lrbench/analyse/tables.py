@@ -17,6 +17,8 @@ EARLY = 0.1
 """The share of the budget after which "early" is measured."""
 EXPLOSION = 0.05
 """A loss that ends more than this share above the initial one has exploded; less is the noise of an lr too small to learn."""
+PEAK = 10.0
+"""A training loss above so many times the first one is an explosion too, even if the run recovers."""
 CONDITIONS = ["batch_size", "accumulate", "precision", "budget", "target"]
 """What a workload can be trained under, besides the strategy."""
 
@@ -28,7 +30,7 @@ PER_RUN = {
     "val_metric": "float64", "val_loss": "float64", "train_loss": "float64", "test_metric": "float64", "test_loss": "float64",
     "quality": "float64", "score": "float64", "loss": "float64", "initial_loss": "float64", "early_loss": "float64", "gap": "float64",
     "spikes": "int64", "oscillation": "float64", "train_seconds": "float64", "samples_per_second": "float64",
-    "higher_is_better": "bool", "plain": "bool", "ends_low": "bool", "default_lr": "float64",
+    "higher_is_better": "bool", "plain": "bool", "starts_high": "bool", "ends_low": "bool", "default_lr": "float64",
 }  # fmt: skip
 
 
@@ -37,12 +39,14 @@ def per_run(study: Study) -> pd.DataFrame:
 
     Columns, besides what the store holds:
         workload: names the conditions too where a study has several of them; ``base`` does not.
-        trained, finished, exploded: did not crash; and did not diverge; diverged, or ended more than 5 % above its initial loss.
+        trained, finished, exploded: did not crash; and did not diverge; diverged, ended more than 5 % above its
+            initial loss, or had a training loss of more than ten times its first.
         val_metric, val_loss, train_loss, gap: final values, NaN unless finished.
         quality, loss: the final validation metric and loss, *a diverged run counting as the untrained model*; ``loss`` is never above
             the initial one. ``score`` is ``quality`` with its sign turned so that more is better.
         early_loss: the validation loss after 10 % of the budget, by the same rule.
-        plain: one lr for all layers and steps. ends_low: finished at less than half of its highest lr.
+        plain: one lr for all layers and steps. starts_high: the first lr is the base lr. ends_low: finished at less than half of its
+            highest lr.
         seconds_to_target, samples_per_second: NaN for runs trained in a population, whose clock is shared.
     """
     conditions = _condition_names(study.runs)
@@ -79,7 +83,8 @@ def _measure(run: dict[str, Any], facts: dict[str, Any]) -> dict[str, Any]:
             "spikes": loss_spikes(run["step_loss"]),
             "oscillation": oscillation(run["step_loss"]),
             "higher_is_better": higher,
-            "plain": _is(facts, "layer_lrs", run["layer_lr"], "uniform") and _is(facts, "schedules", run["schedule"], "constant"),
+            "plain": _is(facts, "layer_lrs", run["layer_lr"], "uniform") and _is_constant(facts, run["schedule"]),
+            "starts_high": _first_lr(run["group_lr"]) >= 0.99 * run["lr"],
             "ends_low": finished and _ends_low(run["group_lr"]),
             "default_lr": facts["optimizers"].get(run["optimizer"], {}).get("default_lr", math.nan),
         }
@@ -98,8 +103,14 @@ def _quality(run: dict[str, Any], *, finished: bool, higher_is_better: bool) -> 
         "initial_loss": start,
         "early_loss": no_worse(early, start),
         "gap": overfitting_gap(last["val_loss"], last["train_loss"]),
-        "exploded": run["status"] == "diverged" or (finished and not last["val_loss"] <= (1.0 + EXPLOSION) * start),
+        "exploded": run["status"] == "diverged"
+        or (finished and not last["val_loss"] <= (1.0 + EXPLOSION) * start)
+        or _peaks(run["step_loss"]),
     }
+
+
+def _peaks(step_loss: Any) -> bool:
+    return len(step_loss) > 0 and bool(np.nanmax(step_loss) > PEAK * abs(step_loss[0]))
 
 
 def no_worse(loss: float, start: float) -> float:
@@ -109,7 +120,7 @@ def no_worse(loss: float, start: float) -> float:
 
 def _speed(run: dict[str, Any], *, higher_is_better: bool) -> dict[str, Any]:
     done, alone = len(run["step_loss"]), run["width"] == 1
-    hit = steps_to_target(run["val_metric"], run["eval_step"], run["target"], higher_is_better=higher_is_better)
+    hit = steps_to_target(run["val_metric"][1:], run["eval_step"][1:], run["target"], higher_is_better=higher_is_better)
     seconds = seconds_to_target(hit, done, run["train_seconds"])
     samples = run["batch_size"] * run["accumulate"] * done
     return {
@@ -125,6 +136,15 @@ def _is(facts: dict[str, Any], axis: str, label: str, name: str) -> bool:
     return bool(facts[axis].get(label, {}).get("name", label) == name)
 
 
+def _is_constant(facts: dict[str, Any], label: str) -> bool:
+    settings = facts["schedules"].get(label, {}).get("settings", {})
+    return _is(facts, "schedules", label, "constant") and not settings.get("warmup")
+
+
+def _first_lr(group_lr: Any) -> float:
+    return float(np.nanmax(np.asarray(group_lr[0], float), initial=0.0)) if len(group_lr) else 0.0
+
+
 def _ends_low(group_lr: Any) -> bool:
     lr_E = [np.nanmax(row) for row in (np.asarray(r, float) for r in group_lr) if np.isfinite(row).any()]
     return bool(lr_E) and lr_E[-1] < 0.5 * max(lr_E)
@@ -136,7 +156,7 @@ def cells(runs: pd.DataFrame) -> pd.DataFrame:
     Args: runs: what ``per_run`` returns.
     Returns: counts; the interquartile mean over seeds of the final validation metric with its bootstrap 95 % interval (a diverged run
     counts as the untrained model); of losses and gap over the runs that finished; the median of steps to target, NaN when half of
-    the runs or more never reach it.
+    the runs or more never reach it; ``keys`` are the runs', in the order of their seeds.
     """
     found = [dict(zip([*STRATEGY, "lr"], at, strict=True)) | _cell(part) for at, part in groups(runs, [*STRATEGY, "lr"])]
     return pd.DataFrame(found, columns=[*STRATEGY, "lr", *_CELL])
@@ -145,7 +165,7 @@ def cells(runs: pd.DataFrame) -> pd.DataFrame:
 _COUNTS = ["reached", "missed", "diverged", "crashed"]
 _CELL = [
     "runs", *_COUNTS, "val_metric", "val_metric_low", "val_metric_high", "val_metric_spread", "val_loss", "train_loss", "gap",
-    "steps_to_target", "spikes", "oscillation",
+    "steps_to_target", "spikes", "oscillation", "keys",
 ]  # fmt: skip
 
 
@@ -159,6 +179,7 @@ def _cell(runs: pd.DataFrame) -> dict[str, Any]:
         | {"val_metric_spread": seed_spread(trained.quality.to_numpy(float))}
         | {name: iqm(trained[name].dropna()) for name in ("val_loss", "train_loss", "gap")}
         | {"steps_to_target": median_steps(trained), "spikes": _median(trained.spikes), "oscillation": _median(trained.oscillation)}
+        | {"keys": " ".join(runs.sort_values("seed").key)}
     )
 
 

@@ -6,7 +6,7 @@ from typing import Any
 import pandas as pd
 
 from lrbench.analyse.frames import AXES, STRATEGY, by_seed, of_strategy, rows, strategy
-from lrbench.analyse.statistics import iqm, not_separated, paired_p, seeds_interval
+from lrbench.analyse.statistics import MARGIN, iqm, not_separated, paired_p, seeds_interval
 from lrbench.analyse.tables import median_steps
 
 VERDICT = [
@@ -69,7 +69,8 @@ def _verdict(workload: str, ranked: pd.DataFrame, runs: pd.DataFrame) -> dict[st
 def _like_the_winner(ranked: pd.DataFrame, runs: pd.DataFrame) -> list[str]:
     scores = runs.pivot_table(index="seed", columns=AXES, values="score", aggfunc="mean")
     best, *others = [scores[axes].to_numpy(float) for axes in ranked[AXES].itertuples(index=False, name=None)]
-    same = not_separated(best, others)
+    scale = runs.score.abs().max() if runs.higher_is_better.all() else runs.initial_loss.median()
+    same = not_separated(best, others, MARGIN * scale)
     return [str(name) for name, alike in zip(ranked.strategy.iloc[1:], same, strict=True) if alike]
 
 

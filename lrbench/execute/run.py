@@ -1,5 +1,6 @@
 """A plan carried out: every missing run trained, every result stored as soon as it may be lost."""
 
+import multiprocessing
 import os
 import time
 from collections import Counter
@@ -88,6 +89,8 @@ def run(matrix: Text | Mapping[str, Any], **options: Any) -> Study:
 
     Raises: BadInput with every fault found; KeyboardInterrupt after storing what was finished.
     """
+    if multiprocessing.parent_process():
+        raise BadInput('lrbench.run was called while a worker imported the script: put the call under if __name__ == "__main__":')
     session = make_session(matrix, **options)
     if carry_out(session).interrupted:
         raise KeyboardInterrupt

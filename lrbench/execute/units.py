@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -76,12 +77,12 @@ def measured(run: Run, device: Device) -> Pace:
     short = run.but(steps=WARM_UP + STEPS, eval_every=WARM_UP + STEPS)
     best = Pace(1, 0.0)
     try:
-        best = Pace(1, cost(lambda: Training(short, workload, data, device), run.eval_every))
+        best = Pace(1, cost(partial(Training, short, workload, data, device), run.eval_every))
         for width in WIDTHS:
             if best.seconds * width * (WARM_UP + STEPS) > LONGEST:
                 break
             members = [short.but(seed=seed) for seed in range(width)]
-            each = cost(lambda members=members: Population(members, workload, data, device), run.eval_every) / width
+            each = cost(partial(Population, members, workload, data, device), run.eval_every) / width
             if each >= best.seconds:
                 break
             best = Pace(width, each)

@@ -71,7 +71,7 @@ class Plan:
         """``study.toml``: the resolved matrix, and what a report must know of each choice."""
         runs = [*self.possible, *(s.run for s in self.skips)]
         return {
-            "matrix": {"name": self.matrix.name, "runs": len(runs), "seeds": sorted({run.seed for run in runs})},
+            "matrix": {"name": self.matrix.name, "runs": len(self.possible), "seeds": sorted({run.seed for run in runs})},
             "workloads": {run.workload.label: _workload_facts(WORKLOADS[run.workload.name], run) for run in reversed(runs)},
             "optimizers": _choices(runs, "optimizer", OPTIMIZERS),
             "layer_lrs": _choices(runs, "layer_lr", LAYER_LRS),

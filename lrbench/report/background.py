@@ -44,7 +44,7 @@ def _catalog(found: Findings, facts: str, axis: str, name: str) -> str:
 def _best(found: Findings, workload: str, axis: str, label: str) -> str:
     metric = found.metric(workload)
     scores = found.ranking.loc[(found.ranking.workload == workload) & (found.ranking[axis] == label), "score"]
-    return metric.show(scores.iloc[0] * (1 if metric.higher_is_better else -1)) if len(scores) else text.NONE
+    return metric.show(scores.iloc[0] * (1 if metric.higher_is_better else -1) + 0.0) if len(scores) else text.NONE
 
 
 REASONS = 30

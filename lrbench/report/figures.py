@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from lrbench.analyse import of_strategy, rows
+from lrbench.analyse import STRATEGY, of_strategy, rows
 from lrbench.report import text
 from lrbench.report.drawing import BASELINE, Style, draw, line_style, png
 from lrbench.report.findings import Findings
@@ -92,8 +92,8 @@ def optimizer_responses(found: Findings) -> Gallery:
 
 def leading_optimizers(found: Findings) -> list[str]:
     """The optimizers to draw: those with the best mean rank over workloads when run plainly."""
-    plain = set(found.runs.loc[found.runs.plain, "optimizer"])
-    ranked = found.ranking[found.ranking.optimizer.isin(plain)]
+    plain = found.runs.loc[found.runs.plain, STRATEGY].drop_duplicates()
+    ranked = found.ranking.merge(plain, on=STRATEGY)
     rank = ranked.groupby("workload").score.rank(ascending=False, method="min")
     mean = ranked.assign(rank=rank).groupby(["workload", "optimizer"])["rank"].min().groupby("optimizer").mean()
     order = sorted(mean.items(), key=lambda item: (item[1], item[0]))

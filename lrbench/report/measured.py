@@ -63,25 +63,30 @@ def _kept(found: Findings, table: pd.DataFrame) -> tuple[list[Any], str]:
 
 def _sensitivity(found: Findings) -> str:
     header = [
-        "Workload", "Strategy", "Best lr", "Usable lrs", "Width, decades", "Largest stable lr", "Default to cliff, decades", "Sensitivity",
+        "Workload", "Strategy", "Lrs", "Best lr", "Usable lrs", "Width, decades", "Largest stable lr", "Default to cliff, decades",
+        "Sensitivity",
     ]  # fmt: skip
     notable, hidden = _kept(found, found.responses)
     note = (
         "*Usable*: reaches the target in half of its runs or keeps 95 % of the best improvement in validation loss, without a gap around "
-        "the best lr. *Largest stable lr*: up to it no run diverged or ended 5 % above its initial loss. *Default to cliff*: from the "
-        "optimizer's default lr to the largest stable one, negative if the default is unstable; ≥ where the whole grid was stable. "
-        "*Sensitivity*: mean over the grid of the final validation loss - the best one, a diverged run counting with its initial loss."
+        "the best lr. *Largest stable lr*: up to it no run exploded (diverged, ended 5 % above its initial loss, or had a training loss of "
+        "more than ten times its first). *Default to cliff*: from the "
+        "optimizer's default lr to the largest stable one, negative if the default lies above it; ≥ where the grid ends before the range "
+        "does. "
+        "*Sensitivity*: mean over the grid of the final validation loss - the best one, a diverged run counting with its initial loss; "
+        "it depends on the grid, so compare it between strategies with as many lrs only."
     )
-    return md.table(header, map(_sensitive, notable), right=range(2, 8)) + f"\n\n{note}{hidden}"
+    return md.table(header, map(_sensitive, notable), right=range(2, 9)) + f"\n\n{note}{hidden}"
 
 
 def _sensitive(r: Any) -> list[str]:
     return [
         md.plain(r.workload),
         md.code(strategy(r)),
+        str(r.lrs),
         text.lr(r.best_lr) + (" (edge)" if r.edge else ""),
         text.NONE if math.isnan(r.best_lr) else f"{text.lr(r.usable_low)} to {text.lr(r.usable_high)}",
-        text.number(r.width, 2),
+        _bound(r.width, open_ended=r.usable_open == 1.0),
         _bound(r.largest_stable, open_ended=not r.cliff_seen),
         _bound(r.headroom, open_ended=not r.cliff_seen),
         text.number(r.sensitivity, 2),
@@ -200,7 +205,7 @@ def _measures(found: Findings) -> str:
     lines = [_measured(found.metric(m.workload), m) for m in rows(effect_measures(found.runs))]
     note = (
         "*Descent after 10 %* of the budget: share of the best lr's whole descent of the validation loss. *Exploded*: diverged or ended "
-        "5 % above the initial loss."
+        "5 % above the initial loss, or had a training loss of more than ten times its first."
     )
     return md.table(header, lines, right=range(3, 9)) + "\n\n" + note
 

@@ -29,8 +29,13 @@ def summary(found: Findings) -> str:
 
 def warnings(found: Findings) -> str:
     """What weakens the results; empty if nothing does."""
-    lines = [line for line in [_seeds(found), *_edges(found), _unfinished(found), _crashed(found), _dirty(found)] if line]
+    lines = [line for line in [_missing(found), _seeds(found), *_edges(found), _unfinished(found), _crashed(found), _dirty(found)] if line]
     return "\n".join(["> **Beware**", ">", *(f"> - {line}" for line in lines)]) if lines else ""
+
+
+def _missing(found: Findings) -> str | None:
+    stored, planned = len(found.runs), int(found.study.facts["matrix"].get("runs", 0))
+    return f"Only {stored:,} of {planned:,} runs are stored: the same `lrbench run` goes on with the rest." if stored < planned else None
 
 
 def _seeds(found: Findings) -> str | None:
@@ -94,7 +99,8 @@ def _gain(v: Any, metric: text.Metric) -> str:
         return "plain one not run"
     if v.baseline == v.strategy:
         return "is the plain one"
-    return f"{metric.gain(v.gain)}{metric.interval(v.gain_low, v.gain_high)} over {metric.show(v.baseline_quality)}"
+    other = "" if v.baseline.startswith(f"{v.optimizer} / ") else f" of {md.code(v.baseline)}"
+    return f"{metric.gain(v.gain)}{metric.interval(v.gain_low, v.gain_high)} over {metric.show(v.baseline_quality)}{other}"
 
 
 def _rivals(v: Any) -> str:
@@ -123,5 +129,8 @@ counting as the untrained model); numbers are interquartile means over seeds, br
 the same optimizer with one constant lr for all layers.
 
 *How sure.* A strategy is *not separated* from the best when a paired t-test over the shared seeds, Holm-corrected within the workload, \
-is above 5 %: read those as equally good. Intervals cover the seeds, not other data, models or budgets; the test metric is the \
+is above 5 %, or the mean difference below 0.1 % (of the metric, or of the initial loss): no difference was shown, \
+which is not the same as none. *Gain* is the interquartile mean of the differences by seed, not the difference of the means. \
+The winner is the best of many on validation, so its gain is flattered; with 5 seeds a 95 % interval covers about 89 %. \
+Intervals cover the seeds, not other data, models or budgets; the test metric is the \
 winner's alone."""

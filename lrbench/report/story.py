@@ -20,7 +20,7 @@ def story(results: Path, key: str) -> dict[str, Any]:
     found = [(study, i) for study in map(load, studies(results)) for i in study.runs.index[study.runs.key.str.startswith(key)]]
     keys = sorted({study.runs.key[i] for study, i in found})
     if not keys:
-        raise BadInput(f"show {key}: no run below {results} has a key that begins so. The keys are in the runs/ files and in report.md.")
+        raise BadInput(f"show {key}: no run below {results} has a key that begins so. The keys stand in summary.csv.")
     if len(keys) > 1:
         raise BadInput(f"show {key}: begins {len(keys)} keys: {', '.join(keys[:5])}{', ...' if len(keys) > 5 else ''}. Give more of it.")
     study, i = found[0]

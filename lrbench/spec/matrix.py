@@ -74,6 +74,8 @@ def _grid(value: Any) -> Any:
 
 
 def _seeds(value: Any) -> Any:
+    if isinstance(value, dict) and set(value) == {"count"} and type(value["count"]) is int and value["count"] < 1:
+        raise fault(f"count must be at least 1, got {value['count']}")
     if isinstance(value, dict) and set(value) == {"count"} and type(value["count"]) is int and 0 < value["count"] <= MANY:
         return range(value["count"])
     return _listed(value)

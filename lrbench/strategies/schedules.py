@@ -346,8 +346,9 @@ def _several(parts: tuple[Any, ...]) -> tuple[Any, ...]:
 
 def _chainable(parts: tuple[Any, ...]) -> tuple[Any, ...]:
     for part in parts:
-        if part["name"] not in CHAINABLE or part.get("eta_min"):
-            shown = part["name"] + (" with an eta_min" if part["name"] in CHAINABLE else "")
+        bent = part.get("eta_min") or part.get("t_max", 1.0) != 1.0
+        if part["name"] not in CHAINABLE or bent:
+            shown = part["name"] + (" with an eta_min or a t_max" if part["name"] in CHAINABLE else "")
             raise fault(f"{shown} ignores the lr that other schedules leave. Those that act on it are {', '.join(CHAINABLE)}")
     return parts
 

@@ -62,18 +62,19 @@ class Record:
             val_metric=curves[:, 1],
             train_loss=curves[:, 2],
             step_loss=np.concatenate([np.zeros(0, np.float32), *self.losses]),
-            group_lr=self.lr_array()[before] if self.lrs else np.zeros((0, 0)),
+            group_lr=self.lr_array()[before] if self.lrs else self.lr_array(),
             **rest,
         )
 
     def lr_array(self) -> Lrs:
-        """[T, G] the lrs of all steps."""
-        return np.concatenate(self.lrs)
+        """[T, G] the lrs of all steps; [0, 0] if there was none."""
+        return np.concatenate(self.lrs) if self.lrs else np.zeros((0, 0))
 
     def state_dict(self) -> dict[str, Any]:
         """Plain values and float64 tensors, so that a restored record is the same to the bit."""
         return {
             "eval_step": self.eval_step,
+            "diverged_at": self.diverged_at,
             "evaluations": torch.tensor(self.evaluations, dtype=torch.float64),
             "losses": [torch.from_numpy(part) for part in self.losses],
             "lrs": [torch.from_numpy(part) for part in self.lrs],
@@ -81,5 +82,6 @@ class Record:
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Restore what ``state_dict`` saved."""
+        self.diverged_at = state["diverged_at"]
         self.eval_step, self.evaluations = list(state["eval_step"]), state["evaluations"].tolist()
         self.losses, self.lrs = ([part.numpy() for part in state[name]] for name in ("losses", "lrs"))

@@ -50,7 +50,7 @@ def train(run: Run, workload: Workload, data: Data, device: torch.device, checkp
             training.evaluate()
         while training.done < run.steps and training.record.diverged_at is None:
             training.advance(min(run.eval_every, run.steps - training.done))
-            if checkpoint:
+            if checkpoint and training.record.diverged_at is None:
                 checkpoint.visit(training.state_dict)
         return training.finish()
 

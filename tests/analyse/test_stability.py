@@ -74,3 +74,8 @@ def test_the_divergence_rate_is_among_runs_that_trained():
 def test_the_seed_spread_is_the_sample_deviation():
     assert seed_spread(np.array([1.0, 3.0, np.nan])) == pytest.approx(np.sqrt(2))
     assert np.isnan(seed_spread(np.array([1.0])))
+
+
+def test_an_early_explosion_is_no_descent():
+    exploding = np.concatenate([[2.4, 700.0, 400.0], np.linspace(300.0, 1.5, 100)])
+    assert oscillation(exploding) > 10.0

@@ -105,3 +105,15 @@ def test_few_seeds_are_warned_of(seeds, words):
 
 def test_five_seeds_are_enough():
     assert seed_warning(5) is None
+
+
+@pytest.mark.parametrize(("seeds", "expected"), [(3, 0.75), (5, 0.89), (10, 0.94)])
+def test_the_stated_coverage_of_small_samples_is_the_measured_one(seeds, expected):
+    draws = np.random.default_rng(0).normal(size=(400, seeds))
+    inside = [low <= 0.0 <= high for low, high in map(seeds_interval, draws)]
+    assert np.mean(inside) == pytest.approx(expected, abs=0.05)
+
+
+def test_a_difference_of_copies_below_the_margin_is_none():
+    assert paired_p([1e-9] * 5, margin=1e-3) == 1.0
+    assert paired_p([1e-2] * 5, margin=1e-3) == 0.0

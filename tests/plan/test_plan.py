@@ -99,7 +99,7 @@ def test_facts_and_skips_can_be_stored(tmp_path):
     found = plan(workload=["digits-mlp", "quadratic"], optimizer=["adam", "muon"], schedule=["cosine", "sequential"])
     Store(tmp_path).describe(found.facts(), {"slug": "cpu"}, found.skipped())
     facts = found.facts()
-    assert facts["matrix"] == {"name": "m", "runs": 8, "seeds": [0]}
+    assert facts["matrix"] == {"name": "m", "runs": 6, "seeds": [0]}
     assert facts["optimizers"]["adam"]["default_lr"] == 1e-3
     assert facts["workloads"]["digits-mlp"]["parameters"] == sum(p.numel() for p in WORKLOADS["digits-mlp"].model().parameters())
     assert facts["workloads"]["digits-mlp"]["train_examples"] == 1197

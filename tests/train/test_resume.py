@@ -76,3 +76,13 @@ def test_checkpoints_are_written_when_their_time_has_come(tmp_path, cpu):
     assert saved == []
     train(a_run(), workload, workload.data(), cpu, Counting(tmp_path / "a.pt", every_seconds=0.0))
     assert saved == [10, 20, 30, 40]
+
+
+@pytest.mark.parametrize("lr", [0.6, 1e3])
+@pytest.mark.parametrize("steps", [10, 200])
+def test_a_run_that_diverged_is_not_trained_on_after_its_checkpoint(lr, steps, tmp_path, cpu):
+    workload = WORKLOADS["quadratic"]
+    run = a_run("quadratic", lr=lr, steps=steps)
+    stopping = train(run, workload, workload.data(), cpu, Checkpoint(tmp_path / "run.pt", stop=lambda: True))
+    assert_same(stopping, train(run, workload, workload.data(), cpu))
+    assert stopping.diverged_at is not None
