@@ -78,26 +78,22 @@ def _pictures(kind: str, alt: str, workloads: Sequence[str], panel: Callable[["A
 def optimizer_responses(found: Findings) -> Gallery:
     """Validation metric against lr, one line per optimizer with one constant lr for all layers."""
     plain = found.runs[found.runs.plain & found.runs.trained]
-    style: dict[str, Style] = {name: line_style(i) for i, name in enumerate(leading_optimizers(found))}
+    leaders = leading_optimizers(found)
 
     def panel(ax: "Axes", workload: str) -> None:
         here = plain[plain.workload == workload]
-        lines = [(name, here[here.optimizer == name], style[name]) for name in style]
+        lines = [(name, here[here.optimizer == name], line_style(i)) for i, name in enumerate(leaders[workload])]
         _response_panel(ax, workload, found.metric(workload), lines)
 
-    shown = plain[plain.optimizer.isin(style.keys())]
     alt = "Final validation metric against the base lr, one line per optimizer"
-    return _pictures("lr-response-optimizers", alt, sorted(shown.workload.unique()), panel, columns=2, size=(5.4, 4.3))
+    return _pictures("lr-response-optimizers", alt, sorted(leaders), panel, columns=2, size=(5.4, 4.3))
 
 
-def leading_optimizers(found: Findings) -> list[str]:
-    """The optimizers to draw: those with the best mean rank over workloads when run plainly."""
+def leading_optimizers(found: Findings) -> dict[str, list[str]]:
+    """The optimizers to draw for each workload: the best of those that were run plainly, best first."""
     plain = found.runs.loc[found.runs.plain, STRATEGY].drop_duplicates()
     ranked = found.ranking.merge(plain, on=STRATEGY)
-    rank = ranked.groupby("workload").score.rank(ascending=False, method="min")
-    mean = ranked.assign(rank=rank).groupby(["workload", "optimizer"])["rank"].min().groupby("optimizer").mean()
-    order = sorted(mean.items(), key=lambda item: (item[1], item[0]))
-    return [str(name) for name, _ in order[:LINES]]
+    return {str(w): part.optimizer.head(LINES).tolist() for w, part in ranked.groupby("workload")}
 
 
 def strategy_responses(found: Findings) -> Gallery:

@@ -8,7 +8,7 @@ import pandas as pd
 from lrbench.analyse import CLAIMS, DEFINITIONS, STRATEGY, divergence_rate, effect_measures, effects, groups, rows, strategy
 from lrbench.report import markdown as md
 from lrbench.report import text
-from lrbench.report.figures import LINES, TOP, Gallery, leading_optimizers
+from lrbench.report.figures import LINES, TOP, Gallery
 from lrbench.report.findings import Findings
 
 Galleries = dict[str, Gallery]
@@ -27,10 +27,10 @@ def lr_response(found: Findings, pictures: Galleries) -> str:
     if found.ranking.empty:
         return md.section("How the outcome depends on the lr", "No run finished, so there is no response to show.")
     plain = int(found.runs.loc[found.runs.plain, "optimizer"].nunique())
-    which = f"the {LINES} of {plain} optimizers with the best mean rank" if plain > len(leading_optimizers(found)) else "every optimizer"
+    which = f"up to {LINES} of {plain} optimizers, each workload's best" if plain > LINES else "every optimizer"
     optimizers = (
-        f"One constant lr for all layers, {which}. Lines: median over seeds; bands: all seeds; rings: the optimizer's default lr; "
-        "crosses at the bottom: lrs at which a seed diverged (it counts as the untrained model). Outcomes far below the best leave the "
+        f"One constant lr for all layers: {which}. Lines: median over seeds; bands: all seeds; rings: the optimizer's default lr; "
+        "crosses: lrs at which a seed diverged (it counts as the untrained model). Outcomes far below the best leave the "
         "panel downwards."
     )
     strategies = f"The winning optimizer: its {TOP} best strategies and, dashed, one constant lr for all layers. Marks as above."
