@@ -29,9 +29,9 @@ class Record:
 
     def add_steps(self, losses: Floats, lrs: Lrs) -> None:
         """Append an interval's training losses and lrs; after a divergence, only up to the step where it happened."""
-        first = abs((self.losses or [losses])[0][0])
-        bad = ~np.isfinite(losses) | (losses > EXPLOSION * first if np.isfinite(first) else False)
-        if bad.any():
+        limit = EXPLOSION * abs(float((self.losses or [losses])[0][0]))
+        if not losses.max() <= limit or np.isinf(limit):  # one comparison where all is well, and a NaN fails it
+            bad = ~np.isfinite(losses) | (losses > limit)
             keep = int(bad.argmax()) + 1
             self.diverged_at = sum(map(len, self.losses)) + keep
             losses, lrs = losses[:keep], lrs[:keep]

@@ -97,16 +97,23 @@ class Training:
     def advance(self, steps: int) -> None:
         """Train an interval, then evaluate. Nothing inside the interval waits for the device, closures and fp16 scaling apart."""
         losses, lrs = [], []
-        optimizer, pacer, order, step = self.optimizer, self.pacer, self.order, self.step
+        optimizer, groups, after_step, order, step = (
+            self.optimizer,
+            self.optimizer.param_groups,
+            self.pacer.after_step,
+            self.order,
+            self.step,
+        )
         with self.clocks.time("train"):
             for done in range(self.done, self.done + steps):
                 if self.is_staged:
                     optimizer.join(done)
-                for group in optimizer.param_groups:
+                    groups = optimizer.param_groups
+                for group in groups:
                     lrs.append(group["lr"])  # noqa: PERF401 - a list made anew for each step would be one more thing to collect
                 loss = step(order(done))  # kept until the next one: freeing its graph at once costs a small model 2 %
                 losses.append(loss.detach())
-                pacer.after_step(done + 1)
+                after_step(done + 1)
         with self.clocks.time("record"):
             used = np.asarray(lrs).reshape(steps, -1)
             if self.is_staged:
@@ -138,7 +145,8 @@ class Training:
 
         def plain(batches: Batches) -> Tensor:
             optimizer.zero_grad()
-            loss = loss_of(model(x[batches[0]]), y[batches[0]])
+            (rows,) = batches
+            loss = loss_of(model(x[rows]), y[rows])
             loss.backward()
             optimizer.step()
             return loss
