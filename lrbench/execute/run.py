@@ -119,7 +119,7 @@ def carry_out(session: Session) -> Summary:
     started = time.monotonic()
     plan, store = prepare(session.plan), session.store
     planned = {run.key for run in plan.possible}
-    store.describe(plan.facts(), provenance(describe(session.devices)), plan.skipped())
+    store.describe(plan.facts(), provenance(describe(session.devices)), plan.skipped(), adds=bool(plan.missing))
     store.arrange(planned)
     counts: Counter[Status] = Counter()
     interrupted = False

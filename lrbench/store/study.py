@@ -55,10 +55,14 @@ class Store:
         """Where unfinished runs leave what they need to go on."""
         return self.folder / "checkpoints"
 
-    def describe(self, facts: dict[str, Any], machine: dict[str, Any], skipped: pd.DataFrame) -> None:
-        """Write what the study is: the resolved matrix, the machine, and the runs that cannot be."""
+    def describe(self, facts: dict[str, Any], machine: dict[str, Any], skipped: pd.DataFrame, *, adds: bool = True) -> None:
+        """Write what the study is: the resolved matrix, the machine, and the runs that cannot be.
+
+        ``adds`` says whether runs will be added. If not, the stored machine and its software stay as they were when the runs were made.
+        """
         write_whole(self.folder / "study.toml", tomli_w.dumps({"schema": SCHEMA} | _without_none(facts)))
-        write_whole(self.folder / "machine.json", json.dumps(machine, indent=2, sort_keys=True) + "\n")
+        if adds or not (self.folder / "machine.json").is_file():
+            write_whole(self.folder / "machine.json", json.dumps(machine, indent=2, sort_keys=True) + "\n")
         write_whole(self.folder / "skipped.csv", skipped.to_csv(index=False, lineterminator="\n"))
 
     def write(self, name: str, done: Sequence[tuple[Run, Outcome]]) -> Path:

@@ -111,6 +111,8 @@ class TestOneWorker:
         study = lrbench.run(matrix(), results=tmp_path / "r", workers=1, plugins=[plugin])
         assert sorted(study.runs.lr) == LRS
         assert set(study.runs.status) <= {"reached", "missed"}
+        made_by = next((tmp_path / "r").rglob("machine.json"))
+        made_by.write_text(made_by.read_text().replace('"commit"', '"commit_then"'))
         again = session(tmp_path / "r")
         assert again.plan.missing == ()
         before = {p: p.read_bytes() for p in study.folder.rglob("*.parquet")}
@@ -118,6 +120,7 @@ class TestOneWorker:
         assert sum(summary.counts.values()) == 0
         assert {p: p.read_bytes() for p in study.folder.rglob("*.parquet")} == before
         assert_same(stored(again), study)
+        assert "commit_then" in made_by.read_text()
 
     def test_no_checkpoint_is_left_behind(self, tmp_path, session):
         made = session(tmp_path / "r")
