@@ -42,9 +42,9 @@ class Machine:
 
 def describe(devices: Sequence[torch.device]) -> Machine:
     """The machine that these devices are part of."""
-    common = {"torch": torch.__version__, "threads_per_worker": 1}
+    common: dict[str, Any] = {"torch": torch.__version__, "threads_per_worker": 1}
     if devices[0].type == "cpu":
-        return Machine("cpu", _cpu_model(), cpu_cores(), _memory_gib(), None, None, **common)  # type: ignore[arg-type]
+        return Machine("cpu", _cpu_model(), cpu_cores(), _memory_gib(), None, None, **common)
     props = torch.cuda.get_device_properties(devices[0])
     return Machine(
         "cuda",
@@ -53,7 +53,7 @@ def describe(devices: Sequence[torch.device]) -> Machine:
         round(props.total_memory / 2**30),
         _driver(),
         torch.version.cuda,
-        **common,  # type: ignore[arg-type]
+        **common,
     )
 
 

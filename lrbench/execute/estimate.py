@@ -3,11 +3,9 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import torch
-
 from lrbench.device import Device
 from lrbench.execute.units import STEPS, WARM_UP, Paces, cost, divide
-from lrbench.execute.work import placed
+from lrbench.execute.work import data_for
 from lrbench.spec.run import Run
 from lrbench.train import Training
 from lrbench.workloads import WORKLOADS
@@ -56,7 +54,7 @@ def _alone(run: Run, device: Device, costs: dict[tuple[str, ...], float]) -> flo
 def _measure(run: Run, device: Device) -> float:
     """Seconds of one step and its share of an evaluation."""
     workload = WORKLOADS[run.workload.name]
-    data = placed(run.workload.name, device, torch.float64 if run.precision == "fp64" else torch.float32)
+    data = data_for(run, device)
     long_enough = run.but(steps=max(run.steps, WARM_UP + STEPS))
     return cost(lambda: Training(long_enough, workload, data, device), run.eval_every)
 

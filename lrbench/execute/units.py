@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from lrbench.device import Device, describe
-from lrbench.execute.work import Unit, placed
+from lrbench.execute.work import Unit, data_for
 from lrbench.spec.run import Run
 from lrbench.store import write_whole
 from lrbench.train import Population, Training, alone, shared
@@ -75,7 +75,7 @@ def divide(runs: Sequence[Run], paces: Paces, workers: int) -> list[Unit]:
 def measured(run: Run, device: Device) -> Pace:
     """Train a few steps one by one, and at each width; a step's cost includes its share of an evaluation."""
     workload = WORKLOADS[run.workload.name]
-    data = placed(run.workload.name, device, torch.float64 if run.precision == "fp64" else torch.float32)
+    data = data_for(run, device)
     short = run.but(steps=WARM_UP + STEPS, eval_every=WARM_UP + STEPS)
     best = Pace(1, 0.0)
     try:

@@ -14,7 +14,7 @@ from lrbench.device import Device, deterministic
 from lrbench.plan import load_plugins
 from lrbench.spec.outcome import Outcome, Status
 from lrbench.spec.run import Run
-from lrbench.train import Checkpoint, Interrupted, Population, train
+from lrbench.train import Checkpoint, Interrupted, Population, dtype_of, train
 from lrbench.workloads import WORKLOADS, Data
 
 Unit = Sequence[Run]
@@ -35,7 +35,7 @@ class Worker:
         if len(unit) == 1:
             return self._alone(unit[0])
         try:
-            population = Population(unit, WORKLOADS[unit[0].workload.name], self._data(unit[0]), self.device)
+            population = Population(unit, WORKLOADS[unit[0].workload.name], data_for(unit[0], self.device), self.device)
             return list(population.train(self.stop))
         except Interrupted:
             return []
@@ -46,14 +46,11 @@ class Worker:
         except Exception:  # noqa: BLE001 - one member's fault is no other's: trained alone, each tells its own
             return [done for run in unit for done in self._alone(run)]
 
-    def _data(self, run: Run) -> Data:
-        return placed(run.workload.name, self.device, torch.float64 if run.precision == "fp64" else torch.float32)
-
     def _alone(self, run: Run) -> list[Done]:
         """Train a run with the reference trainer; an error becomes a crashed outcome. Interrupted, it goes on from its checkpoint later."""
         checkpoint = Checkpoint(self.checkpoints / f"{run.key}.pt", stop=self.stop)
         try:
-            outcome = train(run, WORKLOADS[run.workload.name], self._data(run), self.device, checkpoint)
+            outcome = train(run, WORKLOADS[run.workload.name], data_for(run, self.device), self.device, checkpoint)
         except Interrupted:
             return []
         except Exception as error:  # noqa: BLE001 - a failed run is a value; the study goes on
@@ -71,6 +68,11 @@ def crashed(run: Run, reason: str) -> Outcome:
 def _where(error: Exception) -> str:
     frame = traceback.extract_tb(error.__traceback__)[-1]
     return f"{Path(frame.filename).name}:{frame.lineno}"
+
+
+def data_for(run: Run, device: Device) -> Data:
+    """The data that a run trains on, in its type."""
+    return placed(run.workload.name, device, dtype_of(run))
 
 
 @cache

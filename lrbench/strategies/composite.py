@@ -97,11 +97,11 @@ class Staged(Optimizer):
 
     def train(self) -> None:
         """For an optimizer that swaps weights around evaluations."""
-        self.inner.train()  # type: ignore[attr-defined]
+        self.inner.train()  # type: ignore[attr-defined]  # called only where the optimizer inside has it
 
     def eval(self) -> None:
         """For an optimizer that swaps weights around evaluations."""
-        self.inner.eval()  # type: ignore[attr-defined]
+        self.inner.eval()  # type: ignore[attr-defined]  # called only where the optimizer inside has it
 
     def state_dict(self) -> dict[str, Any]:
         """The state of the joined groups and the options of those that wait."""

@@ -2,6 +2,6 @@
 
 from lrbench.train.checkpoint import Checkpoint, Interrupted
 from lrbench.train.population import Population, alone, shared
-from lrbench.train.reference import AuditError, Training, train
+from lrbench.train.reference import AuditError, Training, dtype_of, train
 
-__all__ = ["AuditError", "Checkpoint", "Interrupted", "Population", "Training", "alone", "shared", "train"]
+__all__ = ["AuditError", "Checkpoint", "Interrupted", "Population", "Training", "alone", "dtype_of", "shared", "train"]

@@ -26,7 +26,7 @@ from lrbench.strategies.schedules import stand_in
 from lrbench.train.checkpoint import Interrupted
 from lrbench.train.clocks import Clocks
 from lrbench.train.record import Record
-from lrbench.train.reference import EVALUATION_BATCH, AuditError
+from lrbench.train.reference import EVALUATION_BATCH, AuditError, dtype_of
 from lrbench.train.rules import RULES, Rule, State, numbers, rule_for, structure
 from lrbench.train.seeds import Order, derive
 from lrbench.workloads import Data, Split, Workload, describe
@@ -143,7 +143,7 @@ class Population:
     def __init__(self, runs: Sequence[Run], workload: Workload, data: Data, device: torch.device) -> None:
         first = runs[0]
         self.runs, self.workload, self.device, self.first, self.done = runs, workload, device, first, 0
-        self.dtype = torch.float64 if first.precision == "fp64" else torch.float32
+        self.dtype = dtype_of(first)
         self.data = data.to(device, self.dtype)
         with torch.device("meta"):
             params = describe(workload, workload.model())

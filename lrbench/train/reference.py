@@ -29,6 +29,11 @@ Batches = tuple[Tensor, ...]
 """Numbers of training examples, [batch_size] int64 each; as many batches as are accumulated into one step."""
 
 
+def dtype_of(run: Run) -> torch.dtype:
+    """The type of a run's weights and data; lower precisions are autocast from float32."""
+    return torch.float64 if run.precision == "fp64" else torch.float32
+
+
 class AuditError(Exception):
     """A group was stepped with another lr than its strategy declares, so the result would not be that strategy's."""
 
@@ -60,7 +65,7 @@ class Training:
 
     def __init__(self, run: Run, workload: Workload, data: Data, device: torch.device) -> None:
         self.run, self.workload, self.device, self.done = run, workload, device, 0
-        dtype = torch.float64 if run.precision == "fp64" else torch.float32
+        dtype = dtype_of(run)
         torch.manual_seed(derive(run.seed, "model"))
         self.model = workload.model().to(device, dtype)
         torch.manual_seed(derive(run.seed, "dropout"))
