@@ -56,7 +56,7 @@ def train(run: Run, *, higher_is_better: bool = True) -> Outcome:
         eval_step=step.astype(np.int32),
         val_metric=metric.astype(np.float32),
         val_loss=val_loss.astype(np.float32),
-        train_loss=(0.9 * val_loss).astype(np.float32),
+        train_loss=float(0.9 * val_loss[-1]),
         step_loss=(curve[:done] + 0.01 * rng.random(done)).astype(np.float32),
         groups=("all",),
         group_lr=group_lr[:, None],
@@ -74,7 +74,7 @@ def crash(run: Run, _: Outcome) -> Outcome:
 
 def diverge(_: Run, outcome: Outcome) -> Outcome:
     """The outcome of a run that diverged at its first step."""
-    first = {name: getattr(outcome, name)[:1] for name in ("eval_step", "val_metric", "val_loss", "train_loss", "step_loss", "group_lr")}
+    first = {name: getattr(outcome, name)[:1] for name in ("eval_step", "val_metric", "val_loss", "step_loss", "group_lr")}
     return replace(outcome, status=Status.DIVERGED, diverged_at=1, test_metric=None, test_loss=None, **first)
 
 

@@ -93,7 +93,8 @@ def _measure(run: dict[str, Any], facts: dict[str, Any]) -> dict[str, Any]:
 
 def _quality(run: dict[str, Any], *, finished: bool, higher_is_better: bool) -> dict[str, Any]:
     start = initial(run["val_loss"])
-    last = {name: final(run[name]) if finished else math.nan for name in ("val_metric", "val_loss", "train_loss")}
+    last = {name: final(run[name]) if finished else math.nan for name in ("val_metric", "val_loss")}
+    last["train_loss"] = run["train_loss"] if finished else math.nan
     quality = last["val_metric"] if math.isfinite(last["val_metric"]) else initial(run["val_metric"])
     early = value_at(run["val_loss"], run["eval_step"], EARLY * run["budget"])
     return last | {

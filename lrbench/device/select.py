@@ -1,5 +1,6 @@
 """Which devices to train on, and how to wait for them."""
 
+import os
 import re
 
 import torch
@@ -39,6 +40,32 @@ def synchronize(device: Device) -> None:
     """Wait until the device has done all it was given."""
     if device.type != "cpu":
         torch.accelerator.synchronize(device)
+
+
+def fast_modes(device: Device) -> tuple[str, ...]:
+    """The modes of a population that may beat eager on a device, in the order in which they are tried."""
+    return ("graph", "compiled") if device.type == "cuda" else ("compiled",)
+
+
+def memory_limit(device: Device) -> int:
+    """The bytes that all workers of a device may use for what they train: four fifths of a GPU's, half of the machine's."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_properties(device).total_memory * 4 // 5
+    try:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2
+    except (ValueError, OSError, AttributeError):
+        return 2**31
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an error says that a device's memory, or the machine's, did not suffice."""
+    return isinstance(error, torch.OutOfMemoryError | MemoryError) or "can't allocate memory" in str(error)
+
+
+def free_memory(device: Device) -> None:
+    """Give back what the allocator keeps for later."""
+    if device.type == "cuda":
+        torch.cuda.empty_cache()
 
 
 def deterministic() -> None:

@@ -1,11 +1,11 @@
 """How long a plan will take, from a few timed steps of each kind of run."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from lrbench.device import Device
-from lrbench.execute.units import STEPS, WARM_UP, Paces, cost, divide
-from lrbench.execute.work import data_for
+from lrbench.execute.units import STEPS, WARM_UP, Paces, cost, divide, kind
+from lrbench.execute.work import Unit, data_for
 from lrbench.spec.run import Run
 from lrbench.train import Training
 from lrbench.workloads import WORKLOADS
@@ -13,42 +13,45 @@ from lrbench.workloads import WORKLOADS
 
 @dataclass(frozen=True)
 class Estimate:
-    """Seconds of one worker for the runs that could be timed, by key, and the wall-clock seconds for all of them on so many workers.
+    """The units that the runs would be divided into, each with its seconds, and the wall-clock seconds for all of them on so many workers.
 
     ``unknown`` names the workloads whose data or weights are not here yet: timing them would fetch or make them.
     """
 
-    seconds: dict[str, float]
+    units: tuple[Unit, ...]
     workers: int
     unknown: tuple[str, ...] = ()
 
     @property
     def wall(self) -> float:
         """The sum over the workers, and a few seconds for them to start."""
-        return sum(self.seconds.values()) / self.workers + (3.0 if self.seconds else 0.0)
+        return sum(unit.seconds for unit in self.units) / self.workers + (3.0 if self.units else 0.0)
 
 
 def estimate(runs: Sequence[Run], device: Device, workers: int) -> Estimate:
-    """Time a few steps of each kind of run, as it would be trained. Writes nothing."""
+    """Time a few steps of each kind of run, as it would be trained. Writes nothing, and makes nothing that takes longer than it saves.
+
+    Faster modes count as far as they were measured by an earlier run.
+    """
     costs: dict[tuple[str, ...], float] = {}
     names = dict.fromkeys(run.workload.name for run in runs)
     unknown = tuple(name for name in names if not WORKLOADS[name].prepared())
-    units = divide([run for run in runs if run.workload.name not in unknown], paces := Paces(device, remember=False), workers)
-    seconds = {}
-    for unit in units:
-        for run in unit:
-            seconds[run.key] = run.steps * (paces.of(run).seconds if len(unit) > 1 else _alone(run, device, costs))
-    return Estimate(seconds, workers, unknown)
+    here = [run for run in runs if run.workload.name not in unknown]
+    paces = Paces(device, workers)
+    known = paces.known | {kind(run): pace for run, pace in (trial.measure(device) for trial in paces.unknown(here, fast=False))}
+    units = divide(here, known, workers)
+    singles = [replace(unit, seconds=unit.runs[0].steps * _alone(unit.runs[0], device, costs)) for unit in units if unit.is_single]
+    return Estimate((*(unit for unit in units if not unit.is_single), *singles), workers, unknown)
 
 
 def _alone(run: Run, device: Device, costs: dict[tuple[str, ...], float]) -> float:
-    kind = (run.workload.name, run.optimizer.name, str(run.batch_size), str(run.accumulate), run.precision)
-    if kind not in costs:
+    known = (run.workload.name, run.optimizer.name, str(run.batch_size), str(run.accumulate), run.precision)
+    if known not in costs:
         try:
-            costs[kind] = _measure(run, device)
+            costs[known] = _measure(run, device)
         except Exception:  # noqa: BLE001 - it will crash, or be skipped for want of data, just as quickly
-            costs[kind] = 0.0
-    return costs[kind]
+            costs[known] = 0.0
+    return costs[known]
 
 
 def _measure(run: Run, device: Device) -> float:

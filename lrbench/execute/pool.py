@@ -1,13 +1,16 @@
 """Runs in worker processes. A process that dies takes nothing with it but the runs it was on."""
 
 import multiprocessing
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
 
 from lrbench.device import Device, name_of
-from lrbench.execute.work import Done, Unit, crashed, start, work
+from lrbench.execute.units import Pace, Trial
+from lrbench.execute.work import Done, Unit, crashed, measure, start, work
 from lrbench.spec.outcome import Outcome
 from lrbench.spec.run import Run
 
@@ -19,13 +22,31 @@ class Pool:
         self.devices, self.checkpoints, self.plugins = devices, checkpoints, plugins
         self.context = multiprocessing.get_context("spawn")
         self.stop = self.context.Event()
+        self.executor: ProcessPoolExecutor | None = None
 
-    def _executor(self, devices: Sequence[Device]) -> ProcessPoolExecutor:
+    def _processes(self, devices: Sequence[Device]) -> ProcessPoolExecutor:
         queue = self.context.Queue()
         for device in devices:
             queue.put(name_of(device))
         arguments = (queue, self.checkpoints, self.stop, self.plugins)
         return ProcessPoolExecutor(len(devices), self.context, start, arguments)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        if error:
+            self.stop.set()
+        if self.executor:
+            self.executor.shutdown(wait=True, cancel_futures=True)
+
+    def measured(self, trials: Sequence[Trial]) -> list[tuple[Run, Pace]]:
+        """What the trials come to, made side by side as the work will be. If a process dies, nothing: the runs go one by one."""
+        try:
+            return [future.result() for future in [self._submit(measure, trial) for trial in trials]]
+        except BrokenProcessPool:
+            self._bury()
+            return []
 
     def outcomes(self, units: Sequence[Unit]) -> Iterator[Done]:
         """The outcome of each run, as their units finish.
@@ -35,19 +56,18 @@ class Pool:
         waiting = list(reversed(units))
         while waiting:
             for unit in (yield from self._until_broken(waiting)):
-                if len(unit) > 1:
-                    waiting += [[run] for run in unit]
+                if len(unit.runs) > 1:
+                    waiting += [Unit((run,)) for run in unit.runs]
                 else:
-                    yield unit[0], self._alone(unit[0])
+                    yield unit.runs[0], self._alone(unit)
 
     def _until_broken(self, waiting: list[Unit]) -> Generator[Done, None, list[Unit]]:
         """Work through ``waiting`` from its end; returns the units in hand if a process dies, else none."""
-        executor = self._executor(self.devices)
         hand: dict[Future[list[Done]], Unit] = {}
         try:
             while waiting or hand:
                 while waiting and len(hand) < 2 * len(self.devices):
-                    hand[executor.submit(work, waiting[-1])] = waiting[-1]
+                    hand[self._submit(work, waiting[-1])] = waiting[-1]
                     waiting.pop()
                 done, _ = wait(hand, return_when=FIRST_COMPLETED)
                 for future in done:
@@ -55,21 +75,26 @@ class Pool:
                     del hand[future]
                     yield from found
         except BrokenProcessPool:
+            self._bury()
             return list(hand.values()) or [waiting.pop()]
-        except BaseException:
-            self.stop.set()
-            raise
-        finally:
-            executor.shutdown(wait=True, cancel_futures=True)
         return []
 
-    def _alone(self, run: Run) -> Outcome:
-        with self._executor(self.devices[:1]) as executor:
+    def _submit(self, function: Callable[..., Any], argument: Any) -> Future[Any]:
+        self.executor = self.executor or self._processes(self.devices)
+        return self.executor.submit(function, argument)
+
+    def _bury(self) -> None:
+        if self.executor:
+            self.executor.shutdown(wait=True, cancel_futures=True)
+        self.executor = None
+
+    def _alone(self, unit: Unit) -> Outcome:
+        with self._processes(self.devices[:1]) as executor:
             try:
-                found = executor.submit(work, [run]).result()
+                found = executor.submit(work, unit).result()
             except BrokenProcessPool:
-                return crashed(run, "the worker process died, as it does when memory runs out or a library fails outside Python")
+                return crashed(unit.runs[0], "the worker process died, as it does when memory runs out or a library fails outside Python")
             except BaseException:
                 self.stop.set()
                 raise
-        return found[0][1] if found else crashed(run, "interrupted")
+        return found[0][1] if found else crashed(unit.runs[0], "interrupted")

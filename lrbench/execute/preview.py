@@ -5,7 +5,7 @@ from typing import Any
 
 from lrbench.execute.estimate import estimate, spoken
 from lrbench.execute.run import Session
-from lrbench.train import alone
+from lrbench.execute.work import Unit
 
 
 def preview(session: Session) -> dict[str, Any]:
@@ -23,13 +23,21 @@ def preview(session: Session) -> dict[str, Any]:
         "estimated_seconds": round(time.wall, 1),
         "not_estimated": list(time.unknown),
         "workloads": dict(Counter(run.workload.label for run in plan.missing)),
-        "one_by_one": dict(Counter(reason for run in plan.missing if (reason := alone(run))).most_common()),
+        "ways": dict(Counter(way for unit in time.units for way in [_way(unit)] * len(unit.runs)).most_common()),
         "reasons": dict(Counter(skip.reason for skip in plan.skips).most_common()),
         "runs": [
             {"key": run.key, "workload": run.workload.label, "strategy": run.strategy, "lr": run.lr, "seed": run.seed}
             for run in plan.missing
         ],
     }
+
+
+def _way(unit: Unit) -> str:
+    """How the runs of a unit are trained, and why."""
+    name = unit.runs[0].workload.label
+    if unit.is_single:
+        return f"{name}: one by one: {unit.why}"
+    return f"{name}: in {unit.mode} populations of {min(unit.width, len(unit.runs))}"
 
 
 def preview_text(found: dict[str, Any]) -> str:
@@ -41,8 +49,8 @@ def preview_text(found: dict[str, Any]) -> str:
         f"results go to {found['folder']}",
     ]
     lines += [f"  {count:6d}  {name}" for name, count in found["workloads"].items()]
-    if found["one_by_one"]:
-        lines += ["trained one by one, not in populations:", *(f"  {count:6d}  {reason}" for reason, count in found["one_by_one"].items())]
+    if found["ways"]:
+        lines += ["trained:", *(f"  {count:6d}  {way}" for way, count in found["ways"].items())]
     if found["reasons"]:
         lines += ["skipped:", *(f"  {count:6d}  {reason}" for reason, count in found["reasons"].items())]
     return "\n".join(lines)

@@ -135,14 +135,22 @@ def carry_out(session: Session) -> Summary:
 
 
 def _outcomes(session: Session, runs: Sequence[Run]) -> Iterator[tuple[Run, Outcome]]:
-    units = divide(runs, Paces(session.devices[0]), session.workers)
-    hands = [session.devices[i % len(session.devices)] for i in range(min(session.workers, max(len(units), 1)))]
-    if len(hands) == 1:
-        worker = Worker(hands[0], session.store.checkpoints)
-        for unit in units:
+    """Measure what is not known, then train: in this process if one worker is enough, else in several."""
+    if not runs:
+        return
+    device, workers = session.devices[0], min(session.workers, len(runs))
+    paces = Paces(device, session.workers)
+    trials = paces.unknown(runs)
+    if workers == 1:
+        paces.note([trial.measure(device) for trial in trials])
+        worker = Worker(device, session.store.checkpoints)
+        for unit in divide(runs, paces.known, 1):
             yield from worker.carry_out(unit)
-    else:
-        yield from Pool(hands, session.store.checkpoints, session.plugins).outcomes(units)
+        return
+    hands = [session.devices[i % len(session.devices)] for i in range(workers)]
+    with Pool(hands, session.store.checkpoints, session.plugins) as pool:
+        paces.note(pool.measured(trials))
+        yield from pool.outcomes(divide(runs, paces.known, workers))
 
 
 def _stored(outcomes: Iterable[tuple[Run, Outcome]], store: Store) -> Generator[tuple[Run, Outcome]]:

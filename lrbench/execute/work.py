@@ -2,24 +2,40 @@
 
 import signal
 import traceback
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from lrbench.device import Device, deterministic
+from lrbench.device import Device, deterministic, free_memory, is_out_of_memory
 from lrbench.plan import load_plugins
 from lrbench.spec.outcome import Outcome, Status
 from lrbench.spec.run import Run
 from lrbench.train import Checkpoint, Interrupted, Population, dtype_of, train
 from lrbench.workloads import WORKLOADS, Data
 
-Unit = Sequence[Run]
-"""Runs that one worker trains at a time: a single one, or a population."""
 Done = tuple[Run, Outcome]
+
+
+@dataclass(frozen=True)
+class Unit:
+    """Runs that one worker trains: a single one by the reference trainer, or several as a population with so many slots."""
+
+    runs: tuple[Run, ...]
+    mode: str = "eager"
+    width: int = 1
+    seconds: float = 0.0
+    """What it is expected to take."""
+    why: str = ""
+    """Why a single run is not in a population."""
+
+    @property
+    def is_single(self) -> bool:
+        """Whether the reference trainer trains it."""
+        return self.width == 1
 
 
 @dataclass
@@ -30,21 +46,26 @@ class Worker:
     checkpoints: Path
     stop: Callable[[], bool] = field(default=lambda: False)
 
-    def carry_out(self, unit: Unit) -> list[Done]:
-        """Train the runs of a unit, together if they are several. What is missing of the answer was interrupted."""
-        if len(unit) == 1:
-            return self._alone(unit[0])
+    def carry_out(self, unit: Unit) -> Iterator[Done]:
+        """Train the runs of a unit. What is missing of the answer was interrupted."""
+        if unit.is_single:
+            for run in unit.runs:
+                if not (self.stop() and run is not unit.runs[0]):
+                    yield from self._alone(run)
+            return
+        left = {run.key: run for run in unit.runs}
         try:
-            population = Population(unit, WORKLOADS[unit[0].workload.name], data_for(unit[0], self.device), self.device)
-            return list(population.train(self.stop))
+            workload, data = WORKLOADS[unit.runs[0].workload.name], data_for(unit.runs[0], self.device)
+            for run, outcome in Population(unit.runs, workload, data, self.device, width=unit.width, mode=unit.mode).train(self.stop):
+                del left[run.key]
+                yield run, outcome
         except Interrupted:
-            return []
-        except torch.OutOfMemoryError:
-            half = len(unit) // 2
-            torch.cuda.empty_cache()
-            return self.carry_out(unit[:half]) + self.carry_out(unit[half:])
-        except Exception:  # noqa: BLE001 - one member's fault is no other's: trained alone, each tells its own
-            return [done for run in unit for done in self._alone(run)]
+            return
+        except Exception as error:  # noqa: BLE001 - one member's fault is no other's: trained alone, each tells its own
+            narrower = max(1, unit.width // 2) if is_out_of_memory(error) else 1
+            free_memory(self.device)
+        if left:
+            yield from self.carry_out(replace(unit, runs=tuple(left.values()), width=narrower))
 
     def _alone(self, run: Run) -> list[Done]:
         """Train a run with the reference trainer; an error becomes a crashed outcome. Interrupted, it goes on from its checkpoint later."""
@@ -96,4 +117,9 @@ def start(devices: Any, checkpoints: Path, stop: Any, plugins: Sequence[Path]) -
 
 def work(unit: Unit) -> list[Done]:
     """What a worker process does with a unit of runs."""
-    return _worker.carry_out(unit)
+    return list(_worker.carry_out(unit))
+
+
+def measure(trial: Any) -> Any:
+    """What a worker process does with a trial of how fast some runs are."""
+    return trial.measure(_worker.device)

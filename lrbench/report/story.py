@@ -30,7 +30,7 @@ def story(results: Path, key: str) -> dict[str, Any]:
 def _tell(study: Study, i: int) -> dict[str, Any]:
     row = study.runs.loc[i]
     plain = {str(name): value for name, value in row.items() if not isinstance(value, np.ndarray) and name != "run"}
-    curves = ("eval_step", "val_loss", "val_metric", "train_loss")
+    curves = ("eval_step", "val_loss", "val_metric")
     lrs = [list(at) for at in row["group_lr"]]
     return {
         "folder": str(study.folder),
@@ -64,9 +64,10 @@ def story_text(found: dict[str, Any]) -> str:
         f"  trained by the {found['trainer']} trainer, {found['mode']}, {found['width']} at once, in {found['train_seconds']:.3g} s"
     )
     if found["test_metric"] is not None:
-        lines.append(f"  test metric {found['test_metric']:.5g}, test loss {found['test_loss']:.5g}")
-    lines.append(f"  {'step':>6} {'val loss':>10} {'val metric':>10} {'train loss':>10}  lr of {', '.join(found['groups'])}")
+        ends = ", ".join(f"{name.replace('_', ' ')} {found[name]:.5g}" for name in ("test_metric", "test_loss", "train_loss"))
+        lines.append(f"  at the end: {ends}")
+    lines.append(f"  {'step':>6} {'val loss':>10} {'val metric':>10}  lr of {', '.join(found['groups'])}")
     for at in found["evaluations"]:
         lrs = "  ".join("-" if lr is None else f"{lr:.4g}" for lr in at["lr"])
-        lines.append(f"  {at['eval_step']:>6} {at['val_loss']:>10.5g} {at['val_metric']:>10.5g} {at['train_loss']:>10.5g}  {lrs}")
+        lines.append(f"  {at['eval_step']:>6} {at['val_loss']:>10.5g} {at['val_metric']:>10.5g}  {lrs}")
     return "\n".join(lines)

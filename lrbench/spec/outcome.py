@@ -48,14 +48,14 @@ class Outcome:
     """[E] validation metric, in the workload's units."""
     val_loss: Floats = field(default_factory=_floats)
     """[E] validation loss."""
-    train_loss: Floats = field(default_factory=_floats)
-    """[E] loss on a fixed part of the training set, evaluated like the validation loss."""
     step_loss: Floats = field(default_factory=_floats)
     """[T] loss of each step's own batch, before its update."""
     groups: tuple[str, ...] = ()
     """[G] names of the parameter groups."""
     group_lr: NDArray[np.float64] = field(default_factory=lambda: np.zeros((0, 0)))
     """[E, G] the lr each group was last stepped with; NaN before it joined."""
+    train_loss: float | None = None
+    """Loss at the end on a fixed part of the training set, as large as the validation set and evaluated like it."""
     test_metric: float | None = None
     test_loss: float | None = None
     train_seconds: float = 0.0
@@ -63,6 +63,7 @@ class Outcome:
     record_seconds: float = 0.0
     trainer: str = "reference"
     mode: str = "eager"
+    """``eager``, ``compiled`` or ``graph``; behind a colon, why a faster mode was given up."""
     width: int = 1
     """How many runs were trained together."""
 

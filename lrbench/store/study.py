@@ -20,7 +20,7 @@ from lrbench.store.files import write_whole
 from lrbench.store.table import CONTENT, read_parquet, row, table_of, to_bytes
 
 RUNS, RETIRED = "runs", "retired"
-SCHEMA = 1
+SCHEMA = 2
 """The version of the layout; a newer lrbench reads every older one."""
 
 

@@ -2,7 +2,7 @@
 
 import io
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -34,10 +34,10 @@ COLUMNS = pa.schema(
         ("eval_step", pa.list_(pa.int32())),
         ("val_metric", _CURVE),
         ("val_loss", _CURVE),
-        ("train_loss", _CURVE),
         ("step_loss", _CURVE),
         ("groups", pa.list_(pa.string())),
         ("group_lr", pa.list_(pa.list_(pa.float64()))),
+        ("train_loss", pa.float64()),
         ("test_metric", pa.float64()),
         ("test_loss", pa.float64()),
         ("train_seconds", pa.float64()),
@@ -49,7 +49,7 @@ COLUMNS = pa.schema(
         ("run", pa.string()),
     ]
 )
-CONTENT = ["status", "diverged_at", "eval_step", "val_metric", "val_loss", "train_loss", "step_loss", "test_metric", "test_loss"]
+CONTENT = ["status", "diverged_at", "eval_step", "val_metric", "val_loss", "step_loss", "train_loss", "test_metric", "test_loss"]
 """What two records of one key must agree on; clocks may differ."""
 
 
@@ -75,7 +75,21 @@ def to_bytes(table: pa.Table) -> bytes:
 
 
 def read_parquet(paths: Sequence[Path], columns: list[str] | None = None) -> pa.Table:
-    """The rows of several Parquet files."""
+    """The rows of several Parquet files, older ones as this version has them."""
     wanted = columns or COLUMNS.names
     empty = pa.schema([COLUMNS.field(name) for name in wanted]).empty_table()
-    return pa.concat_tables([empty, *(pq.read_table(path, columns=wanted) for path in paths)], promote_options="default")
+    return pa.concat_tables([empty, *(_as_now(pq.read_table(path, columns=wanted)) for path in paths)], promote_options="default")
+
+
+def _as_now(table: pa.Table) -> pa.Table:
+    """Schema 1 kept the training loss of every evaluation; now it is that at the end."""
+    at = table.schema.get_field_index("train_loss")
+    if at < 0 or not pa.types.is_list(table.schema.field(at).type):
+        return table
+    last = [curve[-1] if curve and ended is not None else None for curve, ended in _pairs(table)]
+    return table.set_column(at, COLUMNS.field("train_loss"), pa.array(last, pa.float64()))
+
+
+def _pairs(table: pa.Table) -> Iterator[tuple[list[float], float | None]]:
+    ended = table["test_loss"].to_pylist() if "test_loss" in table.column_names else [0.0] * len(table)
+    return zip(table["train_loss"].to_pylist(), ended, strict=True)

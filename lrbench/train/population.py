@@ -1,37 +1,38 @@
 """The population trainer: many runs trained as one, in stacked tensors, to the outcomes that the reference trainer gives.
 
-Every parameter is stacked to [N, ...], one row per member; ``vmap`` of the gradient of ``functional_call`` does N forward and backward
-passes at once, and the update rules step N optimizers at once, each member with its own lr, hyperparameters and step count. Members
-never mix: a member's result depends on its own seed alone, and its NaNs are its own.
+``vmap`` of the gradient does N forward and backward passes at once, and the update rules step N optimizers at once, each member with its
+own lr, hyperparameters and step count. Members never mix: a member's result depends on its own seed alone, and its NaNs are its own. A
+population has slots: when a member has finished or diverged, the next run takes its slot.
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
-from functools import cache
-from itertools import groupby
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
-from torch.func import functional_call, grad_and_value, vmap
+from torch import Tensor
 
 from lrbench.device import deterministic
 from lrbench.spec.outcome import Outcome
-from lrbench.spec.run import Choice, Run
-from lrbench.strategies import OPTIMIZERS, SCHEDULES, Pacer, Timing, audit, groups_of, lr_curve, lr_table
-from lrbench.strategies.groups import Group
-from lrbench.strategies.pacer import Lrs
-from lrbench.strategies.schedules import stand_in
+from lrbench.spec.run import Run
+from lrbench.strategies import OPTIMIZERS, Timing, groups_of
 from lrbench.train.checkpoint import Interrupted
 from lrbench.train.clocks import Clocks
+from lrbench.train.faster import speed_up
+from lrbench.train.layout import Layout
+from lrbench.train.member import Member
 from lrbench.train.record import Record
-from lrbench.train.reference import EVALUATION_BATCH, AuditError, dtype_of
-from lrbench.train.rules import RULES, Rule, State, numbers, rule_for, structure
-from lrbench.train.seeds import Order, derive
-from lrbench.workloads import Data, Split, Workload, describe
+from lrbench.train.reference import AuditError, ended_values
+from lrbench.train.rules import RULES
+from lrbench.train.seeds import Order
+from lrbench.train.slots import Slots, rule_of
+from lrbench.train.stacked import Tensors
+from lrbench.workloads import WORKLOADS, Data, Workload, describe
 
-Tensors = dict[str, Tensor]
+Done = tuple[Run, Outcome]
+SMALLEST = 2
+"""A population has this many slots at least: then a member's result does not depend on their number by a bit, in eager mode."""
 
 
 def alone(run: Run) -> str | None:
@@ -42,6 +43,8 @@ def alone(run: Run) -> str | None:
         return f"{run.precision} is trained one by one"
     if run.schedule.settings.get("cycle_momentum") or run.schedule.settings.get("others"):
         return f"{run.schedule.label} changes more than the lr"
+    if run.workload.name in WORKLOADS and not WORKLOADS[run.workload.name].stacks:
+        return f"{run.workload.label} has a model that cannot be stacked"
     return None
 
 
@@ -50,293 +53,218 @@ def shared(run: Run) -> tuple[Any, ...]:
     return (run.workload.name, run.batch_size, run.accumulate, run.precision, run.steps, run.eval_every)
 
 
-@dataclass
-class Member:
-    """One run of a population: its groups, the lrs it will use, its record."""
+class Population:
+    """Runs trained together; see the module. They are sorted, so that their order on entry changes nothing.
 
-    run: Run
-    groups: list[Group]
-    timing: Timing
-    order: Order
-    record: Record = field(default_factory=Record)
-    pacer: Pacer | None = None
-    """Only for a closed-loop schedule: a scheduler of its own, over groups that train nothing."""
-    idle: Any = None
+    ``width`` is the number of slots, all runs at once when left out; runs of different rules must have one each. ``mode`` is one of
+    ``faster.MODES``: what is not eager is held to a few eager steps first, and given up with the reason where it differs or fails.
+    """
 
-    def __post_init__(self) -> None:
-        if "closed_loop" in SCHEDULES[self.run.schedule.name].flags:
-            self.idle = stand_in([self.run.lr * group.multiplier for group in self.groups])
-            self.pacer = Pacer(self.run.schedule, self.idle, self.timing)
+    def __init__(
+        self, runs: Sequence[Run], workload: Workload, data: Data, device: torch.device, *, width: int | None = None, mode: str = "eager"
+    ) -> None:
+        self.first, self.workload, self.mode = runs[0], workload, mode
+        self.waiting = sorted(runs, key=lambda run: (repr(rule_of(run)), run.key), reverse=True)
+        whole = width is None or len({rule_of(run) for run in runs}) > 1
+        self.width = max(SMALLEST, len(runs) if whole else min(width or 0, len(runs)) if mode == "eager" else width or 0)
+        with torch.device("meta"):
+            self.described = describe(workload, workload.model())
+        self.layouts: dict[str, Layout] = {}
+        self.orders: dict[int, Order] = {}
+        self.untrained: dict[int, list[float]] = {}
+        self.timing = Timing(self.first.steps, self._order(data, self.first.seed, device).steps_per_epoch, self.first.eval_every)
+        coming = self.waiting[::-1][: self.width]
+        names = tuple(p.name for p in self.described)
+        self.slots = Slots([*coming, *coming[-1:] * (self.width - len(coming))], workload, data, device, names)
+        self.slots.late = self._late(runs)
+        self.members: list[Member | None] = [None] * self.width
+        self.lrs = np.zeros((self.width, self.first.steps, len(names)))
+        self.record = Record(self.width, self.first.steps, self.first.eval_every)
+        self.clocks = Clocks(device, self.record.seconds)
+        self.finished: list[tuple[list[Done], Tensors, Tensors]] = []
+        self._enter(range(self.width))
+        if mode != "eager" and (reason := speed_up(self.slots, mode, self._rows(1)[0], self._coming_lrs(1)[0])):
+            self.mode = f"eager: {mode} given up: {reason}"
+
+    def _late(self, runs: Sequence[Run]) -> frozenset[str]:
+        """The parameters that some run does not move from the first step on; all or none where that is compiled in."""
+        joins = zip(*(self._layout(run).joins for run in runs), strict=True)
+        late = frozenset(name for name, some in zip(self.slots.names, joins, strict=True) if any(some))
+        return frozenset(self.slots.names) if late and self.mode != "eager" else late
+
+    def _layout(self, run: Run) -> Layout:
+        key = f"{run.layer_lr.model_dump_json()} {'only_2d' in OPTIMIZERS[run.optimizer.name].flags}"
+        if key not in self.layouts:
+            self.layouts[key] = Layout(tuple(groups_of(run, self.described)), tuple(p.name for p in self.described))
+        return self.layouts[key]
+
+    def _order(self, data: Data, seed: int, device: torch.device) -> Order:
+        if seed not in self.orders:
+            self.orders[seed] = Order(seed, len(data.train), self.first.batch_size, self.first.accumulate, device)
+        return self.orders[seed]
 
     @property
-    def rule(self) -> tuple[Any, ...]:
-        """Members with the same are updated together: the rule's structure, and when each parameter starts to move."""
-        moves = {name: group.joins for group in self.groups for name in group.params}
-        return structure(self.run.optimizer.name, self.run.optimizer.settings), tuple(sorted(moves.items()))
+    def going(self) -> Any:
+        """[N] which slots have a member."""
+        return np.array([member is not None for member in self.members])
 
-    def lrs(self, done: int, steps: int) -> Lrs:
-        """The lrs of the next steps, [steps, G]."""
-        if self.pacer:
-            return np.tile([group["lr"] for group in self.idle.param_groups], (steps, 1))
-        exact = isinstance(self.run.schedule.revision, int)  # a built-in schedule scales with the base lr; a plug-in's may not
-        scale, base = (self.run.lr, 1.0) if exact else (1.0, self.run.lr)
-        key = self.run.schedule.model_dump_json()
-        return scale * _table(key, base, tuple(group.multiplier for group in self.groups), self.timing)[done : done + steps]
+    # ---- members come and go
 
-    def audit(self) -> None:
-        """Hold the lrs that were used to base lr x layer multiplier x schedule.
+    def _enter(self, free: Sequence[int]) -> None:
+        """Give free slots to waiting runs."""
+        rows = list(free[: len(self.waiting)])
+        if not rows:
+            return
+        runs = [self.waiting.pop() for _ in rows]
+        layouts = [self._layout(run) for run in runs]
+        self.slots.enter(rows, runs, layouts)
+        self.record.reset(rows)
+        for row, run, layout in zip(rows, runs, layouts, strict=True):
+            member = Member(run, layout, self.timing)
+            self.members[row] = member
+            self.lrs[row] = layout.per_parameter(np.nan_to_num(member.lrs))
+        self._note_untrained(rows, runs)
 
-        Raises: AuditError.
-        """
-        run, seen = self.run, [(loss, metric) for loss, metric, _ in self.record.evaluations[1:]]
-        curve = lr_curve(run.schedule, run.lr, self.timing, evaluations=seen) if self.pacer else None
-        if curve is None:
-            curve = _curve(run.schedule.model_dump_json(), run.lr, self.timing)
-        multipliers, joins, names = zip(*((g.multiplier, g.joins, g.name) for g in self.groups), strict=True)
-        if fault := audit(self.record.lr_array(), curve, multipliers, joins, names):
+    def _note_untrained(self, rows: Sequence[int], runs: Sequence[Run]) -> None:
+        """Record the evaluation before any update: the same for all runs of a seed, so it is done once."""
+        new = list(dict.fromkeys(run.seed for run in runs if run.seed not in self.untrained))
+        for start in range(0, len(new), self.width):
+            seeds = new[start : start + self.width]
+            padded = [*seeds, *seeds[:1] * (self.width - len(seeds))]
+            scores = self.slots.score(self.slots.data.validation, *self.slots.stack_initial(padded))
+            self.untrained |= dict(zip(seeds, scores.T.tolist(), strict=False))
+        values = np.zeros((self.width, 2))
+        values[rows] = [self.untrained[run.seed] for run in runs]
+        self.record.add_evaluation(values, np.isin(np.arange(self.width), rows))
+
+    def _leave(self) -> Iterator[Done]:
+        """Take diverged and finished members out of their slots, and let runs enter; yields outcomes that are complete."""
+        over = [
+            row
+            for row, member in enumerate(self.members)
+            if member and (self.record.diverged_at[row] or self.record.done[row] == member.run.steps)
+        ]
+        whole = [row for row in over if not self.record.diverged_at[row]]
+        for row in over:
+            done = self._done(row)
+            self.members[row] = None
+            if row not in whole:
+                yield done
+            elif row == whole[0]:
+                index = torch.tensor(whole, device=self.slots.device)
+                params, buffers = ({k: v[index] for k, v in some.items()} for some in (self.slots.params, self.slots.buffers))
+                self.finished.append(([done], params, buffers))
+            else:
+                self.finished[-1][0].append(done)
+        if sum(len(done) for done, _, _ in self.finished) >= self.width or not self.waiting:
+            yield from self._test()
+        if over:
+            self._enter(over)
+            self._compact()
+
+    def _done(self, row: int) -> Done:
+        """A run that is over and its outcome, but for what is evaluated at the end only."""
+        member, steps = self.members[row], self.record.steps(row)
+        if member is None:
+            raise LookupError(f"slot {row} is empty")
+        if fault := member.fault(steps, self.record.seen(row)):
             raise AuditError(fault)
+        return member.run, self.record.outcome(
+            row,
+            member.run,
+            member.used(steps),
+            higher_is_better=self.workload.metric.higher_is_better,
+            groups=tuple(group.name for group in member.layout.groups),
+            trainer="population",
+            mode=self.mode,
+            width=self.width,
+        )
 
-
-@cache
-def _table(schedule: str, base_lr: float, multipliers: tuple[float, ...], timing: Timing) -> Lrs:
-    return lr_table(Choice.model_validate_json(schedule), [base_lr * m for m in multipliers], timing)
-
-
-@cache
-def _curve(schedule: str, base_lr: float, timing: Timing) -> Lrs:
-    return lr_curve(Choice.model_validate_json(schedule), base_lr, timing)
-
-
-@dataclass
-class Slice:
-    """Consecutive members that one rule updates, rows [start, stop) of every stacked tensor."""
-
-    start: int
-    stop: int
-    rule: Rule
-    joins: dict[str, int]
-    """The steps done when each parameter starts to move; a frozen one is missing."""
-    hyper: dict[str, Tensors]
-    """Per parameter, each hyperparameter as [members, 1, ...]."""
-    states: dict[str, State] = field(default_factory=dict)
-
-    def begin(self, done: int, params: Tensors) -> None:
-        """Make the state of the parameters that start to move after ``done`` steps."""
-        for name, joins in self.joins.items():
-            if joins <= done and name not in self.states:
-                self.states[name] = self.rule.start(params[name][self.start : self.stop], self.hyper[name])
-
-    def step(self, params: Tensors, grads: Tensors, lrs: dict[str, Tensor], done: Tensor) -> None:
-        """Update every parameter that moves; ``lrs`` [N] per parameter, ``done`` the number of steps before this one."""
-        for name, state in self.states.items():
-            p = params[name][self.start : self.stop]
-            shape = (len(p), *[1] * (p.ndim - 1))
-            lr = lrs[name][self.start : self.stop].view(shape)
-            self.rule.update(
-                p, grads[name][self.start : self.stop], state, lr, (done + (1 - self.joins[name])).expand(shape), self.hyper[name]
-            )
-
-
-class Population:
-    """Runs trained together; see the module. ``members`` are sorted, so that their order on entry changes nothing."""
-
-    def __init__(self, runs: Sequence[Run], workload: Workload, data: Data, device: torch.device) -> None:
-        first = runs[0]
-        self.runs, self.workload, self.device, self.first, self.done = runs, workload, device, first, 0
-        self.dtype = dtype_of(first)
-        self.data = data.to(device, self.dtype)
-        with torch.device("meta"):
-            params = describe(workload, workload.model())
-        orders = {
-            seed: Order(seed, len(data.train), first.batch_size, first.accumulate, device) for seed in sorted({run.seed for run in runs})
-        }
-        timing = Timing(first.steps, orders[first.seed].steps_per_epoch, first.eval_every)
-        members = [Member(run, groups_of(run, params), timing, orders[run.seed]) for run in runs]
-        self.members = sorted(members, key=lambda m: (repr(m.rule), m.run.key))
-        self.all = list(self.members)
-        self.names = [p.name for p in params]
-        self.model, self.params, self.buffers = self._stack()
-        self.slices = self._slice()
-        self.gradients = vmap(grad_and_value(self._loss))
-        self.clocks = Clocks(device)
-
-    def _stack(self) -> tuple[nn.Module, Tensors, Tensors]:
-        """The model as a function, and every member's own initialisation, stacked."""
-        made: dict[int, nn.Module] = {}
-        with torch.random.fork_rng(devices=[self.device] if self.device.type == "cuda" else []):
-            for seed in sorted({m.run.seed for m in self.members}):
-                torch.manual_seed(derive(seed, "model"))
-                made[seed] = self.workload.model().to(self.device, self.dtype)
-        models = [made[m.run.seed] for m in self.members]
-        params = {name: torch.stack([dict(m.named_parameters())[name].detach() for m in models]) for name in self.names}
-        buffers = {name: torch.stack([dict(m.named_buffers())[name] for m in models]) for name, _ in models[0].named_buffers()}
-        return models[0], params, buffers
-
-    def _slice(self) -> list[Slice]:
-        slices, start = [], 0
-        for _, same in groupby(self.members, key=lambda m: m.rule):
-            some = list(same)
-            run, stop = some[0].run, start + len(some)
-            joins = {name: group.joins for group in some[0].groups for name in group.params}
-            slices.append(Slice(start, stop, rule_for(run.optimizer.name, run.optimizer.settings), joins, self._hyper(some)))
-            start = stop
-        return slices
-
-    def _hyper(self, some: Sequence[Member]) -> dict[str, Tensors]:
-        """Every hyperparameter of every parameter, one value per member; a group's own weight decay goes before the optimizer's."""
-        values = [numbers(m.run.optimizer.name, OPTIMIZERS[m.run.optimizer.name].resolve(m.run.optimizer.settings)) for m in some]
-        own = [{name: g.weight_decay for g in m.groups for name in g.params if g.weight_decay is not None} for m in some]
-        hyper = {}
-        for name in self.names:
-            rows = [v | ({"weight_decay": o[name]} if name in o and "weight_decay" in v else {}) for v, o in zip(values, own, strict=True)]
-            shape = (len(some), *[1] * (self.params[name].ndim - 1))
-            hyper[name] = {
-                key: torch.tensor([row[key] for row in rows], dtype=self.dtype, device=self.device).view(shape) for key in values[0]
-            }
-        return hyper
-
-    def _loss(self, params: Tensors, buffers: Tensors, x: Tensor, y: Tensor) -> Tensor:
-        return self.workload.loss(functional_call(self.model, (params, buffers), (x,)), y)
-
-    def train(self, stop: Callable[[], bool] = lambda: False) -> Iterator[tuple[Run, Outcome]]:
-        """Train to the budget; yields each run's outcome.
-
-        Raises: Interrupted when ``stop``, asked after every interval, says so; AuditError as the reference trainer.
-        """
-        deterministic()
-        self.evaluate()
-        while self.done < self.first.steps and self.members:
-            if stop():
-                raise Interrupted
-            self.advance(min(self.first.eval_every, self.first.steps - self.done))
-        return self._finish()
-
-    def advance(self, steps: int) -> None:
-        """Train an interval, then evaluate. Nothing inside the interval waits for the device."""
-        tables = [m.lrs(self.done, steps) for m in self.members]
-        lrs = self._per_parameter(tables)
-        losses = []
-        with self.clocks.time("train"):
-            rows = self._rows(steps)
-            for i in range(steps):
-                losses.append(self._step(rows[:, i], {name: lr[i] for name, lr in lrs.items()}))
-                self.done += 1
-        with self.clocks.time("record"):
-            self._record(torch.stack(losses).to("cpu", torch.float32).numpy(), tables)
-        self.evaluate()
-
-    def _rows(self, steps: int) -> Tensor:
-        """The examples of each step, [N, steps, accumulate, batch_size]; gathered once per seed."""
-        seeds = {m.run.seed: m.order for m in self.members}
-        found = {seed: torch.stack([torch.stack(order(i)) for i in range(self.done, self.done + steps)]) for seed, order in seeds.items()}
-        return torch.stack([found[m.run.seed] for m in self.members])
-
-    def _per_parameter(self, tables: Sequence[Lrs]) -> dict[str, Tensor]:
-        """The lr of each parameter of each member at each step, {name: [steps, N]}; 0 for a frozen one."""
-        found = {}
-        for name in self.names:
-            columns = []
-            for m, table in zip(self.members, tables, strict=True):
-                at = next((i for i, group in enumerate(m.groups) if name in group.params), None)
-                columns.append(np.zeros(len(table)) if at is None else table[:, at])
-            found[name] = torch.tensor(np.stack(columns, 1), dtype=self.dtype).to(self.device)
-        return found
-
-    def _step(self, rows: Tensor, lrs: dict[str, Tensor]) -> Tensor:
-        """One optimizer step of every member on its own examples, [N, accumulate, batch_size]; returns the losses before it, [N]."""
-        x, y = self.data.train.x, self.data.train.y
-        parts = [self.gradients(self.params, self.buffers, x[part], y[part]) for part in rows.unbind(1)]
-        grads: Tensors = parts[0][0]
-        loss: Tensor = parts[0][1]
-        if len(parts) > 1:
-            grads = {name: torch.stack([g[name] for g, _ in parts]).mean(0) for name in grads}
-            loss = torch.stack([some for _, some in parts]).mean(0)
-        done = torch.full((1,), self.done, dtype=self.dtype, device=self.device)
-        for part in self.slices:
-            part.begin(self.done, self.params)
-            part.step(self.params, grads, lrs, done)
-        return loss
-
-    def _record(self, losses: Any, tables: Sequence[Lrs]) -> None:
-        start = self.done - len(losses)
-        for column, (member, table) in enumerate(zip(self.members, tables, strict=True)):
-            if member.record.diverged_at is not None:
-                continue
-            used = table.copy()
-            used[np.arange(start, self.done)[:, None] < [group.joins for group in member.groups]] = np.nan
-            member.record.add_steps(losses[:, column], used)
-
-    def evaluate(self) -> None:
-        """Record the validation loss and metric, and the loss on as many training examples, of every member that has not diverged."""
-        with self.clocks.time("eval"):
-            n = len(self.data.validation)
-            probe = Split(self.data.train.x[:n], self.data.train.y[:n])
-            values = torch.cat([self._score(probe)[:1], self._score(self.data.validation)]).T.tolist()
-        for member, (train_loss, loss, metric) in zip(self.members, values, strict=True):
-            if member.record.diverged_at is None:
-                member.record.add_evaluation(self.done, [loss, metric, train_loss])
-            if member.pacer and self.done and member.record.diverged_at is None:
-                member.pacer.after_evaluation(loss, metric)
-        self._compact()
-
-    def _score(self, part: Split) -> Tensor:
-        """(loss, metric) of every member on a part of the data, [2, N] float64 on the device."""
-
-        def score(params: Tensors, buffers: Tensors, x: Tensor, y: Tensor) -> Tensor:
-            outputs = functional_call(self.model, (params, buffers), (x,))
-            return torch.stack([self.workload.loss(outputs, y).double(), self.workload.metric.of(outputs, y).double()])
-
-        def in_turn(params: Tensors, buffers: Tensors, x: Tensor, y: Tensor) -> Tensor:
-            each = range(len(self.members))
-            return torch.stack([score({k: v[i] for k, v in params.items()}, {k: v[i] for k, v in buffers.items()}, x, y) for i in each], 1)
-
-        scores = vmap(score, in_dims=(0, 0, None, None), out_dims=1) if self.workload.stacks_evaluation else in_turn
-        self.model.eval()
-        total = torch.zeros(2, len(self.members), dtype=torch.float64, device=self.device)
-        with torch.no_grad():
-            for x, y in zip(part.x.split(EVALUATION_BATCH), part.y.split(EVALUATION_BATCH), strict=True):
-                total += scores(self.params, self.buffers, x, y) * len(x)
-        self.model.train()
-        return total / len(part)
+    def _test(self) -> Iterator[Done]:
+        """The outcomes of the finished members, with what is evaluated at the end only; in batches as wide as the population."""
+        waiting, self.finished = self.finished, []
+        done = [one for some, _, _ in waiting for one in some]
+        for start in range(0, len(done), self.width):
+            index = torch.arange(start, start + self.width, device=self.slots.device).clamp(max=len(done) - 1)
+            params = {name: torch.cat([some[name] for _, some, _ in waiting])[index] for name in waiting[0][1]}
+            buffers = {name: torch.cat([some[name] for _, _, some in waiting])[index] for name in waiting[0][2]}
+            train, test = (self.slots.score(part, params, buffers).T.tolist() for part in (self.slots.data.probe, self.slots.data.test))
+            for i, (run, outcome) in enumerate(done[start : start + self.width]):
+                yield run, replace(outcome, **ended_values(train[i], test[i]))
 
     def _compact(self) -> None:
-        """Let the diverged members go, so that they cost nothing more; two rows at least stay, for the same kernels."""
-        alive = [i for i, m in enumerate(self.members) if m.record.diverged_at is None]
-        spare = [i for i, m in enumerate(self.members) if m.record.diverged_at is not None]
-        keep = sorted(alive + spare[:1]) if len(alive) == 1 else alive
-        if len(keep) == len(self.members):
+        """With no run waiting, let empty slots go, so that they cost nothing more. What is compiled keeps its shape."""
+        empty = [row for row, member in enumerate(self.members) if not member]
+        used = self.width - len(empty)
+        go = set(empty[max(0, SMALLEST - used) :])
+        if self.waiting or not go or self.slots.step != self.slots.eager_step:
             return
-        index = torch.tensor(keep, dtype=torch.int64, device=self.device)
-        self.params = {name: value[index] for name, value in self.params.items()}
-        self.buffers = {name: value[index] for name, value in self.buffers.items()}
-        self.members = [self.members[i] for i in keep]
-        start, slices = 0, []
-        for part in self.slices:
-            mine = torch.tensor([i - part.start for i in keep if part.start <= i < part.stop], dtype=torch.int64, device=self.device)
-            if len(mine):
-                hyper = {name: {key: value[mine] for key, value in values.items()} for name, values in part.hyper.items()}
-                states = {name: {key: value[mine] for key, value in state.items()} for name, state in part.states.items()}
-                slices.append(Slice(start, start + len(mine), part.rule, part.joins, hyper, states))
-                start += len(mine)
-        self.slices = slices
+        keep = [row for row in range(self.width) if row not in go]
+        self.slots.keep(keep)
+        self.record.keep(keep)
+        self.lrs, self.members, self.width = self.lrs[keep], [self.members[row] for row in keep], len(keep)
+        self.clocks = Clocks(self.slots.device, self.record.seconds)
 
-    def _finish(self) -> Iterator[tuple[Run, Outcome]]:
-        tests = self._score(self.data.test).T.tolist() if self.members else []
-        tested = {m.run.key: test for m, test in zip(self.members, tests, strict=True)}
-        for member in self.all:
-            member.audit()
-            loss, metric = tested.get(member.run.key, (None, None)) if member.record.diverged_at is None else (None, None)
-            yield (
-                member.run,
-                member.record.outcome(
-                    member.run.key,
-                    member.run.target,
-                    higher_is_better=self.workload.metric.higher_is_better,
-                    groups=tuple(group.name for group in member.groups),
-                    test_loss=loss,
-                    test_metric=metric,
-                    trainer="population",
-                    width=len(self.all),
-                    **{f"{part}_seconds": seconds / len(self.all) for part, seconds in self.clocks.seconds.items()},
-                ),
-            )
+    # ---- training
+
+    def train(self, stop: Callable[[], bool] = lambda: False) -> Iterator[Done]:
+        """Train every run to its budget; yields each one's outcome, soon after its end.
+
+        Raises: Interrupted when ``stop``, asked before every interval, says so, after yielding what is finished; AuditError as the
+        reference trainer.
+        """
+        deterministic()
+        yield from self._leave()
+        while self.going.any():
+            if stop():
+                yield from self._test()
+                raise Interrupted
+            self.advance()
+            yield from self._leave()
+
+    def advance(self, steps: int | None = None) -> None:
+        """Train up to the next evaluation of any member, or so many steps, and evaluate. Nothing in between waits for the device."""
+        going = self.going
+        steps = steps or int((self._next_evaluation() - self.record.done)[going].min())
+        self.clocks.share = going / going.sum()
+        with self.clocks.time("record"):
+            lrs = self._coming_lrs(steps)
+        with self.clocks.time("train"):
+            rows = self._rows(steps)
+            losses = torch.stack([self.slots.step(rows[i], lrs[i]).clone() for i in range(steps)], 1)
+        with self.clocks.time("record"):
+            self.record.diverged_at[~going] = -1
+            self.record.add_steps(losses.to("cpu", torch.float32).numpy())
+        self.evaluate()
+
+    def _next_evaluation(self) -> Any:
+        """[N] the step of each member's next evaluation."""
+        return self.record.eval_step[np.minimum(self.record.evaluated, len(self.record.eval_step) - 1)]
+
+    def _rows(self, steps: int) -> Tensor:
+        """The examples of each of the next steps, [steps, N, accumulate, batch_size]; looked up once for members of one seed."""
+        asked = [(m.run.seed, int(self.record.done[row])) if m else (self.first.seed, 0) for row, m in enumerate(self.members)]
+        place = {key: i for i, key in enumerate(dict.fromkeys(asked))}
+        device = self.slots.device
+        found = torch.stack([self._order(self.slots.data, seed, device).rows(done, steps) for seed, done in place], 1)
+        return found[:, [place[key] for key in asked]].to(device)
+
+    def _coming_lrs(self, steps: int) -> Tensor:
+        """The lr of each parameter of each member at each of the next steps, [steps, P, N]."""
+        done = self.record.done
+        for row, member in enumerate(self.members):
+            if member and member.pacer:
+                coming = member.look_ahead(done[row], steps)
+                self.lrs[row, done[row] : done[row] + steps] = member.layout.per_parameter(coming)
+        at = np.minimum(done[:, None] + np.arange(steps), self.lrs.shape[1] - 1)
+        return self.slots.tensor(self.lrs[np.arange(self.width)[:, None], at].transpose(1, 2, 0).copy())
+
+    def evaluate(self) -> None:
+        """Record the validation loss and metric of every member that is due."""
+        with self.clocks.time("eval"):
+            values = self.slots.score(self.slots.data.validation, self.slots.params, self.slots.buffers).T.to("cpu").numpy()
+        due = self.going & (self._next_evaluation() == self.record.done)
+        self.record.add_evaluation(values, due)
+        for row, member in enumerate(self.members):
+            if member and member.pacer and due[row] and not self.record.diverged_at[row]:
+                member.pacer.after_evaluation(*values[row].tolist())

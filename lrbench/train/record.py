@@ -1,6 +1,6 @@
-"""What a run writes down while it trains, and the outcome made of it."""
+"""What runs write down while they train, and the outcomes made of it."""
 
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -8,80 +8,101 @@ import torch
 from numpy.typing import NDArray
 
 from lrbench.spec.outcome import Floats, Outcome, Status
+from lrbench.spec.run import Run
 
 Lrs = NDArray[np.float64]
 EXPLOSION = 1e4
 """A run has diverged when a training loss is not finite, or this many times the first one."""
+CLOCKS = ("train", "eval", "record")
 
 
-@dataclass
 class Record:
-    """The curves of a run, grown at each evaluation."""
+    """The curves of N runs under way, which need not be equally far.
 
-    eval_step: list[int] = field(default_factory=list)
-    evaluations: list[list[float]] = field(default_factory=list)
-    """(validation loss, validation metric, training loss) of each evaluation."""
-    losses: list[Floats] = field(default_factory=list)
-    """One array per interval, [steps]."""
-    lrs: list[Lrs] = field(default_factory=list)
-    """One array per interval, [steps, G]: the lr of each group, NaN before it joined."""
-    diverged_at: int | None = None
+    Shapes: ``loss`` [N, T] the training loss of each step; ``evaluations`` [N, E, 2] the validation loss and metric, the first before any
+    update; ``done`` [N] finished steps; ``evaluated`` [N] finished evaluations; ``diverged_at`` [N] the step, 0 for none; ``seconds``
+    [N, 3] of training, evaluation and recording.
+    """
 
-    def add_steps(self, losses: Floats, lrs: Lrs) -> None:
-        """Append an interval's training losses and lrs; after a divergence, only up to the step where it happened."""
-        limit = EXPLOSION * abs(float((self.losses or [losses])[0][0]))
-        if not losses.max() <= limit or np.isinf(limit):  # one comparison where all is well, and a NaN fails it
+    def __init__(self, runs: int, steps: int, eval_every: int) -> None:
+        self.eval_step = np.minimum(np.arange(-(-steps // eval_every) + 1) * eval_every, steps).astype(np.int32)
+        self.loss = np.zeros((runs, steps), np.float32)
+        self.evaluations = np.zeros((runs, len(self.eval_step), 2))
+        self.done, self.evaluated, self.diverged_at = (np.zeros(runs, np.int64) for _ in range(3))
+        self.seconds = np.zeros((runs, len(CLOCKS)))
+
+    def reset(self, rows: Sequence[int]) -> None:
+        """Begin new runs in some rows."""
+        for part in (self.done, self.evaluated, self.diverged_at, self.seconds):
+            part[rows] = 0
+
+    def add_steps(self, losses: Floats) -> None:
+        """Append an interval's training losses [N, steps]; a run that has diverged stays as it is."""
+        rows, steps = np.arange(len(losses)), losses.shape[1]
+        fits = np.minimum(self.done[:, None] + np.arange(steps), self.loss.shape[1] - 1)
+        going = np.flatnonzero(self.diverged_at == 0)
+        self.loss[going[:, None], fits[going]] = losses[going]
+        limit = EXPLOSION * np.abs(self.loss[:, :1])
+        if not (losses <= limit)[going].all() or np.isinf(limit).any():  # one comparison where all is well, and a NaN fails it
             bad = ~np.isfinite(losses) | (losses > limit)
-            keep = int(bad.argmax()) + 1
-            self.diverged_at = sum(map(len, self.losses)) + keep
-            losses, lrs = losses[:keep], lrs[:keep]
-        self.losses.append(losses)
-        self.lrs.append(lrs)
+            first = np.where(bad.any(1), bad.argmax(1) + 1, 0)
+            ends = rows[(first > 0) & (self.diverged_at == 0)]
+            self.diverged_at[ends] = self.done[ends] + first[ends]
+        self.done += np.where(self.diverged_at == 0, steps, 0)
 
-    def add_evaluation(self, done: int, values: list[float]) -> None:
-        """Append an evaluation; one that is not finite means that the last update diverged."""
-        if np.isfinite(values).all():
-            self.eval_step.append(done)
-            self.evaluations.append(values)
-        else:
-            self.diverged_at = max(done, 1)
+    def add_evaluation(self, values: NDArray[np.float64], now: NDArray[np.bool_]) -> None:
+        """Append an evaluation [N, 2] of the runs marked ``now``; one that is not finite means that the last update diverged."""
+        now = now & (self.diverged_at == 0)
+        finite = np.isfinite(values).all(1)
+        self.diverged_at[now & ~finite] = np.maximum(self.done[now & ~finite], 1)
+        rows = np.flatnonzero(now & finite)
+        self.evaluations[rows, self.evaluated[rows]] = values[rows]
+        self.evaluated[rows] += 1
 
-    def outcome(self, key: str, target: float, *, higher_is_better: bool, **rest: Any) -> Outcome:
-        """The finished outcome."""
-        curves = np.asarray(self.evaluations, np.float32).reshape(-1, 3)
+    def keep(self, rows: Sequence[int]) -> None:
+        """Forget all other rows."""
+        for name in _STATE:
+            setattr(self, name, getattr(self, name)[rows])
+
+    def seen(self, row: int) -> NDArray[np.float64]:
+        """[E, 2] the evaluations of a run after the first update."""
+        return self.evaluations[row, 1 : self.evaluated[row]]
+
+    def steps(self, row: int) -> int:
+        """How many steps of a run are on record: after a divergence, those up to the one where it happened."""
+        return int(self.diverged_at[row] or self.done[row])
+
+    def outcome(self, row: int, run: Run, lrs: Lrs, *, higher_is_better: bool, **rest: Any) -> Outcome:
+        """The finished outcome of a run; ``lrs`` [at least T, G] are those of its steps, NaN before a group joined."""
+        evaluated, diverged_at = int(self.evaluated[row]), int(self.diverged_at[row]) or None
+        curves = self.evaluations[row, :evaluated].astype(np.float32)
         metric = curves[1:, 1] if higher_is_better else -curves[1:, 1]
-        met = bool((metric >= np.float32(target if higher_is_better else -target)).any())
-        status = Status.DIVERGED if self.diverged_at else Status.REACHED if met else Status.MISSED
-        before = np.maximum(np.asarray(self.eval_step, np.int64) - 1, 0)
+        met = bool((metric >= np.float32(run.target if higher_is_better else -run.target)).any())
+        eval_step = self.eval_step[:evaluated].copy()
+        before = np.maximum(eval_step - 1, 0)
         return Outcome(
-            key=key,
-            status=status,
-            diverged_at=self.diverged_at,
-            eval_step=np.asarray(self.eval_step, np.int32),
+            key=run.key,
+            status=Status.DIVERGED if diverged_at else Status.REACHED if met else Status.MISSED,
+            diverged_at=diverged_at,
+            eval_step=eval_step,
             val_loss=curves[:, 0],
             val_metric=curves[:, 1],
-            train_loss=curves[:, 2],
-            step_loss=np.concatenate([np.zeros(0, np.float32), *self.losses]),
-            group_lr=self.lr_array()[before] if self.lrs else self.lr_array(),
+            step_loss=self.loss[row, : self.steps(row)].copy(),
+            group_lr=lrs[before] if len(lrs) else lrs,
+            train_seconds=float(self.seconds[row, 0]),
+            eval_seconds=float(self.seconds[row, 1]),
+            record_seconds=float(self.seconds[row, 2]),
             **rest,
         )
 
-    def lr_array(self) -> Lrs:
-        """[T, G] the lrs of all steps; [0, 0] if there was none."""
-        return np.concatenate(self.lrs) if self.lrs else np.zeros((0, 0))
-
     def state_dict(self) -> dict[str, Any]:
-        """Plain values and float64 tensors, so that a restored record is the same to the bit."""
-        return {
-            "eval_step": self.eval_step,
-            "diverged_at": self.diverged_at,
-            "evaluations": torch.tensor(self.evaluations, dtype=torch.float64),
-            "losses": [torch.from_numpy(part) for part in self.losses],
-            "lrs": [torch.from_numpy(part) for part in self.lrs],
-        }
+        """Plain tensors, so that a restored record is the same to the bit."""
+        return {name: torch.from_numpy(getattr(self, name)) for name in _STATE}
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Restore what ``state_dict`` saved."""
-        self.diverged_at = state["diverged_at"]
-        self.eval_step, self.evaluations = list(state["eval_step"]), state["evaluations"].tolist()
-        self.losses, self.lrs = ([part.numpy() for part in state[name]] for name in ("losses", "lrs"))
+        for name in _STATE:
+            getattr(self, name)[...] = state[name].numpy()
+
+
+_STATE = ("loss", "evaluations", "done", "evaluated", "diverged_at", "seconds")

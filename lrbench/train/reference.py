@@ -19,7 +19,7 @@ from lrbench.strategies import OPTIMIZERS, Pacer, Timing, audit, groups_of, lr_c
 from lrbench.strategies.composite import Staged
 from lrbench.train.checkpoint import Checkpoint
 from lrbench.train.clocks import Clocks
-from lrbench.train.record import Record
+from lrbench.train.record import Lrs, Record
 from lrbench.train.seeds import Order, derive
 from lrbench.workloads import Data, Split, Workload, describe
 
@@ -34,6 +34,11 @@ def dtype_of(run: Run) -> torch.dtype:
     return torch.float64 if run.precision == "fp64" else torch.float32
 
 
+def ended_values(train: list[float], test: list[float]) -> dict[str, Any]:
+    """The (loss, metric) pairs at the end of a run by their names in its outcome."""
+    return {"train_loss": train[0], "test_loss": test[0], "test_metric": test[1]}
+
+
 class AuditError(Exception):
     """A group was stepped with another lr than its strategy declares, so the result would not be that strategy's."""
 
@@ -41,7 +46,8 @@ class AuditError(Exception):
 def train(run: Run, workload: Workload, data: Data, device: torch.device, checkpoint: Checkpoint | None = None) -> Outcome:
     """Train one run from its seed to its budget, or on from its checkpoint, to the same outcome bit for bit.
 
-    Shapes: as ``Outcome``. Every ``run.eval_every`` steps the validation set and as many training examples are evaluated.
+    Shapes: as ``Outcome``. Every ``run.eval_every`` steps the validation set is evaluated; at the end, also the test set and as many
+    training examples as there are for validation.
 
     Raises: AuditError when the lrs in use were not the declared ones; Interrupted when the checkpoint asks to stop; whatever the model
     or the optimizer raises.
@@ -53,9 +59,9 @@ def train(run: Run, workload: Workload, data: Data, device: torch.device, checkp
             training.load_state_dict(state)
         else:
             training.evaluate()
-        while training.done < run.steps and training.record.diverged_at is None:
+        while training.done < run.steps and not training.diverged:
             training.advance(min(run.eval_every, run.steps - training.done))
-            if checkpoint and training.record.diverged_at is None:
+            if checkpoint and not training.diverged:
                 checkpoint.visit(training.state_dict)
         return training.finish()
 
@@ -70,7 +76,6 @@ class Training:
         self.model = workload.model().to(device, dtype)
         torch.manual_seed(derive(run.seed, "dropout"))
         self.data = data.to(device, dtype)
-        self.probe = Split(self.data.train.x[: len(data.validation)], self.data.train.y[: len(data.validation)])
         self.order = Order(run.seed, len(data.train), run.batch_size, run.accumulate, device)
         self.timing = Timing(run.steps, self.order.steps_per_epoch, run.eval_every)
         self.groups = groups_of(run, describe(workload, self.model))
@@ -82,7 +87,14 @@ class Training:
         self.autocast = torch.autocast(device.type, DTYPES[run.precision]) if low else None
         self.scaler = torch.amp.GradScaler(device.type) if run.precision == "fp16" else None
         self.step = self._build_step()
-        self.clocks, self.record = Clocks(device), Record()
+        self.record = Record(1, run.steps, run.eval_every)
+        self.lrs: list[Lrs] = []
+        self.clocks = Clocks(device, self.record.seconds[0])
+
+    @property
+    def diverged(self) -> bool:
+        """Whether training has come to its end early."""
+        return bool(self.record.diverged_at[0])
 
     def _build_optimizer(self) -> Any:
         tensors = dict(self.model.named_parameters())
@@ -123,9 +135,10 @@ class Training:
             used = np.asarray(lrs).reshape(steps, -1)
             if self.is_staged:
                 used[np.arange(self.done, self.done + steps)[:, None] < [group.joins for group in self.groups]] = np.nan
-            self.record.add_steps(torch.stack(losses).to("cpu", torch.float32).numpy(), used)
+            self.lrs.append(used)
+            self.record.add_steps(torch.stack(losses).to("cpu", torch.float32).numpy()[None])
         self.done += steps
-        if self.record.diverged_at is None:
+        if not self.diverged:
             self.evaluate()
 
     def _build_step(self) -> Callable[[Batches], Tensor]:
@@ -176,20 +189,19 @@ class Training:
         return scaled if scaler else plain if parts == 1 and autocast is None else general
 
     def evaluate(self) -> None:
-        """Record the validation loss and metric, and the loss on as many training examples, both in evaluation mode."""
+        """Record the validation loss and metric."""
         with self.clocks.time("eval"):
-            values = torch.cat([self._score(self.probe)[:1], self._score(self.data.validation)]).tolist()
-        train_loss, val_loss, val_metric = values
-        self.record.add_evaluation(self.done, [val_loss, val_metric, train_loss])
-        if self.done and self.record.diverged_at is None:
-            self.pacer.after_evaluation(val_loss, val_metric)
+            values = self._score(self.data.validation).tolist()
+        self.record.add_evaluation(np.array([values]), np.array([True]))
+        if self.done and not self.diverged:
+            self.pacer.after_evaluation(*values)
 
     def _score(self, part: Split) -> Tensor:
-        """(loss, metric) of a part of the data, float64 on the device."""
+        """(loss, metric) of a part of the data in evaluation mode, float64 on the device."""
         self._evaluation_mode(True)
         total = torch.zeros(2, dtype=torch.float64, device=self.device)
         with torch.no_grad(), self.autocast or nullcontext():
-            for x, y in zip(part.x.split(EVALUATION_BATCH), part.y.split(EVALUATION_BATCH), strict=True):
+            for x, y in part.pieces(EVALUATION_BATCH):
                 outputs = self.model(x)
                 loss = self.workload.loss(outputs, y)
                 total += torch.stack([loss.double(), self.workload.metric.of(outputs, y).double()]) * len(x)
@@ -202,26 +214,20 @@ class Training:
             self.optimizer.eval() if on else self.optimizer.train()
 
     def finish(self) -> Outcome:
-        """Audit the lrs and make the outcome. The test set is evaluated here, once, for the weights at the end."""
-        if fault := self._audit():
+        """Audit the lrs and make the outcome. Training and test loss are evaluated here, once, for the weights at the end."""
+        steps = self.record.steps(0)
+        lrs = np.concatenate(self.lrs)[:steps] if self.lrs else np.zeros((0, 0))
+        if fault := self._audit(lrs):
             raise AuditError(fault)
-        test_loss, test_metric = self._score(self.data.test).tolist() if self.record.diverged_at is None else (None, None)
-        return self.record.outcome(
-            self.run.key,
-            self.run.target,
-            higher_is_better=self.workload.metric.higher_is_better,
-            groups=tuple(group.name for group in self.groups),
-            test_loss=test_loss,
-            test_metric=test_metric,
-            **{f"{part}_seconds": seconds for part, seconds in self.clocks.seconds.items()},
-        )
+        ended = ended_values(self._score(self.data.probe).tolist(), self._score(self.data.test).tolist()) if not self.diverged else {}
+        better, names = self.workload.metric.higher_is_better, tuple(group.name for group in self.groups)
+        return self.record.outcome(0, self.run, lrs, higher_is_better=better, groups=names, **ended)
 
-    def _audit(self) -> str | None:
-        seen = [(loss, metric) for loss, metric, _ in self.record.evaluations[1:]]
+    def _audit(self, lrs: Lrs) -> str | None:
         numbers = {k: v for k, v in self.optimizer.param_groups[0].items() if isinstance(v, int | float) and k != "initial_lr"}
-        curve = lr_curve(self.run.schedule, self.run.lr, self.timing, evaluations=seen, options=numbers)
+        curve = lr_curve(self.run.schedule, self.run.lr, self.timing, evaluations=self.record.seen(0).tolist(), options=numbers)
         multipliers, joins, names = zip(*((g.multiplier, g.joins, g.name) for g in self.groups), strict=True)
-        return audit(self.record.lr_array(), curve, multipliers, joins, names)
+        return audit(lrs, curve, multipliers, joins, names)
 
     def state_dict(self) -> dict[str, Any]:
         """All that the rest of the run depends on."""
@@ -236,7 +242,7 @@ class Training:
             "random": torch.get_rng_state(),
             "random_cuda": cuda,
             "record": self.record.state_dict(),
-            "seconds": dict(self.clocks.seconds),
+            "lrs": [torch.from_numpy(part) for part in self.lrs],
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -250,7 +256,7 @@ class Training:
         if self.scaler:
             self.scaler.load_state_dict(state["scaler"])
         self.record.load_state_dict(state["record"])
-        self.clocks.seconds.update(state["seconds"])
+        self.lrs = [part.numpy() for part in state["lrs"]]
         torch.set_rng_state(state["random"])
         if self.device.type == "cuda":
             torch.cuda.set_rng_state(state["random_cuda"], self.device)

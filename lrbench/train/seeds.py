@@ -1,6 +1,7 @@
 """Everything random in a run derives from its seed alone, each purpose from a stream of its own."""
 
 import hashlib
+from functools import lru_cache
 
 import torch
 from torch import Tensor
@@ -15,8 +16,15 @@ def derive(seed: int, purpose: str) -> int:
     return int.from_bytes(hashlib.sha256(f"{seed} {purpose}".encode()).digest()[:8], "big") >> 1
 
 
+@lru_cache(maxsize=128)
+def shuffled(seed: int, epoch: int, examples: int) -> Tensor:
+    """The order of an epoch's examples, [examples] int64; on the CPU, so that every device gets the same one. Not to be changed."""
+    generator = torch.Generator().manual_seed(derive(seed, f"order of epoch {epoch}"))
+    return torch.randperm(examples, generator=generator)
+
+
 class Order:
-    """Which examples each step sees: a new permutation each epoch, on the CPU so that every device gets the same one.
+    """Which examples each step of a run sees: a new permutation each epoch.
 
     A step takes ``parts`` batches; what is left at the end of an epoch is dropped. A function of the step alone: nothing to save.
     """
@@ -31,7 +39,16 @@ class Order:
         """The example numbers of each batch of the step after ``done`` steps: ``parts`` tensors, [batch_size] int64 on the device."""
         epoch, place = divmod(done, self.steps_per_epoch)
         if epoch != self._epoch:
-            generator = torch.Generator().manual_seed(derive(self.seed, f"order of epoch {epoch}"))
-            batches = iter(torch.randperm(self.examples, generator=generator).to(self.device).split(self.batch_size))
-            self._epoch, self._batches = epoch, list(zip(*[batches] * self.parts, strict=False))
+            self._epoch, self._batches = epoch, [tuple(step.unbind()) for step in self._steps(epoch).to(self.device)]
         return self._batches[place]
+
+    def rows(self, done: int, steps: int) -> Tensor:
+        """The example numbers of several steps after ``done``, [steps, parts, batch_size] int64 on the CPU."""
+        first, last = done // self.steps_per_epoch, (done + steps - 1) // self.steps_per_epoch
+        epochs = torch.cat([self._steps(epoch) for epoch in range(first, last + 1)])
+        start = done - first * self.steps_per_epoch
+        return epochs[start : start + steps]
+
+    def _steps(self, epoch: int) -> Tensor:
+        used = self.steps_per_epoch * self.parts * self.batch_size
+        return shuffled(self.seed, epoch, self.examples)[:used].view(self.steps_per_epoch, self.parts, self.batch_size)

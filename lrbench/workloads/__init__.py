@@ -13,7 +13,7 @@ from lrbench.workloads import (
     mnist_transfer,
     quadratic,
 )
-from lrbench.workloads.base import ACCURACY, Data, Metric, Split, Unavailable, Workload, accuracy, cache_folder, describe, fingerprint
+from lrbench.workloads.base import ACCURACY, Data, Metric, Split, Unavailable, Workload, accuracy, describe, fingerprint
 
 
 class Workloads(dict[str, Workload]):
@@ -50,7 +50,6 @@ __all__ = [
     "Workloads",
     "accuracy",
     "add_workload",
-    "cache_folder",
     "describe",
     "fingerprint",
 ]

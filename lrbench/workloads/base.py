@@ -1,12 +1,9 @@
 """What a workload is: data, reference model, loss, metric, target and budget, as one frozen value."""
 
 import hashlib
-import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
-import platformdirs
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _NormBase
@@ -28,6 +25,11 @@ class Split:
     def __len__(self) -> int:
         return len(self.x)
 
+    def pieces(self, most: int) -> Iterator[tuple[Tensor, Tensor]]:
+        """The examples in pieces of equal size, the last one smaller if need be, each of ``most`` at most."""
+        size = -(-len(self) // -(-len(self) // most))
+        return zip(self.x.split(size), self.y.split(size), strict=True)
+
     def to(self, device: torch.device, dtype: torch.dtype) -> "Split":
         """The same examples on a device, floating-point tensors in ``dtype``."""
         x, y = (t.to(device, dtype if t.is_floating_point() else t.dtype) for t in (self.x, self.y))
@@ -41,6 +43,12 @@ class Data:
     train: Split
     validation: Split
     test: Split
+
+    @property
+    def probe(self) -> Split:
+        """As many training examples as there are for validation, to compare the losses of the two."""
+        n = len(self.validation)
+        return Split(self.train.x[:n], self.train.y[:n])
 
     def to(self, device: torch.device, dtype: torch.dtype) -> "Data":
         """All three parts on a device."""
@@ -91,6 +99,8 @@ class Workload:
     """Whether many models are evaluated faster stacked than in turn; grouped convolutions over large batches are not."""
     prepared: Callable[[], bool] = lambda: True
     """Whether data and weights are here, so that using them writes nothing."""
+    stacks: bool = True
+    """Whether many models can be trained as one: false for a model that draws random numbers, or looks at values to choose its way."""
     revision: int | str = 1
 
 
@@ -119,11 +129,6 @@ def accuracy(outputs: Tensor, y: Tensor) -> Tensor:
 
 
 ACCURACY = Metric("accuracy", True, accuracy)
-
-
-def cache_folder() -> Path:
-    """Where downloaded data and prepared weights are kept: ``LRBENCH_CACHE``, or the user's cache folder."""
-    return Path(os.environ.get("LRBENCH_CACHE") or platformdirs.user_cache_path("lrbench"))
 
 
 def fingerprint(data: Data) -> str:

@@ -50,5 +50,5 @@ WORKLOAD = Workload(
     ),
     steps=300,
     batch_size=32,
-    eval_every=15,
+    eval_every=30,
 )

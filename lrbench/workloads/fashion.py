@@ -16,7 +16,8 @@ from pathlib import Path
 
 from torch import Tensor
 
-from lrbench.workloads.base import Data, Split, Unavailable, cache_folder
+from lrbench.spec.cache import cache_folder
+from lrbench.workloads.base import Data, Split, Unavailable
 from lrbench.workloads.parts import deal
 
 SOURCE = "Xiao, Rasul & Vollgraf 2017, arXiv:1708.07747, through torchvision"

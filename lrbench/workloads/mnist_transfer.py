@@ -25,8 +25,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
+from lrbench.spec.cache import cache_folder
 from lrbench.workloads import mnist5k
-from lrbench.workloads.base import ACCURACY, Data, Split, Workload, cache_folder
+from lrbench.workloads.base import ACCURACY, Data, Split, Workload
 from lrbench.workloads.parts import cnn, deal
 
 State = dict[str, Tensor]

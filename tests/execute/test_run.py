@@ -19,6 +19,7 @@ from lrbench.execute.estimate import estimate
 from lrbench.execute.pool import Pool
 from lrbench.execute.preview import preview, preview_text
 from lrbench.execute.progress import Progress
+from lrbench.execute.work import Unit
 from lrbench.plan import vocabulary
 from lrbench.spec.outcome import Outcome, Status
 from lrbench.store import Study, load
@@ -58,7 +59,7 @@ def troubled(groups, lr, *, raises: float = 0.0, dies: float = 0.0, interrupts: 
     return Troubled(groups, lr)
 '''
 LRS = [0.01, 0.05, 0.1, 0.15]
-CURVES = ("eval_step", "val_loss", "val_metric", "train_loss", "step_loss", "group_lr")
+CURVES = ("eval_step", "val_loss", "val_metric", "step_loss", "group_lr")
 
 
 @pytest.fixture(scope="module")
@@ -232,7 +233,7 @@ class Fragile:
             raise BrokenProcessPool
         self.left -= 1
         future = Future()
-        future.set_result([(run, Outcome(key=run.key, status=Status.MISSED)) for run in unit])
+        future.set_result([(run, Outcome(key=run.key, status=Status.MISSED)) for run in unit.runs])
         return future
 
     def shutdown(self, **_):
@@ -249,10 +250,9 @@ class Fragile:
 @pytest.mark.parametrize("tasks", range(5))
 def test_no_run_is_lost_when_the_pool_breaks_between_two_units(tasks, together, tmp_path, monkeypatch, session):
     runs = session(tmp_path).plan.missing
-    monkeypatch.setattr(Pool, "_executor", lambda *_: Fragile(tasks))
-    found = [
-        run.lr for run, _ in Pool([torch.device("cpu")], tmp_path, ()).outcomes([runs[i : i + together] for i in range(0, 4, together)])
-    ]
+    monkeypatch.setattr(Pool, "_processes", lambda *_: Fragile(tasks))
+    units = [Unit(runs[i : i + together], width=together) for i in range(0, 4, together)]
+    found = [run.lr for run, _ in Pool([torch.device("cpu")], tmp_path, ()).outcomes(units)]
     assert sorted(found) == LRS
 
 

@@ -98,7 +98,7 @@ def test_an_explicit_default_is_the_default_left_out():
         precision="fp32",
         batch_size=32,
         lr=1e-3,
-        budget={"digits-mlp": {"steps": 300, "eval_every": 15, "target": 0.95}},
+        budget={"digits-mlp": {"steps": 300, "eval_every": 30, "target": 0.95}},
     )
 
 

@@ -34,7 +34,7 @@ def interrupted(run, workload, path, after):
 
 def assert_same(first, second):
     assert first.status == second.status
-    for name in ("eval_step", "val_loss", "val_metric", "train_loss", "step_loss", "group_lr"):
+    for name in ("eval_step", "val_loss", "val_metric", "step_loss", "group_lr"):
         np.testing.assert_array_equal(getattr(first, name), getattr(second, name), err_msg=name)
     assert first.test_loss == second.test_loss
 

@@ -5,7 +5,8 @@ from dataclasses import replace
 import pytest
 import torch
 
-from lrbench.workloads import WORKLOADS, accuracy, cache_folder, describe, fingerprint
+from lrbench.spec.cache import cache_folder
+from lrbench.workloads import WORKLOADS, accuracy, describe, fingerprint
 
 QUADRATIC = WORKLOADS["quadratic"]
 

@@ -49,7 +49,8 @@ FINGERPRINTS = {
 def is_here(name: str) -> str | None:
     """A reason to skip, without the network."""
     if name.startswith("fashion"):
-        from lrbench.workloads import cache_folder, fashion
+        from lrbench.spec.cache import cache_folder
+        from lrbench.workloads import fashion
 
         here = fashion.is_prepared(cache_folder()) or fashion.is_packed(fashion.packed_folder())
         return None if here else "Fashion-MNIST is not on this machine (apt-get install dataset-fashion-mnist)"

@@ -1,0 +1,80 @@
+"""A member of a population: what one run is made of, beside the tensors."""
+
+from dataclasses import dataclass, field
+from functools import cache
+from typing import Any
+
+import numpy as np
+
+from lrbench.spec.run import Choice, Run
+from lrbench.strategies import SCHEDULES, Pacer, Timing, audit, lr_curve, lr_table
+from lrbench.strategies.groups import Group
+from lrbench.strategies.pacer import Lrs
+from lrbench.strategies.schedules import stand_in
+from lrbench.train.layout import Layout
+
+
+@dataclass
+class Member:
+    """A run under way: its layout, its timing, and the lrs of its steps."""
+
+    run: Run
+    layout: Layout
+    timing: Timing
+    pacer: Pacer | None = None
+    """Only for a closed-loop schedule: a scheduler of its own, over groups that train nothing."""
+    idle: Any = None
+    lrs: Lrs = field(init=False)
+    """[T, G] the lr of each group at each step; of a closed-loop schedule as far as they are known."""
+
+    def __post_init__(self) -> None:
+        multipliers = tuple(group.multiplier for group in self.layout.groups)
+        if "closed_loop" in SCHEDULES[self.run.schedule.name].flags:
+            self.idle = stand_in([self.run.lr * multiplier for multiplier in multipliers])
+            self.pacer = Pacer(self.run.schedule, self.idle, self.timing)
+            self.lrs = np.full((self.timing.steps, len(multipliers)), np.nan)
+        else:
+            scale, base = self._scale()
+            self.lrs = scale * _table(self.run.schedule.model_dump_json(), base, multipliers, self.timing)
+
+    def _scale(self) -> tuple[float, float]:
+        """A factor and a base lr whose product is the run's: a built-in schedule scales with the base lr, a plug-in's may not."""
+        return (self.run.lr, 1.0) if isinstance(self.run.schedule.revision, int) else (1.0, self.run.lr)
+
+    def look_ahead(self, done: int, steps: int) -> Lrs:
+        """Note and return the lrs that a closed-loop schedule sets for the next steps, [steps, G]."""
+        self.lrs[done : done + steps] = [group["lr"] for group in self.idle.param_groups]
+        return self.lrs[done : done + steps]
+
+    def used(self, steps: int) -> Lrs:
+        """[steps, G] the lrs that each group was stepped with, NaN before it joined."""
+        lrs = self.lrs[:steps].copy()
+        lrs[np.arange(steps)[:, None] < [group.joins for group in self.layout.groups]] = np.nan
+        return lrs
+
+    def fault(self, steps: int, seen: Any) -> str | None:
+        """Where the lrs in use were not base lr x layer multiplier x schedule, or None; ``seen`` [E, 2] are the evaluations."""
+        if self.pacer:
+            curve = lr_curve(self.run.schedule, self.run.lr, self.timing, evaluations=seen.tolist())
+            return _fault(self.used(steps), curve, self.layout.groups)
+        scale, base = self._scale()
+        known = _known_fault(self.run.schedule.model_dump_json(), base, self.layout.groups, self.timing)
+        return known and f"{known} (at {scale:g} times these lrs)"
+
+
+def _fault(used: Lrs, curve: Lrs, groups: tuple[Group, ...]) -> str | None:
+    multipliers, joins, names = zip(*((g.multiplier, g.joins, g.name) for g in groups), strict=True)
+    return audit(used, curve, multipliers, joins, names)
+
+
+@cache
+def _known_fault(schedule: str, base_lr: float, groups: tuple[Group, ...], timing: Timing) -> str | None:
+    """The audit of the table that open-loop members of one kind use: the schedule over all groups against that over a single one."""
+    used = _table(schedule, base_lr, tuple(group.multiplier for group in groups), timing).copy()
+    used[np.arange(len(used))[:, None] < [group.joins for group in groups]] = np.nan
+    return _fault(used, lr_curve(Choice.model_validate_json(schedule), base_lr, timing), groups)
+
+
+@cache
+def _table(schedule: str, base_lr: float, multipliers: tuple[float, ...], timing: Timing) -> Lrs:
+    return lr_table(Choice.model_validate_json(schedule), [base_lr * m for m in multipliers], timing)

@@ -1,0 +1,175 @@
+"""The tensors of a population: N slots for runs, and what a step does to all of them."""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from itertools import groupby
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from lrbench.spec.run import Run
+from lrbench.strategies import OPTIMIZERS
+from lrbench.train.layout import Layout
+from lrbench.train.reference import EVALUATION_BATCH, dtype_of
+from lrbench.train.rules import State, numbers, rule_for, structure
+from lrbench.train.seeds import derive
+from lrbench.train.stacked import Slice, StackedModel, Tensors, update
+from lrbench.workloads import Data, Split, Workload
+
+
+def rule_of(run: Run) -> tuple[Any, ...]:
+    """What the members of one slice have in common."""
+    return structure(run.optimizer.name, run.optimizer.settings)
+
+
+class Slots:
+    """N slots, whose slices have the rules of the given N runs; the runs themselves ``enter`` afterwards.
+
+    ``params``, ``buffers`` [N, ...]; ``joins`` [P, N], ``done`` [N] as ``stacked.update`` takes them; ``step`` and ``scores`` may be
+    replaced by faster functions that do the same.
+    """
+
+    def __init__(self, planned: Sequence[Run], workload: Workload, data: Data, device: torch.device, names: Sequence[str]) -> None:
+        first = planned[0]
+        self.workload, self.device, self.dtype, self.names = workload, device, dtype_of(first), tuple(names)
+        self.data = data.to(device, self.dtype)
+        self.late = frozenset[str]()
+        self.made: dict[int, tuple[Tensors, Tensors]] = {}
+        module = self._module(first.seed)
+        self.model = StackedModel(workload, module)
+        n, (params, buffers) = len(planned), self.initial(first.seed)
+        self.params, self.buffers = ({k: v.repeat(n, *[1] * v.ndim) for k, v in some.items()} for some in (params, buffers))
+        self.done, self.joins = self.tensor([0.0] * n), self.tensor([[0.0] * n] * len(names))
+        self.slices: list[Slice] = []
+        start = 0
+        for _, same in groupby(planned, key=rule_of):
+            some = list(same)
+            stop = start + len(some)
+            rule, hyper = rule_for(some[0].optimizer.name, some[0].optimizer.settings), self._hyper(some, [[None] * len(names)] * len(some))
+            states = {name: rule.start(self.params[name][start:stop], hyper[name]) for name in self.names}
+            self.slices.append(Slice(start, stop, rule, hyper, states))
+            start = stop
+        self.step: Callable[[Tensor, Tensor], Tensor] = self.eager_step
+        self.scores: Callable[[Tensors, Tensors, Tensor, Tensor], Tensor] = self.model.scores
+
+    def tensor(self, values: Any) -> Tensor:
+        """Values in the type of the weights, on the device."""
+        return torch.as_tensor(values, dtype=self.dtype).to(self.device)
+
+    def _module(self, seed: int) -> nn.Module:
+        with torch.random.fork_rng(devices=[self.device] if self.device.type == "cuda" else []):
+            torch.manual_seed(derive(seed, "model"))
+            return self.workload.model().to(self.device, self.dtype)
+
+    def initial(self, seed: int) -> tuple[Tensors, Tensors]:
+        """The parameters and buffers of a seed's untrained model."""
+        if seed not in self.made:
+            module = self._module(seed)
+            named = dict(module.named_parameters())
+            self.made[seed] = {name: named[name].detach() for name in self.names}, dict(module.named_buffers())
+        return self.made[seed]
+
+    def _hyper(self, runs: Sequence[Run], decays: Sequence[Sequence[float | None]]) -> dict[str, Tensors]:
+        """Every hyperparameter of every parameter, one value per run; a group's own weight decay goes before the optimizer's."""
+        values = [numbers(run.optimizer.name, OPTIMIZERS[run.optimizer.name].resolve(run.optimizer.settings)) for run in runs]
+        common = {key: self.tensor([v[key] for v in values]) for key in values[0]}
+        found = {}
+        for i, name in enumerate(self.names):
+            these = dict(common)
+            if "weight_decay" in these and any(own[i] is not None for own in decays):
+                these["weight_decay"] = self.tensor(
+                    [v["weight_decay"] if own[i] is None else own[i] for v, own in zip(values, decays, strict=True)]
+                )
+            shape = (len(runs), *[1] * (self.params[name].ndim - 1))
+            found[name] = {key: value.clone().view(shape) for key, value in these.items()}
+        return found
+
+    def enter(self, rows: Sequence[int], runs: Sequence[Run], layouts: Sequence[Layout]) -> None:
+        """Begin runs in some slots: untrained models, fresh states, no step done."""
+        index = torch.tensor(rows, dtype=torch.int64, device=self.device)
+        for place, some in zip((self.params, self.buffers), zip(*(self.initial(run.seed) for run in runs), strict=True), strict=True):
+            for name, value in place.items():
+                value[index] = torch.stack([tensors[name] for tensors in some])
+        self.done[index] = 0
+        self.joins[:, index] = self.tensor([layout.joins for layout in layouts]).T
+        for part in self.slices:
+            mine = [i for i, row in enumerate(rows) if part.start <= row < part.stop]
+            if mine:
+                hyper = self._hyper([runs[i] for i in mine], [layouts[i].weight_decay for i in mine])
+                self._reset(part, torch.tensor([rows[i] - part.start for i in mine], device=self.device), hyper)
+
+    def _reset(self, part: Slice, index: Tensor, hyper: dict[str, Tensors]) -> None:
+        for name in self.names:
+            for key, value in hyper[name].items():
+                part.hyper[name][key][index] = value
+            for key, value in part.rule.start(self.params[name][part.start : part.stop][index], hyper[name]).items():
+                part.states[name][key][index] = value
+
+    def eager_step(self, rows: Tensor, lrs: Tensor) -> Tensor:
+        """One optimizer step of every run; rows [N, accumulate, batch_size], lrs [P, N]. Returns the losses before it, [N]."""
+        grads, losses = self.model.gradients(self.params, self.buffers, self.data.train.x, self.data.train.y, rows)
+        self.update(grads, lrs)
+        return losses
+
+    @property
+    def changing(self) -> tuple[Tensors, list[tuple[dict[str, Tensors], dict[str, State]]], Tensor, Tensor]:
+        """What ``stacked.update`` changes, or reads beside gradients and lrs."""
+        return self.params, [part.tensors for part in self.slices], self.joins, self.done
+
+    def update(self, grads: Tensors, lrs: Tensor) -> None:
+        """Step every optimizer."""
+        update(self.slices, self.late, *self.changing, grads, lrs)
+
+    def score(self, part: Split, params: Tensors, buffers: Tensors) -> Tensor:
+        """(loss, metric) of every model on a part of the data, [2, N] float64 on the device."""
+        total = torch.zeros(2, len(next(iter(params.values()))), dtype=torch.float64, device=self.device)
+        for x, y in part.pieces(EVALUATION_BATCH):
+            total += self.scores(params, buffers, x, y) * len(x)
+        return total / len(part)
+
+    def stack_initial(self, seeds: Sequence[int]) -> tuple[Tensors, Tensors]:
+        """The untrained models of some seeds."""
+        params, buffers = zip(*(self.initial(seed) for seed in seeds), strict=True)
+        return tuple({name: torch.stack([one[name] for one in some]) for name in some[0]} for some in (params, buffers))  # type: ignore[return-value]
+
+    def keep(self, rows: Sequence[int]) -> None:
+        """Forget all other slots."""
+        index = torch.tensor(rows, dtype=torch.int64, device=self.device)
+        self.params, self.buffers = ({name: value[index] for name, value in some.items()} for some in (self.params, self.buffers))
+        self.done, self.joins = self.done[index], self.joins[:, index]
+        start, slices = 0, []
+        for part in self.slices:
+            mine = torch.tensor([row - part.start for row in rows if part.start <= row < part.stop], dtype=torch.int64, device=self.device)
+            if len(mine):
+                hyper, states = (
+                    {name: {key: value[mine] for key, value in some.items()} for name, some in place.items()} for place in part.tensors
+                )
+                slices.append(Slice(start, start + len(mine), part.rule, hyper, states))
+                start += len(mine)
+        self.slices = slices
+
+    @property
+    def moving(self) -> Tensors:
+        """Every tensor that a step changes, by a name for people."""
+        states = {
+            f"{key} of {name}, rule {i}": value
+            for i, part in enumerate(self.slices)
+            for name, state in part.states.items()
+            for key, value in state.items()
+        }
+        return self.params | self.buffers | states | {"step count": self.done}
+
+    @contextmanager
+    def put_back(self) -> Iterator[Callable[[], None]]:
+        """Leave everything as it was; yields a function that does so at once."""
+        before = {name: value.clone() for name, value in self.moving.items()}
+
+        def restore() -> None:
+            for name, value in self.moving.items():
+                value.copy_(before[name])
+
+        try:
+            yield restore
+        finally:
+            restore()

@@ -1,0 +1,107 @@
+"""A model and its optimizers as functions of stacked tensors: every parameter [N, ...], one row per run.
+
+Nothing here waits for the device or looks at a value, so each function can be compiled whole or replayed as a CUDA graph. Rows never
+mix: what a row becomes depends on that row alone.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call, grad_and_value, vmap
+
+from lrbench.train.rules import Rule, State
+from lrbench.workloads import Workload
+
+Tensors = dict[str, Tensor]
+
+
+@dataclass(frozen=True)
+class StackedModel:
+    """A workload's model; of ``module`` only the structure is used."""
+
+    workload: Workload
+    module: nn.Module
+
+    def gradients(self, params: Tensors, buffers: Tensors, x: Tensor, y: Tensor, rows: Tensor) -> tuple[Tensors, Tensor]:
+        """The gradient of the mean loss of each run's own examples, and that loss. Buffers change in place, as in training.
+
+        Shapes: x, y [examples, ...], shared; rows [N, accumulate, batch_size] -> gradients as params, losses [N].
+        """
+
+        def loss(params: Tensors, buffers: Tensors, x: Tensor, y: Tensor) -> Tensor:
+            return self.workload.loss(functional_call(self.module, (params, buffers), (x,)), y)
+
+        self.module.train()
+        of_each = vmap(grad_and_value(loss))
+        parts: list[tuple[Tensors, Tensor]] = [of_each(params, buffers, x[part], y[part]) for part in rows.unbind(1)]
+        grads, losses = parts[0]
+        if len(parts) > 1:
+            grads = {name: torch.stack([part[name] for part, _ in parts]).mean(0) for name in grads}
+            losses = torch.stack([part for _, part in parts]).mean(0)
+        return grads, losses
+
+    def scores(self, params: Tensors, buffers: Tensors, x: Tensor, y: Tensor) -> Tensor:
+        """(loss, metric) of each run's model in evaluation mode on the same examples, [2, N] float64."""
+
+        def score(params: Tensors, buffers: Tensors) -> Tensor:
+            outputs = functional_call(self.module, (params, buffers), (x,))
+            return torch.stack([self.workload.loss(outputs, y).double(), self.workload.metric.of(outputs, y).double()])
+
+        self.module.eval()
+        with torch.no_grad():
+            if self.workload.stacks_evaluation:
+                return vmap(score, out_dims=1)(params, buffers)
+            n = len(next(iter(params.values())))
+            one_by_one = [score({k: v[i] for k, v in params.items()}, {k: v[i] for k, v in buffers.items()}) for i in range(n)]
+            return torch.stack(one_by_one, 1)
+
+
+@dataclass
+class Slice:
+    """Runs that share an update rule: rows [start, stop) of every stacked tensor."""
+
+    start: int
+    stop: int
+    rule: Rule
+    hyper: dict[str, Tensors]
+    """Per parameter, each hyperparameter as [members, 1, ...]."""
+    states: dict[str, State]
+
+    @property
+    def tensors(self) -> tuple[dict[str, Tensors], dict[str, State]]:
+        """What ``update`` takes of it as tensors."""
+        return self.hyper, self.states
+
+
+def update(
+    slices: Sequence[Slice],
+    late: frozenset[str],
+    params: Tensors,
+    tensors: Sequence[tuple[dict[str, Tensors], dict[str, State]]],
+    joins: Tensor,
+    done: Tensor,
+    grads: Tensors,
+    lrs: Tensor,
+) -> None:
+    """One optimizer step of every run, in place, on ``params``, the states in ``tensors``, and the step counts.
+
+    A parameter that has not joined stays as it is, and so does its state: it starts when the parameter does.
+
+    Shapes: joins [P, N] the steps done when a parameter starts to move, infinite if never; done [N] the steps before this one;
+    lrs [P, N]; ``late`` the parameters that some run does not move from the first step on.
+    """
+    for i, (name, param) in enumerate(params.items()):
+        t = done + 1 - joins[i]
+        for part, (hyper, states) in zip(slices, tensors, strict=True):
+            rows = slice(part.start, part.stop)
+            p = param[rows]
+            shape = (len(p), *[1] * (p.ndim - 1))
+            count, state = t[rows].view(shape), states[name]
+            held = [p, *state.values()] if name in late else []
+            before = [tensor.clone() for tensor in held]
+            part.rule.update(p, grads[name][rows], state, lrs[i][rows].view(shape), count, hyper[name])
+            for now, then in zip(held, before, strict=True):
+                now.copy_(torch.where(count >= 1, now, then))
+    done.add_(1)
