@@ -6,7 +6,7 @@ MATRIX ?= benchmarks/reference.toml
 DEVICE ?= auto
 
 .DEFAULT_GOAL := help
-.PHONY: help setup bench report test check test-cuda docs overhead clean
+.PHONY: help setup bench report test check test-cuda docs overhead peers clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -42,6 +42,10 @@ docs: $(VENV)/installed ## write the pages that are made from the code
 
 overhead: $(VENV)/installed ## time one training step of lrbench beside the loop one would write by hand
 	$(BIN)/pytest benchmarks/bench_overhead.py
+
+peers: $(VENV)/installed ## time lrbench beside a plain loop, vmap by hand, Lightning and JAX (installs them)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[peers]'
+	$(BIN)/python benchmarks/peers.py $(if $(JSON),--json $(JSON))
 
 clean: ## remove the environment and caches; results stay
 	rm -rf $(VENV) build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .benchmarks
