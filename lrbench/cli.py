@@ -118,6 +118,28 @@ def show(
 
 
 @app.command()
+def verify(
+    workload: Annotated[list[str], typer.Option(help="A workload to train; can be repeated.")] = ["digits-mlp"],  # noqa: B006
+    device: DeviceWish = "auto",
+    plugin: Plugins = [],  # noqa: B006 - typer reads the default, nobody changes it
+) -> None:
+    """Check on this machine that populations train as the reference trainer does: every rule, in eager and faster modes, in float64."""
+    from lrbench.device import select
+    from lrbench.execute.verify import table
+    from lrbench.execute.verify import verify as findings
+    from lrbench.plan import load_plugins
+
+    load_plugins(plugin)
+    good = True
+    for found in findings(workload, select(device)[0]):
+        good = good and found.holds
+        typer.echo(table([found])[0])
+    if not good:
+        typer.echo("populations and the reference trainer do not agree here", err=True)
+        raise typer.Exit(1)
+
+
+@app.command()
 def schedules(
     plot: Annotated[Path, typer.Option(help="The picture to write (PNG, SVG or PDF).")] = Path("schedules.png"),
     steps: Annotated[int, typer.Option(min=2, help="Length of the training in optimizer steps.")] = 200,

@@ -20,7 +20,8 @@ class Progress:
 
     def __init__(self, total: int) -> None:
         self.total, self.counts = total, Counter[Status]()
-        self.started = self.shown = time.monotonic()
+        self.started: float | None = None
+        self.shown = time.monotonic()
         console = Console(stderr=True)
         columns = (
             TextColumn("{task.description}"),
@@ -44,8 +45,10 @@ class Progress:
     def add(self, status: Status) -> None:
         """One more run is finished."""
         self.counts[status] += 1
-        done, seconds = sum(self.counts.values()), time.monotonic() - self.started
-        rate = done / max(seconds, 1e-9)
+        done = sum(self.counts.values())
+        if self.started is None:  # what came before the first result was preparation
+            self.started = self.shown = time.monotonic()
+        rate = done / max(time.monotonic() - self.started, 1e-3)
         if self.bar and self.task is not None:
             self.bar.update(self.task, completed=done, rate=f"{rate:.1f} runs/s")
         elif time.monotonic() - self.shown >= LINE_SECONDS or done == self.total:

@@ -128,7 +128,7 @@ def _divide_kind(same: list[Run], pace: Pace, workers: int) -> list[Unit]:
         else:
             rest += group
     if pace.width > 1 and len(rest) > 1:
-        width = min(pace.width, -(-len(rest) // workers))
+        width = max(2, min(pace.width, -(-len(rest) // workers)))
         units += _cut(rest, width, partial(_unit, mode="eager", width=width, cost=steps * pace.seconds))
     else:
         why = "stacking does not pay" if pace.alone else f"fewer than {WIDTHS[0]} runs of their kind"

@@ -1,5 +1,7 @@
 """A population is its runs, trained at once: the same weights, losses and lrs as one by one."""
 
+import itertools
+
 import numpy as np
 import pytest
 import torch
@@ -8,10 +10,10 @@ from hypothesis import strategies as st
 from runs import a_run
 
 from lrbench.spec.outcome import Status
-from lrbench.strategies import LAYER_LRS, SCHEDULES
+from lrbench.strategies import LAYER_LRS, SCHEDULES, impossible
 from lrbench.train import Interrupted, Population, Training, alone, train
 from lrbench.train.rules import RULES
-from lrbench.workloads import WORKLOADS
+from lrbench.workloads import WORKLOADS, describe
 
 CPU = torch.device("cpu")
 CURVES = ("eval_step", "val_loss", "val_metric", "step_loss", "group_lr")
@@ -57,21 +59,21 @@ def assert_same(first, second):
         np.testing.assert_array_equal(getattr(first, name), getattr(second, name), err_msg=name)
 
 
-@pytest.mark.parametrize("layer_lr", LAYER_LRS)
 @pytest.mark.parametrize("optimizer", RULES)
-def test_weights_agree_with_the_reference_trainer_for_every_rule_and_policy(optimizer, layer_lr):
+def test_weights_agree_with_the_reference_trainer_for_every_rule_policy_and_schedule(optimizer):
     lr = 1e-3 if optimizer != "lars" else 1.0
-    runs = [
-        a_run("digits-mlp", optimizer, layer_lr, s, lr=lr * c, seed=i, **FIFTY) for i, (s, c) in enumerate([("cosine", 1), ("step", 2)])
-    ]
+    product = itertools.product(LAYER_LRS, SCHEDULES)
+    runs = [a_run("digits-mlp", optimizer, p, s, lr=lr * (1 + i % 3), seed=i % 2, **FIFTY) for i, (p, s) in enumerate(product)]
+    runs = [run for run in runs if not impossible(run, describe(workload_of(runs), workload_of(runs).model()))]
+    assert len(runs) >= 90
     assert_equal_weights(runs, rtol=0.05 if optimizer == BFLOAT else 1e-9)
 
 
 @pytest.mark.parametrize("schedule", SCHEDULES)
-@pytest.mark.parametrize("optimizer", [("sgd", {"momentum": 0.9}), "adam"])
-def test_weights_agree_for_every_schedule(optimizer, schedule):
+def test_weights_agree_for_every_schedule_under_momentum(schedule):
+    momentum = ("sgd", {"momentum": 0.9})
     runs = [
-        a_run("digits-mlp", optimizer, p, schedule, lr=1e-2, seed=i, **FIFTY) for i, p in enumerate(["depth-decay", "gradual-unfreezing"])
+        a_run("digits-mlp", momentum, p, schedule, lr=1e-2, seed=i, **FIFTY) for i, p in enumerate(["depth-decay", "gradual-unfreezing"])
     ]
     assert_equal_weights(runs, rtol=1e-9)
 
@@ -92,10 +94,14 @@ def test_curves_agree_on_every_workload(workload):
             assert getattr(found[run.key], name) == pytest.approx(getattr(expected, name), rel=1e-9)
 
 
-@pytest.mark.parametrize("optimizer", ["sgd", "adam", "rmsprop", "lamb"])
+@pytest.mark.parametrize("optimizer", RULES)
 def test_float32_stays_within_its_rounding_over_200_steps(optimizer):
+    """The bound: one per cent of a parameter's norm; ten for rules that step by a sign, of which a rounding can turn one around."""
     runs = [a_run(optimizer=optimizer, lr=1e-3, seed=seed, steps=200, eval_every=200) for seed in (0, 1)]
-    assert_equal_weights(runs, rtol=2e-3)
+    found, bound = weights_together(runs), 0.1 if optimizer in (BFLOAT, "lion", "rprop") else 0.01
+    for run in runs:
+        for name, expected in weights_alone(run).items():
+            assert (found[run.key][name] - expected).norm() <= bound * expected.norm(), name
 
 
 def test_accumulated_batches_agree():
@@ -122,6 +128,23 @@ def test_neither_order_nor_company_changes_a_member_by_a_bit(runs, width):
     whole = together(mixed(6))
     for key, outcome in together(runs[:width]).items():
         assert_same(outcome, whole[key])
+
+
+@given(st.integers(2, 7), st.lists(st.sampled_from([1e-3, 1e-2, 10.0, 1e4]), min_size=7, max_size=7), st.sampled_from([20, 25]))
+@settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+def test_slots_that_are_used_again_change_no_member_by_a_bit(width, lrs, steps):
+    """Diverged members leave early, so the others are not equally far; 25 steps end in the middle of an interval."""
+    schedules = ["cosine", "plateau", "constant"]
+    runs = [
+        a_run("digits-mlp", "sgd", ["uniform", "gradual-unfreezing"][i % 2], schedules[i % 3], lr=lr, seed=i, steps=steps)
+        for i, lr in enumerate(lrs)
+    ]
+    workload = workload_of(runs)
+    found = {run.key: outcome for run, outcome in Population(runs, workload, workload.data(), CPU, width=width).train()}
+    assert set(found) == {run.key for run in runs}
+    for key, outcome in together(runs).items():
+        assert_same(outcome, found[key])
+        assert (outcome.test_loss, outcome.train_loss) == (found[key].test_loss, found[key].train_loss)
 
 
 def test_a_diverged_member_stops_at_its_step_and_touches_no_neighbour():

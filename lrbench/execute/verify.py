@@ -1,0 +1,123 @@
+"""The proof of equality, on the user's own machine and model: populations against the reference trainer, rule by rule."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from torch import Tensor
+
+from lrbench.device import Device, fast_modes
+from lrbench.execute.work import data_for
+from lrbench.plan import make_plan, vocabulary
+from lrbench.spec.matrix import parse_matrix
+from lrbench.spec.run import Run
+from lrbench.train import Population, Training, alone
+from lrbench.workloads import WORKLOADS
+
+STEPS = 50
+BOUND = 1e-9
+BOUNDS = {"muon": 0.05}
+"""Muon orthogonalises in bfloat16, where another order of summation can round an element to its neighbour."""
+POLICIES = ("uniform", "depth-decay", "bias-norm", "head-only", "gradual-unfreezing")
+SCHEDULES = ("constant", {"name": "cosine", "warmup": 0.2}, "step", "plateau")
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One rule in one mode: the largest difference of a weight, a training loss and an lr from the reference trainer's.
+
+    Each relative to the largest number of its parameter, or to itself. ``runs`` members were trained together, ``STEPS`` steps in float64.
+    """
+
+    workload: str
+    optimizer: str
+    mode: str
+    runs: int
+    weights: float
+    losses: float
+    lrs: float
+
+    @property
+    def bound(self) -> float:
+        """What the differences must not exceed."""
+        return BOUNDS.get(self.optimizer, BOUND)
+
+    @property
+    def holds(self) -> bool:
+        """Whether population and reference trainer agree, in the mode that was asked for."""
+        return max(self.weights, self.losses, self.lrs) <= self.bound and self.mode in ("eager", "compiled", "graph")
+
+
+def verify(workloads: Sequence[str], device: Device) -> Iterator[Finding]:
+    """Train every optimizer that has a rule under several policies and schedules, one by one and together, in each mode of the device.
+
+    Raises: BadInput for an unknown workload.
+    """
+    words = vocabulary()
+    for name in workloads:
+        budget = {name: {"steps": STEPS, "eval_every": STEPS // 5}}
+        for optimizer in (n for n, entry in words["optimizer"].items() if not entry.facts.get("needs")):
+            matrix = {"name": "verify", "workload": name, "optimizer": optimizer, "layer_lr": list(POLICIES), "schedule": list(SCHEDULES)}
+            asked = parse_matrix(matrix | {"seed": 0, "precision": "fp64", "budget": budget}, words)
+            possible = make_plan(asked).possible
+            runs = [run.but(seed=i % 2) for i, run in enumerate(possible) if not alone(run)]
+            if runs:
+                yield from _of_rule(runs, device)
+
+
+def _of_rule(runs: Sequence[Run], device: Device) -> Iterator[Finding]:
+    workload, data = WORKLOADS[runs[0].workload.name], data_for(runs[0], device)
+    expected = {run.key: _one_by_one(run, device) for run in runs}
+    for mode in ("eager", *fast_modes(device)):
+        population = Population(runs, workload, data, device, mode=mode, width=len(runs))
+        for _ in range(STEPS // runs[0].eval_every):
+            population.advance()
+        worst = {"weights": 0.0, "losses": 0.0, "lrs": 0.0}
+        for row, member in enumerate(population.members):
+            if member:
+                weights, losses, lrs = expected[member.run.key]
+                found = {name: value[row] for name, value in population.slots.params.items()}
+                worst["weights"] = max(worst["weights"], *(_far(found[name], weights[name]) for name in found))
+                worst["losses"] = max(worst["losses"], _relative(population.record.loss[row].astype(float), losses, 1e-6))
+                worst["lrs"] = max(worst["lrs"], _relative(member.used(STEPS), lrs))
+        yield Finding(workload.name, runs[0].optimizer.name, population.mode, len(runs), **worst)
+
+
+def _one_by_one(run: Run, device: Device) -> tuple[dict[str, Tensor], Any, Any]:
+    """Weights, losses and lrs of the reference trainer."""
+    training = Training(run, WORKLOADS[run.workload.name], data_for(run, device), device)
+    training.evaluate()
+    for _ in range(STEPS // run.eval_every):
+        training.advance(run.eval_every)
+    return training.model.state_dict(), training.record.loss[0].astype(float), np.concatenate(training.lrs)
+
+
+def _far(found: Tensor, expected: Tensor) -> float:
+    return float((found - expected).abs().max() / expected.abs().max().clamp(min=1e-300))
+
+
+def _relative(found: Any, expected: Any, rounding: float = 0.0) -> float:
+    """The largest relative difference beyond the rounding with which the numbers are kept; infinite where one is missing."""
+    if not (np.isnan(found) == np.isnan(expected)).all():
+        return float("inf")
+    far = np.abs(found - expected) / np.maximum(np.abs(expected), 1e-300)
+    return float(np.nanmax(np.where(far <= rounding, 0.0, far), initial=0.0))
+
+
+def table(findings: Sequence[Finding]) -> list[str]:
+    """Findings to read, a line each."""
+    lines = []
+    for found in findings:
+        verdict = (
+            "agrees"
+            if found.holds
+            else f"DIFFERS by more than {found.bound:g}"
+            if found.mode in ("eager", "compiled", "graph")
+            else "NOT USED"
+        )
+        lines.append(
+            f"{found.workload:<16} {found.optimizer:<12} {found.mode:<9} {found.runs:>3} runs   weights {found.weights:.1e}   "
+            f"losses {found.losses:.1e}   lrs {found.lrs:.1e}   {verdict}"
+        )
+    return lines

@@ -1,0 +1,152 @@
+"""Faster modes do what eager does, or are given up with the reason."""
+
+import numpy as np
+import pytest
+import torch
+from runs import a_run
+
+from lrbench.device import Compiled
+from lrbench.device.compile import WARM_UP
+from lrbench.train import Population, faster, train
+from lrbench.workloads import WORKLOADS
+
+CPU = torch.device("cpu")
+CURVES = ("eval_step", "val_loss", "val_metric", "step_loss", "group_lr")
+
+
+def population(runs, **options):
+    workload = WORKLOADS[runs[0].workload.name]
+    return Population(runs, workload, workload.data(), CPU, **options)
+
+
+def outcomes(runs, **options):
+    return {run.key: outcome for run, outcome in population(runs, **options).train()}
+
+
+def members(n=6, **options):
+    policies, schedules = ["uniform", "gradual-unfreezing", "head-only"], ["cosine", "plateau"]
+    lrs = [1e-3, 1e-2, 3e-2, 1e9]
+    return [
+        a_run("digits-mlp", "adam", policies[i % 3], schedules[i % 2], lr=lrs[i % 4], seed=i // 2, steps=40, **options) for i in range(n)
+    ]
+
+
+@pytest.fixture(scope="module")
+def compiled():
+    runs = members()
+    return runs, outcomes(runs, width=4, mode="compiled")
+
+
+def test_compiled_members_are_those_of_the_reference_trainer(compiled):
+    runs, found = compiled
+    workload = WORKLOADS["digits-mlp"]
+    assert set(found) == {run.key for run in runs}
+    for run in runs:
+        expected, outcome = train(run, workload, workload.data(), CPU), found[run.key]
+        assert (outcome.trainer, outcome.mode, outcome.width) == ("population", "compiled", 4)
+        assert outcome.status == expected.status
+        assert outcome.diverged_at == expected.diverged_at
+        if run.lr < 1:
+            for name in CURVES:
+                np.testing.assert_allclose(getattr(outcome, name), getattr(expected, name), rtol=1e-3, atol=1e-6, err_msg=name)
+            assert outcome.test_loss == pytest.approx(expected.test_loss, rel=1e-3)
+
+
+def test_compiled_twice_gives_the_same_bits_in_any_order(compiled):
+    runs, found = compiled
+    for key, outcome in outcomes(runs[::-1], width=4, mode="compiled").items():
+        for name in CURVES:
+            np.testing.assert_array_equal(getattr(outcome, name), getattr(found[key], name), err_msg=name)
+
+
+def test_frozen_parameters_do_not_move_by_a_bit_when_compiled(compiled):
+    runs = [run for run in compiled[0] if run.layer_lr.name == "head-only"][:1]
+    frozen = population(runs, width=4, mode="compiled")
+    before = frozen.slots.params["layer1.linear.weight"][0].clone()
+    frozen.advance()
+    assert frozen.mode == "compiled"
+    assert torch.equal(frozen.slots.params["layer1.linear.weight"][0], before)
+
+
+@pytest.mark.parametrize("workload", ["mnist5k-cnn"])
+def test_batchnorm_and_convolutions_agree_in_float64(workload):
+    runs = [
+        a_run(workload, ("sgd", {"momentum": 0.9}), lr=1e-2, seed=s, steps=4, eval_every=2, precision="fp64", batch_size=16) for s in (0, 1)
+    ]
+    eager, fast = outcomes(runs), outcomes(runs, mode="compiled")
+    for key, outcome in fast.items():
+        assert outcome.mode == "compiled"
+        np.testing.assert_allclose(outcome.step_loss, eager[key].step_loss, rtol=1e-6)
+        assert outcome.test_loss == pytest.approx(eager[key].test_loss, rel=1e-9)
+
+
+class Wrong(Compiled):
+    """A compiler whose gradients are a tenth too large."""
+
+    def __call__(self, *arguments):
+        found = super().__call__(*arguments)
+        return ({name: value * 1.1 for name, value in found[0].items()}, found[1]) if isinstance(found, tuple) else found
+
+
+@pytest.mark.parametrize(
+    ("compiler", "reason"), [(Wrong, "gradient differs by 0.1 of its change"), (None, "TypeError: 'NoneType' object is not callable")]
+)
+def test_a_mode_that_differs_or_fails_is_given_up_and_says_so(compiler, reason, monkeypatch):
+    monkeypatch.setattr(faster, "Compiled", compiler)
+    monkeypatch.setattr(faster, "_made", {})
+    runs = [a_run("quadratic", lr=lr, steps=20) for lr in (0.01, 0.1)]
+    found = outcomes(runs, width=2, mode="compiled")
+    for key, outcome in outcomes(runs).items():
+        assert found[key].mode == f"eager: compiled given up: {reason}"
+        np.testing.assert_array_equal(found[key].step_loss, outcome.step_loss)
+
+
+class FakeReplay:
+    """A CUDA graph on a CPU: warm-up calls that change everything, then replays from buffers of its own."""
+
+    factor = 1.0
+
+    def __init__(self, function, *arguments):
+        self.function, self.arguments = function, [argument.clone() for argument in arguments]
+        for _ in range(WARM_UP):
+            function(*self.arguments)
+
+    def __call__(self, *arguments):
+        for place, value in zip(self.arguments, arguments, strict=True):
+            place.copy_(value)
+        self.arguments[1] *= self.factor
+        return self.function(*self.arguments)
+
+
+def test_a_graph_replays_the_step_on_new_batches_and_lrs(monkeypatch):
+    monkeypatch.setattr(faster, "Replayed", FakeReplay)
+    runs = [run for run in members() if run.lr < 1]
+    found = outcomes(runs, width=3, mode="graph")
+    for key, outcome in outcomes(runs).items():
+        assert found[key].mode == "graph"
+        for name in CURVES:
+            np.testing.assert_array_equal(getattr(outcome, name), getattr(found[key], name), err_msg=name)
+
+
+def test_a_graph_that_does_something_else_is_given_up(monkeypatch):
+    monkeypatch.setattr(faster, "Replayed", FakeReplay)
+    monkeypatch.setattr(FakeReplay, "factor", 1.5)
+    found = population([a_run("quadratic", lr=lr, steps=20) for lr in (0.01, 0.1)], mode="graph")
+    assert found.mode.startswith("eager: graph given up: ")
+    assert "differs by 0.5 of its change" in found.mode
+
+
+def test_a_compiled_function_changes_what_the_function_changes():
+    def function(state, x):
+        state["sum"].add_(x)
+        return {"twice": 2 * state["sum"], "parts": [x.sum()]}
+
+    state, x = {"sum": torch.ones(3)}, torch.arange(3.0)
+    fast = Compiled(function, state, x)
+    assert torch.equal(state["sum"], torch.ones(3))
+    found = fast(state, x)
+    assert torch.equal(state["sum"], torch.tensor([1.0, 2.0, 3.0]))
+    assert torch.equal(found["twice"], 2 * state["sum"])
+    twice, part = fast.bind(state)(x)
+    assert torch.equal(twice, torch.tensor([2.0, 6.0, 10.0]))
+    assert part == 3.0
