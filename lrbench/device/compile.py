@@ -35,10 +35,10 @@ class Compiled:
         with torch.no_grad(), _quiet():
             options: dict[str, Any] = {"compile_threads": 1, "emulate_precision_casts": True}
             if leaves[0].device.type == "cpu":
-                from lrbench.device import matmul
+                from lrbench.device import kernels
 
-                if not matmul.missing():
-                    options["post_grad_custom_post_pass"] = matmul.OwnProducts()
+                if not kernels.missing():
+                    options["post_grad_custom_post_pass"] = kernels.OwnKernels()
             graph = make_fx(flat, tracing_mode="fake")(*leaves)
             self.run: Callable[..., Any] = compile_graph(graph, leaves, options=options)
 

@@ -13,6 +13,8 @@ from rich.progress import Progress as Bar
 from lrbench.spec.outcome import Status
 
 LINE_SECONDS = 15.0
+EARLY = 0.005
+"""The share of the runs before which no line is shown: the first results come after preparations, and would promise a long time."""
 
 
 class Progress:
@@ -20,8 +22,7 @@ class Progress:
 
     def __init__(self, total: int) -> None:
         self.total, self.counts = total, Counter[Status]()
-        self.started: float | None = None
-        self.shown = time.monotonic()
+        self.started = self.shown = time.monotonic()
         console = Console(stderr=True)
         columns = (
             TextColumn("{task.description}"),
@@ -45,13 +46,11 @@ class Progress:
     def add(self, status: Status) -> None:
         """One more run is finished."""
         self.counts[status] += 1
-        done = sum(self.counts.values())
-        if self.started is None:  # what came before the first result was preparation
-            self.started = self.shown = time.monotonic()
-        rate = done / max(time.monotonic() - self.started, 1e-3)
+        done, seconds = sum(self.counts.values()), time.monotonic() - self.started
+        rate = done / max(seconds, 1e-9)
         if self.bar and self.task is not None:
             self.bar.update(self.task, completed=done, rate=f"{rate:.1f} runs/s")
-        elif time.monotonic() - self.shown >= LINE_SECONDS or done == self.total:
+        elif (time.monotonic() - self.shown >= LINE_SECONDS and done >= EARLY * self.total) or done == self.total:
             self.shown = time.monotonic()
             counts = ", ".join(f"{n} {status}" for status, n in sorted(self.counts.items()))
             left = (self.total - done) / rate
