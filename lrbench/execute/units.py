@@ -1,10 +1,12 @@
 """How runs are trained fastest: which together, how many at once and in which mode, from what was measured on this machine."""
 
+import hashlib
 import json
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -20,12 +22,16 @@ from lrbench.workloads import WORKLOADS
 
 WIDTHS = (8, 32, 128)
 """The widths that are tried; a larger one only if the last paid, and if the trial does not take ``LONGEST`` seconds."""
-FAST_WIDTHS = (32, 8, 128)
-"""Of faster modes, whose making takes seconds, the first is tried, and then the second or the third as its tensors fit ``CACHE`` or not."""
+NARROW, MIDDLE, WIDE = 8, 32, 128
+"""Of faster modes, whose making takes seconds, the wide one is tried first, or the narrow one where the middle one's tensors would not fit
+``CACHE`` bytes; then the middle one, if the ``HOPE`` of what it may gain repays the trial."""
 CACHE = 8 * 2**20
+HOPE = 0.1
 LONGEST = 3.0
 WORTH = 0.85
 """A wider population must cost at most this share of a narrower one: measured alone, stacking looks better than beside other workers."""
+BETTER = 0.95
+"""The same for widths of a faster mode, which are measured beside the other workers."""
 WARM_UP, STEPS = 2, 5
 WORTH_MAKING = 20.0
 """Seconds of one worker that a kind of run must cost before a faster mode is tried; making it takes about as long."""
@@ -65,7 +71,7 @@ class Paces:
     remember: bool = True
 
     def __post_init__(self) -> None:
-        self.file = cache_folder() / f"paces-{describe([self.device]).slug}.json"
+        self.file = cache_folder() / f"paces-{describe([self.device]).slug}-{_code()}.json"
         try:
             self.known = {kind: Pace(**pace) for kind, pace in json.loads(self.file.read_text()).items()}
         except (OSError, ValueError, TypeError, AttributeError):
@@ -86,6 +92,13 @@ class Paces:
             self.known[kind(run)] = pace
         if self.remember:
             write_whole(self.file, json.dumps({k: asdict(pace) for k, pace in self.known.items()}, indent=2, sort_keys=True) + "\n")
+
+
+def _code() -> str:
+    """What the pace of training depends on beside the machine: the code that trains."""
+    package = Path(__file__).parents[1]
+    files = sorted(file for part in ("train", "device") for file in (package / part).rglob("*") if file.suffix in (".py", ".cpp"))
+    return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()[:8]
 
 
 def kind(run: Run) -> str:
@@ -183,8 +196,7 @@ class Trial:
         workload, data = WORKLOADS[self.run.workload.name], data_for(self.run, device)
         best = replace(pace, tried=True)
         for mode in fast_modes(device):
-            first, narrow, wide = FAST_WIDTHS
-            for width in self._possible((first, narrow if self._footprint() * first > CACHE else wide)):
+            for width in self._possible((NARROW if self._footprint() * MIDDLE > CACHE else WIDE, MIDDLE)):
                 members = [self._short(seed) for seed in range(width)]
                 started = time.perf_counter()
                 try:
@@ -194,9 +206,9 @@ class Trial:
                     break
                 if population.mode != mode:
                     break
-                if each < WORTH * min(best.slow, best.fast_seconds or best.slow):
+                if each < (BETTER * best.fast_seconds if best.fast_seconds else WORTH * best.slow):
                     best = replace(best, mode=mode, fast_width=width, fast_seconds=each)
-                if self.steps * best.slow < 4 * (time.perf_counter() - started):
+                if HOPE * self.steps * best.fast_seconds < time.perf_counter() - started:
                     break
         return best
 

@@ -174,7 +174,7 @@ WORKLOAD = Workload(
     ),
     steps=120,
     batch_size=10,
-    eval_every=6,
+    eval_every=12,
     missing=mnist5k.missing,
     pretrained=lambda: pretrained(RECIPE),
     prepared=lambda: weights_file(RECIPE).is_file(),
