@@ -82,7 +82,7 @@ def run(
 
 def _conclude(session: "Session", summary: "Summary") -> None:
     from lrbench import report
-    from lrbench.execute.estimate import spoken
+    from lrbench.execute.progress import spoken
     from lrbench.spec.outcome import Status
     from lrbench.store import load
 

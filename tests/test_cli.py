@@ -17,6 +17,7 @@ COMMANDS = {
     "report": ["folder"],
     "show": ["key", "--results", "--json"],
     "schedules": ["--plot", "--steps", "--plugin"],
+    "verify": ["--workload", "--device", "--plugin"],
 }
 MATRIX = 'workload = "quadratic"\noptimizer = "sgd"\nlr = [0.1, 0.19, 0.4]\nseed = [0, 1]\n'
 

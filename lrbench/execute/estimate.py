@@ -60,17 +60,3 @@ def _measure(run: Run, device: Device) -> float:
     data = data_for(run, device)
     long_enough = run.but(steps=max(run.steps, WARM_UP + STEPS))
     return cost(lambda: Training(long_enough, workload, data, device), run.eval_every)
-
-
-def spoken(seconds: float) -> str:
-    """A duration for people.
-
-    >>> spoken(42.3), spoken(95), spoken(7300)
-    ('42 s', '1 min 35 s', '2 h 1 min')
-    """
-    whole = round(seconds)
-    if whole < 60:
-        return f"{whole} s"
-    if whole < 3600:
-        return f"{whole // 60} min {whole % 60} s"
-    return f"{whole // 3600} h {whole % 3600 // 60} min"

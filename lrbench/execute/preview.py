@@ -3,7 +3,8 @@
 from collections import Counter
 from typing import Any
 
-from lrbench.execute.estimate import estimate, spoken
+from lrbench.execute.estimate import estimate
+from lrbench.execute.progress import spoken
 from lrbench.execute.run import Session
 from lrbench.execute.work import Unit
 

@@ -3,36 +3,31 @@
 import sys
 import time
 from collections import Counter
+from collections.abc import Mapping
 from types import TracebackType
 from typing import Self
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn
 from rich.progress import Progress as Bar
 
 from lrbench.spec.outcome import Status
 
 LINE_SECONDS = 15.0
-EARLY = 0.005
-"""The share of the runs before which no line is shown: the first results come after preparations, and would promise a long time."""
 
 
 class Progress:
-    """Counts finished runs by status and shows rate and time left on standard error."""
+    """Counts finished runs by status, and shows on standard error what part of the expected work is done and how long the rest takes."""
 
     def __init__(self, total: int) -> None:
         self.total, self.counts = total, Counter[Status]()
+        self.expected: dict[str, float] = {}
+        self.work = self.worked = 0.0
         self.started = self.shown = time.monotonic()
         console = Console(stderr=True)
-        columns = (
-            TextColumn("{task.description}"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TextColumn("{task.fields[rate]}"),
-            TimeRemainingColumn(),
-        )
+        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[left]}"))
         self.bar = Bar(*columns, console=console) if console.is_terminal else None
-        self.task = self.bar.add_task("runs", total=total, rate="") if self.bar else None
+        self.task = self.bar.add_task("runs", total=total, left="") if self.bar else None
 
     def __enter__(self) -> Self:
         if self.bar:
@@ -43,15 +38,38 @@ class Progress:
         if self.bar:
             self.bar.stop()
 
-    def add(self, status: Status) -> None:
+    def expect(self, seconds: Mapping[str, float]) -> None:
+        """Begin the training, now that it is known what each run, by its key, is expected to cost."""
+        self.expected, self.work, self.started = dict(seconds), sum(seconds.values()), time.monotonic()
+
+    def add(self, key: str, status: Status) -> None:
         """One more run is finished."""
         self.counts[status] += 1
-        done, seconds = sum(self.counts.values()), time.monotonic() - self.started
-        rate = done / max(seconds, 1e-9)
+        self.worked += self.expected.get(key, 0.0)
+        done = sum(self.counts.values())
         if self.bar and self.task is not None:
-            self.bar.update(self.task, completed=done, rate=f"{rate:.1f} runs/s")
-        elif (time.monotonic() - self.shown >= LINE_SECONDS and done >= EARLY * self.total) or done == self.total:
+            self.bar.update(self.task, completed=done, left=self.left())
+        elif time.monotonic() - self.shown >= LINE_SECONDS or done == self.total:
             self.shown = time.monotonic()
             counts = ", ".join(f"{n} {status}" for status, n in sorted(self.counts.items()))
-            left = (self.total - done) / rate
-            print(f"{done}/{self.total} runs, {rate:.1f} runs/s, {left:.0f} s left: {counts}", file=sys.stderr, flush=True)
+            print(f"{done}/{self.total} runs{self.left()}: {counts}", file=sys.stderr, flush=True)
+
+    def left(self) -> str:
+        """How long the rest takes if it goes as what is done, in words; nothing where that cannot be said."""
+        if not self.worked or self.worked < 0.02 * self.work:
+            return ""
+        return f", about {spoken((time.monotonic() - self.started) * max(0.0, self.work - self.worked) / self.worked)} left"
+
+
+def spoken(seconds: float) -> str:
+    """A duration for people.
+
+    >>> spoken(42.3), spoken(95), spoken(7300)
+    ('42 s', '1 min 35 s', '2 h 1 min')
+    """
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60} s"
+    return f"{whole // 3600} h {whole % 3600 // 60} min"

@@ -14,7 +14,7 @@ from lrbench.device import Device, cpu_cores, describe, provenance, select
 from lrbench.execute.pool import Pool
 from lrbench.execute.progress import Progress
 from lrbench.execute.units import Paces, divide
-from lrbench.execute.work import Worker
+from lrbench.execute.work import Unit, Worker
 from lrbench.plan import Plan, load_plugins, vocabulary
 from lrbench.plan import make_plan as sort_out
 from lrbench.spec.faults import BadInput
@@ -123,18 +123,18 @@ def carry_out(session: Session) -> Summary:
     store.arrange(planned)
     counts: Counter[Status] = Counter()
     interrupted = False
-    with Progress(len(plan.missing)) as progress, closing(_stored(_outcomes(session, plan.missing), store)) as outcomes:
+    with Progress(len(plan.missing)) as progress, closing(_stored(_outcomes(session, plan.missing, progress), store)) as outcomes:
         try:
-            for _, outcome in outcomes:
+            for run, outcome in outcomes:
                 counts[outcome.status] += 1
-                progress.add(outcome.status)
+                progress.add(run.key, outcome.status)
         except KeyboardInterrupt:
             interrupted = True
     store.arrange(planned)
     return Summary(counts, interrupted, time.monotonic() - started)
 
 
-def _outcomes(session: Session, runs: Sequence[Run]) -> Iterator[tuple[Run, Outcome]]:
+def _outcomes(session: Session, runs: Sequence[Run], progress: Progress) -> Iterator[tuple[Run, Outcome]]:
     """Measure what is not known, then train: in this process if one worker is enough, else in several."""
     if not runs:
         return
@@ -144,13 +144,19 @@ def _outcomes(session: Session, runs: Sequence[Run]) -> Iterator[tuple[Run, Outc
     if workers == 1:
         paces.note([trial.measure(device) for trial in trials])
         worker = Worker(device, session.store.checkpoints)
-        for unit in divide(runs, paces.known, 1):
+        for unit in _expected(divide(runs, paces.known, 1), progress):
             yield from worker.carry_out(unit)
         return
     hands = [session.devices[i % len(session.devices)] for i in range(workers)]
     with Pool(hands, session.store.checkpoints, session.plugins) as pool:
         paces.note(pool.measured(trials))
-        yield from pool.outcomes(divide(runs, paces.known, workers))
+        yield from pool.outcomes(_expected(divide(runs, paces.known, workers), progress))
+
+
+def _expected(units: list[Unit], progress: Progress) -> list[Unit]:
+    """Tell what is expected, and pass it on."""
+    progress.expect({run.key: unit.seconds / len(unit.runs) for unit in units for run in unit.runs})
+    return units
 
 
 def _stored(outcomes: Iterable[tuple[Run, Outcome]], store: Store) -> Generator[tuple[Run, Outcome]]:

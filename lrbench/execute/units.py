@@ -116,7 +116,7 @@ def _by_kind(runs: Sequence[Run]) -> dict[str, list[Run]]:
 
 def divide(runs: Sequence[Run], paces: Mapping[str, Pace], workers: int) -> list[Unit]:
     """Divide runs into units of work, the longest first. Runs of one rule stay together, and no worker is left without a unit."""
-    units = [Unit((run,), why=reason) for run in runs if (reason := alone(run))]
+    units = [Unit((run,), seconds=run.steps * paces.get(kind(run), Pace(0.0)).alone, why=reason) for run in runs if (reason := alone(run))]
     together: dict[tuple[Any, ...], list[Run]] = {}
     for run in runs:
         if not alone(run):

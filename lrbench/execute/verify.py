@@ -76,7 +76,10 @@ def _of_rule(runs: Sequence[Run], device: Device) -> Iterator[Finding]:
         worst = {"weights": 0.0, "losses": 0.0, "lrs": 0.0}
         for row, member in enumerate(population.members):
             if member:
-                weights, losses, lrs = expected[member.run.key]
+                weights, losses, lrs, diverged_at = expected[member.run.key]
+                if diverged_at or population.record.diverged_at[row]:  # after it there is nothing to compare; it must be the same step
+                    worst["losses"] = max(worst["losses"], 0.0 if diverged_at == population.record.diverged_at[row] else float("inf"))
+                    continue
                 found = {name: value[row] for name, value in population.slots.params.items()}
                 worst["weights"] = max(worst["weights"], *(_far(found[name], weights[name]) for name in found))
                 worst["losses"] = max(worst["losses"], _relative(population.record.loss[row].astype(float), losses, 1e-6))
@@ -84,13 +87,14 @@ def _of_rule(runs: Sequence[Run], device: Device) -> Iterator[Finding]:
         yield Finding(workload.name, runs[0].optimizer.name, population.mode, len(runs), **worst)
 
 
-def _one_by_one(run: Run, device: Device) -> tuple[dict[str, Tensor], Any, Any]:
-    """Weights, losses and lrs of the reference trainer."""
+def _one_by_one(run: Run, device: Device) -> tuple[dict[str, Tensor], Any, Any, int]:
+    """Weights, losses and lrs of the reference trainer, and the step at which it diverged, or 0."""
     training = Training(run, WORKLOADS[run.workload.name], data_for(run, device), device)
     training.evaluate()
-    for _ in range(STEPS // run.eval_every):
+    while training.done < STEPS and not training.diverged:
         training.advance(run.eval_every)
-    return training.model.state_dict(), training.record.loss[0].astype(float), np.concatenate(training.lrs)
+    losses, lrs = training.record.loss[0].astype(float), np.concatenate(training.lrs)
+    return training.model.state_dict(), losses, lrs, int(training.record.diverged_at[0])
 
 
 def _far(found: Tensor, expected: Tensor) -> float:

@@ -69,8 +69,10 @@ def table_of(rows: Sequence[dict[str, Any]]) -> pa.Table:
 
 def to_bytes(table: pa.Table) -> bytes:
     """A table as the bytes of a Parquet file."""
-    buffer = io.BytesIO()
-    pq.write_table(table, buffer, compression="zstd")
+    buffer, curves = io.BytesIO(), [field.name for field in COLUMNS if field.type == _CURVE]
+    split = [f"{name}.list.element" for name in curves]  # the bytes of floats compress better apart: a quarter of the file
+    others = [name for name in table.column_names if name not in curves]
+    pq.write_table(table, buffer, compression="zstd", compression_level=9, use_byte_stream_split=split, use_dictionary=others)
     return buffer.getvalue()
 
 

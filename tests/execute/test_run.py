@@ -204,8 +204,8 @@ class TestWorkers:
     def test_an_interrupt_stores_what_is_finished_and_saves_what_is_not(self, tmp_path, monkeypatch, trouble, session):
         seen = []
 
-        def impatient(_, status):
-            seen.append(status)
+        def impatient(_, key, status):
+            seen.append((key, status))
             raise KeyboardInterrupt
 
         made = session(tmp_path / "r", workers=2, lrs=[0.01, 0.05, 0.1, 0.15, 0.19], sleeps=0.005)
