@@ -243,7 +243,7 @@ class Lightning:
 class Jax:
     """``jit(vmap(scan))`` over runs, all steps of a round in one call."""
 
-    runs, steps = RUNS, 100
+    runs = RUNS
 
     def __init__(self, sizes: tuple[int, ...], batch: int) -> None:
         import jax
@@ -251,6 +251,7 @@ class Jax:
         import numpy as np
         import optax
 
+        self.steps = 20 if len(sizes) == 3 else 100
         x, y = (jnp.asarray(np.asarray(part)) for part in digits(sizes))
         optimizer = optax.scale_by_adam()
 
