@@ -105,7 +105,7 @@ class Lrbench:
             **facts,
         )
         WORKLOADS[name] = workload
-        self.interval = 10
+        self.interval = 30
         matrix = {
             "name": "peers", "workload": name, "optimizer": "adam", "layer_lr": ["uniform", "depth-decay"], "schedule": "cosine", "seed": 0,
             "batch_size": batch, "lr": {"log": [1e-4, 1e-2], "count": RUNS}, "budget": {name: {"steps": 10**5, "eval_every": 10**5}},

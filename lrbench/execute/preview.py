@@ -38,7 +38,7 @@ def _way(unit: Unit) -> str:
     name = unit.runs[0].workload.label
     if unit.is_single:
         return f"{name}: one by one: {unit.why}"
-    return f"{name}: in {unit.mode} populations of {min(unit.width, len(unit.runs))}"
+    return f"{name}: in {unit.mode} populations of {unit.width} ({unit.why})"
 
 
 def preview_text(found: dict[str, Any]) -> str:

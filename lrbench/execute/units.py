@@ -136,21 +136,21 @@ def _divide_kind(same: list[Run], pace: Pace, workers: int) -> list[Unit]:
         saved = len(group) * steps * (pace.slow - pace.fast_seconds)
         if pace.fast_width > 1 and saved >= REPAYS:
             wanted = max(1, round(UNIT_SECONDS / (steps * pace.fast_seconds * pace.fast_width))) * pace.fast_width
-            cost = steps * pace.fast_seconds
-            units += _cut(group, wanted, partial(_unit, mode=pace.mode, width=pace.fast_width, cost=cost))
+            units += _cut(group, wanted, partial(_unit, mode=pace.mode, width=pace.fast_width, step=pace.fast_seconds, alone=pace.alone))
         else:
             rest += group
     if pace.width > 1 and len(rest) > 1:
         width = max(2, min(pace.width, -(-len(rest) // workers)))
-        units += _cut(rest, width, partial(_unit, mode="eager", width=width, cost=steps * pace.seconds))
+        units += _cut(rest, width, partial(_unit, mode="eager", width=width, step=pace.seconds, alone=pace.alone))
     else:
         why = "stacking does not pay" if pace.alone else f"fewer than {WIDTHS[0]} runs of their kind"
         units += [Unit((run,), seconds=steps * pace.alone, why=why) for run in rest]
     return units
 
 
-def _unit(runs: Sequence[Run], *, mode: str, width: int, cost: float) -> Unit:
-    return Unit(tuple(runs), mode, width, len(runs) * cost)
+def _unit(runs: Sequence[Run], *, mode: str, width: int, step: float, alone: float) -> Unit:
+    why = f"{1e6 * step:.3g} us per step of a run, one by one {1e6 * alone:.3g}"
+    return Unit(tuple(runs), mode, width, len(runs) * runs[0].steps * step, why)
 
 
 def _cut(runs: Sequence[Run], size: int, make: Callable[[Sequence[Run]], Unit]) -> list[Unit]:

@@ -30,7 +30,7 @@ class Unit:
     seconds: float = 0.0
     """What it is expected to take."""
     why: str = ""
-    """Why a single run is not in a population."""
+    """Why a single run is not in a population, or what a population gains."""
 
     @property
     def is_single(self) -> bool:

@@ -6,8 +6,9 @@ import torch
 from runs import a_run
 
 from lrbench.execute import run as run_matrix
+from lrbench.execute.verify import verify
 from lrbench.strategies import OPTIMIZERS, impossible
-from lrbench.train import Checkpoint, Interrupted, train
+from lrbench.train import Checkpoint, Interrupted, Population, train
 from lrbench.workloads import WORKLOADS, describe
 
 pytestmark = [pytest.mark.cuda, pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device here")]
@@ -46,3 +47,29 @@ def test_a_matrix_runs_on_every_gpu(tmp_path):
     study = run_matrix(matrix, device="cuda", results=tmp_path)
     assert len(study.runs) == 4
     assert study.machine["kind"] == "cuda"
+
+
+@pytest.mark.parametrize("mode", ["eager", "graph", "compiled"])
+def test_a_population_is_its_runs(mode):
+    runs = [a_run(optimizer="adam", schedule="cosine", lr=lr, seed=s, steps=40, precision="fp64") for lr in (1e-3, 1e-2) for s in (0, 1)]
+    found = {run.key: outcome for run, outcome in Population(runs, DIGITS, DIGITS.data(), CUDA, width=4, mode=mode).train()}
+    for run in runs:
+        assert found[run.key].mode == mode
+        np.testing.assert_allclose(found[run.key].step_loss, train(run, DIGITS, DIGITS.data(), CUDA).step_loss, rtol=1e-6)
+
+
+def test_no_step_of_a_population_waits_for_the_gpu():
+    runs = [a_run(optimizer="adam", lr=lr, steps=40) for lr in (1e-3, 1e-2)]
+    population = Population(runs, DIGITS, DIGITS.data(), CUDA)
+    rows, lrs = population._rows(5), population._coming_lrs(5)
+    population.slots.step(rows[0], lrs[0])
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        for i in range(5):
+            population.slots.step(rows[i], lrs[i])
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+
+
+def test_verify_finds_agreement():
+    assert all(found.holds for found in verify(["digits-mlp"], CUDA))

@@ -1,6 +1,7 @@
 """A population is its runs, trained at once: the same weights, losses and lrs as one by one."""
 
 import itertools
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -130,6 +131,19 @@ def test_neither_order_nor_company_changes_a_member_by_a_bit(runs, width):
         assert_same(outcome, whole[key])
 
 
+MEMBERS = st.builds(
+    lambda optimizer, policy, schedule, lr, seed: a_run("digits-mlp", optimizer, policy, schedule, lr=lr, seed=seed, **FIFTY),
+    st.sampled_from([name for name in RULES if name not in (BFLOAT, "lars")]), st.sampled_from(sorted(LAYER_LRS)),
+    st.sampled_from(sorted(SCHEDULES)), st.floats(1e-4, 1e-2), st.integers(0, 3),
+)  # fmt: skip
+
+
+@given(st.lists(MEMBERS, min_size=2, max_size=5, unique_by=lambda run: run.key))
+@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+def test_any_mix_of_members_agrees_with_the_reference_trainer(runs):
+    assert_equal_weights(runs, rtol=1e-9)
+
+
 @given(st.integers(2, 7), st.lists(st.sampled_from([1e-3, 1e-2, 10.0, 1e4]), min_size=7, max_size=7), st.sampled_from([20, 25]))
 @settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 def test_slots_that_are_used_again_change_no_member_by_a_bit(width, lrs, steps):
@@ -179,6 +193,11 @@ def test_a_population_stops_when_asked():
     runs = mixed(2)
     with pytest.raises(Interrupted):
         Population(runs, workload_of(runs), workload_of(runs).data(), CPU).train(lambda: True).__next__()
+
+
+def test_a_model_that_says_it_cannot_be_stacked_is_trained_alone(monkeypatch):
+    monkeypatch.setitem(WORKLOADS, "digits-mlp", replace(WORKLOADS["digits-mlp"], stacks=False))
+    assert alone(a_run()) == "digits-mlp has a model that cannot be stacked"
 
 
 @pytest.mark.parametrize(
