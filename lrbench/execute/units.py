@@ -22,7 +22,7 @@ from lrbench.workloads import WORKLOADS
 
 WIDTHS = (8, 32, 128)
 """The widths that are tried; a larger one only if the last paid, and if the trial does not take ``LONGEST`` seconds."""
-NARROW, MIDDLE, WIDE = 8, 32, 128
+NARROW, MIDDLE, WIDE = 8, 32, 64
 """Of faster modes, whose making takes seconds, the wide one is tried first, or the narrow one where the middle one's tensors would not fit
 ``CACHE`` bytes; then the middle one, if the ``HOPE`` of what it may gain repays the trial."""
 CACHE = 8 * 2**20
@@ -32,7 +32,7 @@ WORTH = 0.85
 """A wider population must cost at most this share of a narrower one: measured alone, stacking looks better than beside other workers."""
 BETTER = 0.95
 """The same for widths of a faster mode, which are measured beside the other workers."""
-WARM_UP, STEPS = 2, 5
+WARM_UP, STEPS, FAST_STEPS = 2, 5, 60
 WORTH_MAKING = 20.0
 """Seconds of one worker that a kind of run must cost before a faster mode is tried; making it takes about as long."""
 REPAYS = 4.0
@@ -201,7 +201,7 @@ class Trial:
                 started = time.perf_counter()
                 try:
                     population = Population(members, workload, data, device, width=width, mode=mode)
-                    each = cost(partial(_itself, population), self.run.eval_every) / width
+                    each = cost(partial(_itself, population), self.run.eval_every, FAST_STEPS) / width
                 except Exception:  # noqa: BLE001 - what cannot be made is not used
                     break
                 if population.mode != mode:
@@ -213,7 +213,7 @@ class Trial:
         return best
 
     def _short(self, seed: int) -> Run:
-        steps = 2 * (WARM_UP + STEPS)
+        steps = WARM_UP + FAST_STEPS
         return self.run.but(steps=steps, eval_every=steps, seed=seed)
 
     def _possible(self, widths: Sequence[int]) -> list[int]:
@@ -245,12 +245,12 @@ def _size(output: Any) -> int:
     return output.numel() if isinstance(output, Tensor) else 0
 
 
-def cost(make: Callable[[], Training | Population], eval_every: int) -> float:
+def cost(make: Callable[[], Training | Population], eval_every: int, steps: int = STEPS) -> float:
     """Seconds of one training step and its share of an evaluation. Leaves torch's global generator as it was."""
     with torch.random.fork_rng(devices=[]):
         training = make()
         training.advance(WARM_UP)
         before = training.record.seconds.reshape(-1, 3).sum(0)
-        training.advance(STEPS)
+        training.advance(steps)
     train, evaluation, _ = training.record.seconds.reshape(-1, 3).sum(0) - before
-    return float(train / STEPS + evaluation / eval_every)
+    return float(train / steps + evaluation / eval_every)

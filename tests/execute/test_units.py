@@ -86,7 +86,7 @@ def test_a_file_of_paces_that_cannot_be_read_is_as_none(tmp_path, monkeypatch):
 
 def test_widths_that_do_not_fit_the_memory_are_not_tried(monkeypatch):
     tried = []
-    monkeypatch.setattr(units, "cost", lambda make, _: tried.append(make) or 1e-9 * len(tried))
+    monkeypatch.setattr(units, "cost", lambda make, *_: tried.append(make) or 1e-9 * len(tried))
     [run] = some(1)
     Trial(run, 0, None, memory=10**6).measure(CPU)
     assert len(tried) == 2, "alone, and 8 at once: 32 members would take more than a megabyte"
