@@ -433,12 +433,10 @@ def main() -> None:
             rows += (found := compare(model, batch, names, cores))
             by_side = {row.side: row for row in found}
             for row in found:
-                ratio = (
-                    f"{row.microseconds_per_run_step / by_side['lrbench'].microseconds_per_run_step:8.2f} x" if "lrbench" in by_side else ""
-                )
-                print(
-                    f"{model:18} batch {batch:4d}  {row.side:14}{row.microseconds_per_run_step:10.2f}{ratio}  ({row.compile_seconds:.1f})"
-                )
+                microseconds = row.microseconds_per_run_step
+                ratio = f"{microseconds / by_side['lrbench'].microseconds_per_run_step:8.2f} x" if "lrbench" in by_side else ""
+                how = f"{row.runs} at once, compiled in {row.compile_seconds:.1f} s" if row.compile_seconds else f"{row.runs} at once"
+                print(f"{model:18} batch {batch:4d}  {row.side:14}{microseconds:10.2f}{ratio}  {how}", flush=True)
             if "lrbench" in by_side and model.startswith("mlp"):
                 rate = flops(MODELS[model][0], batch) / by_side["lrbench"].microseconds_per_run_step / 1e3
                 shares = ", ".join(f"{rate / value:.0%} of {name}" for name, value in peaks.items())

@@ -20,7 +20,7 @@ def imported(code):
 
 def test_help_and_the_package_itself_import_nothing_slow():
     commands = [command.name or command.callback.__name__ for command in app.registered_commands]
-    assert len(commands) == 6
+    assert {"run", "verify"} <= set(commands)
     lines = [[], *[[name] for name in commands]]
     code = f"""
 import lrbench

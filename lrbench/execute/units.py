@@ -22,7 +22,7 @@ from lrbench.workloads import WORKLOADS
 
 WIDTHS = (8, 32, 128)
 """The widths that are tried; a larger one only if the last paid, and if the trial does not take ``LONGEST`` seconds."""
-NARROW, MIDDLE, WIDE = 8, 32, 64
+NARROW, MIDDLE, WIDE = 8, 32, 128
 """Of faster modes, whose making takes seconds, the wide one is tried first, or the narrow one where the middle one's tensors would not fit
 ``CACHE`` bytes; then the middle one, if the ``HOPE`` of what it may gain repays the trial."""
 CACHE = 8 * 2**20
