@@ -4,7 +4,7 @@ import json
 import tomllib
 from collections.abc import Iterator, Sequence, Set
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +14,10 @@ import pyarrow.compute as pc
 import tomli_w
 
 from lrbench.spec.faults import BadInput
+from lrbench.spec.cost import Costs
 from lrbench.spec.outcome import Outcome, Status
 from lrbench.spec.run import Run
+from lrbench.store.costs import read_costs
 from lrbench.store.files import write_whole
 from lrbench.store.table import CONTENT, read_parquet, row, table_of, to_bytes
 
@@ -29,7 +31,8 @@ class Study:
     """The stored outcomes of one matrix on one machine.
 
     ``runs`` has one row per run and the columns of ``store.table``; ``skipped`` has ``key, workload, optimizer, layer_lr, schedule, lr,
-    seed, reason``; ``facts`` is ``study.toml``; ``machine`` is ``machine.json``.
+    seed, reason``; ``facts`` is ``study.toml``; ``machine`` is ``machine.json``; ``costs`` is ``costs.json``, empty where nothing was
+    measured.
     """
 
     folder: Path
@@ -37,6 +40,7 @@ class Study:
     machine: dict[str, Any]
     runs: pd.DataFrame
     skipped: pd.DataFrame
+    costs: Costs = field(default_factory=Costs)
 
     @property
     def name(self) -> str:
@@ -110,7 +114,7 @@ def load(folder: Path) -> Study:
         if not (facts["matrix"]["name"] and machine["slug"] and "reason" in skipped):
             raise ValueError("study.toml, machine.json or skipped.csv lacks what it must have")
         runs = _one_row_per_key(read_parquet(_shards(folder)), folder).to_pandas()
-        return Study(folder, facts, machine, runs, skipped)
+        return Study(folder, facts, machine, runs, skipped, read_costs(folder))
 
 
 def studies(folder: Path) -> list[Path]:
