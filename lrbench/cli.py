@@ -25,6 +25,7 @@ MatrixFile = Annotated[Path, typer.Argument(help="A matrix file (TOML), such as 
 Results = Annotated[Path, typer.Option(help="Where results are kept: RESULTS/<matrix>/<machine>/.")]
 DeviceWish = Annotated[str, typer.Option(help="auto, cpu, cuda, or cuda:i,j.")]
 Workers = Annotated[int | None, typer.Option(help="Worker processes. Default: one per GPU, or one per CPU core.", show_default=False)]
+Threads = Annotated[int, typer.Option(min=1, help="Threads of the CPU in each worker; another number counts as another machine.")]
 Plugins = Annotated[list[Path], typer.Option("--plugin", help="A Python file that enters strategies or workloads. Can be repeated.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
@@ -48,6 +49,7 @@ def plan(
     results: Results = Path("results"),
     device: DeviceWish = "auto",
     workers: Workers = None,
+    threads: Threads = 1,
     plugin: Plugins = [],  # noqa: B006 - typer reads the default, nobody changes it
     as_json: AsJson = False,
 ) -> None:
@@ -55,7 +57,7 @@ def plan(
     from lrbench.execute import make_session
     from lrbench.execute.preview import preview, preview_text
 
-    found = preview(make_session(matrix, results=results, device=device, workers=workers, plugins=plugin))
+    found = preview(make_session(matrix, results=results, device=device, workers=workers, threads=threads, plugins=plugin))
     typer.echo(json.dumps(found, indent=2) if as_json else preview_text(found))
 
 
@@ -65,12 +67,13 @@ def run(
     results: Results = Path("results"),
     device: DeviceWish = "auto",
     workers: Workers = None,
+    threads: Threads = 1,
     plugin: Plugins = [],  # noqa: B006 - typer reads the default, nobody changes it
 ) -> None:
     """Train what is missing of a matrix, then write and show its report."""
     from lrbench.execute import carry_out, make_session
 
-    session = make_session(matrix, results=results, device=device, workers=workers, plugins=plugin)
+    session = make_session(matrix, results=results, device=device, workers=workers, threads=threads, plugins=plugin)
     missing, stored = len(session.plan.missing), len(session.plan.possible) - len(session.plan.missing)
     typer.echo(f"{missing} runs to do, {stored} stored already, {len(session.plan.skips)} skipped", err=True)
     summary = carry_out(session)

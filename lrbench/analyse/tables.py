@@ -26,6 +26,7 @@ PER_RUN = {
     "key": "str", "base": "str", "workload": "str", "optimizer": "str", "layer_lr": "str", "schedule": "str",
     "lr": "float64", "seed": "int64", "status": "str", "reason": "str",
     "trained": "bool", "finished": "bool", "exploded": "bool", "reached": "bool",
+    "batch_size": "int64", "accumulate": "int64", "precision": "str",
     "budget": "int64", "steps": "int64", "target": "float64", "steps_to_target": "float64", "seconds_to_target": "float64",
     "val_metric": "float64", "val_loss": "float64", "train_loss": "float64", "test_metric": "float64", "test_loss": "float64",
     "quality": "float64", "score": "float64", "loss": "float64", "initial_loss": "float64", "early_loss": "float64", "gap": "float64",

@@ -14,6 +14,8 @@ from typing import Any
 
 import torch
 
+from lrbench.device.threads import threads
+
 PACKAGES = ("lrbench", "torch", "torchvision", "numpy", "pandas", "pyarrow", "scikit-learn", "schedulefree", "prodigyopt")
 
 
@@ -42,7 +44,7 @@ class Machine:
 
 def describe(devices: Sequence[torch.device]) -> Machine:
     """The machine that these devices are part of."""
-    common: dict[str, Any] = {"torch": torch.__version__, "threads_per_worker": 1}
+    common: dict[str, Any] = {"torch": torch.__version__, "threads_per_worker": threads()}
     if devices[0].type == "cpu":
         return Machine("cpu", _cpu_model(), cpu_cores(), _memory_gib(), None, None, **common)
     props = torch.cuda.get_device_properties(devices[0])

@@ -5,6 +5,7 @@ import re
 
 import torch
 
+from lrbench.device.threads import threads
 from lrbench.spec.faults import BadInput
 
 Device = torch.device
@@ -62,6 +63,11 @@ def is_out_of_memory(error: BaseException) -> bool:
     return isinstance(error, torch.OutOfMemoryError | MemoryError) or "can't allocate memory" in str(error)
 
 
+def is_lost(error: BaseException) -> bool:
+    """Whether an error says that a device failed, so that this process can do no more with it."""
+    return not is_out_of_memory(error) and (isinstance(error, torch.AcceleratorError) or "CUDA error" in str(error))
+
+
 def free_memory(device: Device) -> None:
     """Give back what the allocator keeps for later."""
     if device.type == "cuda":
@@ -69,7 +75,7 @@ def free_memory(device: Device) -> None:
 
 
 def deterministic() -> None:
-    """Ask for the same bits each time, and for one thread of the CPU: workers are what fills the cores."""
-    torch.set_num_threads(1)
+    """Ask for the same bits each time, and for the threads that this process may use."""
+    torch.set_num_threads(threads())
     torch.backends.cudnn.benchmark = False
     torch.backends.cudnn.deterministic = True

@@ -5,9 +5,9 @@ from dataclasses import dataclass, replace
 
 from lrbench.device import Device
 from lrbench.execute.units import STEPS, WARM_UP, Paces, cost, divide, kind
-from lrbench.execute.work import Unit, data_for
+from lrbench.execute.work import Unit
 from lrbench.spec.run import Run
-from lrbench.train import Training
+from lrbench.train import Training, data_for
 from lrbench.workloads import WORKLOADS
 
 

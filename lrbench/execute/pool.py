@@ -1,35 +1,63 @@
-"""Runs in worker processes. A process that dies takes nothing with it but the runs it was on."""
+"""Runs in worker processes, each with a device of its own. A process or a device that fails takes nothing with it but what it was on."""
 
 import multiprocessing
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from lrbench.device import Device, name_of
+from lrbench.device import Device, name_of, threads
 from lrbench.execute.units import Pace, Trial
-from lrbench.execute.work import Done, Unit, crashed, measure, start, work
-from lrbench.spec.outcome import Outcome
+from lrbench.execute.work import Done, Lost, Unit, crashed, measure, ready, start, work
 from lrbench.spec.run import Run
+
+TRIES = 2
+"""How often a single run is begun before the death of its process, or the loss of its device, counts as the run's own crash."""
+Tries = Counter[tuple[str, int]]
+"""How often a unit was begun, by its first run and their number."""
+DIED = "the worker process died, as it does when memory runs out or a library fails outside Python"
+AHEAD = 2
+"""Units that a worker has in hand, so that it need not wait for the next."""
+
+
+@dataclass
+class Hand:
+    """One worker process, and the units it was given, oldest first: the first is the one it is on; before any, None to see if it lives."""
+
+    device: Device
+    executor: ProcessPoolExecutor
+    given: dict[Future[Any], Unit | None] = field(default_factory=dict)
+    lives: bool = False
+
+    def give(self, function: Callable[..., Any], unit: Unit | None = None) -> None:
+        """Hand it something to do."""
+        try:
+            future = self.executor.submit(function, *(() if unit is None else (unit,)))
+        except BrokenProcessPool as error:
+            future = Future()
+            future.set_exception(error)
+        self.given[future] = unit
+
+    def close(self) -> None:
+        """Let the process end once it is done with what it is on."""
+        self.executor.shutdown(wait=True, cancel_futures=True)
 
 
 class Pool:
-    """Worker processes, each with a device of its own; a CPU is one device that several share."""
+    """Worker processes; a CPU is one device that several share, a GPU belongs to one."""
 
     def __init__(self, devices: Sequence[Device], checkpoints: Path, plugins: Sequence[Path]) -> None:
         self.devices, self.checkpoints, self.plugins = devices, checkpoints, plugins
         self.context = multiprocessing.get_context("spawn")
         self.stop = self.context.Event()
-        self.executor: ProcessPoolExecutor | None = None
+        self.hands: list[Hand] = []
 
-    def _processes(self, devices: Sequence[Device]) -> ProcessPoolExecutor:
-        queue = self.context.Queue()
-        for device in devices:
-            queue.put(name_of(device))
-        arguments = (queue, self.checkpoints, self.stop, self.plugins)
-        return ProcessPoolExecutor(len(devices), self.context, start, arguments)
+    def _process(self, device: Device) -> ProcessPoolExecutor:
+        return ProcessPoolExecutor(1, self.context, start, (name_of(device), threads(), self.checkpoints, self.stop, self.plugins))
 
     def __enter__(self) -> Self:
         return self
@@ -37,64 +65,98 @@ class Pool:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         if error:
             self.stop.set()
-        if self.executor:
-            self.executor.shutdown(wait=True, cancel_futures=True)
+        for future in [future for hand in self.hands for future in hand.given]:
+            future.cancel()
+        for hand in self.hands:
+            hand.close()
+
+    def _begin(self) -> None:
+        self.hands = self.hands or [Hand(device, self._process(device)) for device in self.devices]
 
     def measured(self, trials: Sequence[Trial]) -> list[tuple[Run, Pace]]:
-        """What the trials come to, made side by side as the work will be. If a process dies, nothing: the runs go one by one."""
-        try:
-            return [future.result() for future in [self._submit(measure, trial) for trial in trials]]
-        except BrokenProcessPool:
-            self._bury()
+        """What the trials come to, made side by side as the work will be. A trial whose process dies tells nothing: its runs go one by one."""
+        if not trials:
             return []
+        self._begin()
+        asked = [
+            (hand, hand.executor.submit(measure, trial)) for i, trial in enumerate(trials) for hand in [self.hands[i % len(self.hands)]]
+        ]
+        found = []
+        for _, future in asked:
+            try:
+                found.append(future.result())
+            except BrokenProcessPool:
+                continue
+        for hand in {id(hand): hand for hand, future in asked if isinstance(future.exception(), BrokenProcessPool)}.values():
+            self._again(hand)
+        return found
 
     def outcomes(self, units: Sequence[Unit]) -> Iterator[Done]:
         """The outcome of each run, as their units finish.
 
-        When a process dies, the units in hand are tried again: a population run by run, a single run in a process of its own.
+        When a process dies, the unit it was on is tried again, a population run by run. When a device is lost, its unit is tried again as
+        it is, elsewhere if the device does not come back. Nothing else is touched.
         """
-        waiting = list(reversed(units))
-        while waiting:
-            for unit in (yield from self._until_broken(waiting)):
-                if len(unit.runs) > 1:
-                    waiting += [Unit((run,)) for run in unit.runs]
-                else:
-                    yield unit.runs[0], self._alone(unit)
+        self._begin()
+        for hand in self.hands:
+            hand.give(ready)
+        waiting, tries = list(reversed(units)), Tries()
+        while waiting or any(hand.given for hand in self.hands):
+            if not self.hands:
+                yield from (
+                    (run, crashed(run, "no worker process could be started on any device")) for unit in waiting for run in unit.runs
+                )
+                return
+            self._feed(waiting)
+            done, _ = wait([future for hand in self.hands for future in hand.given], return_when=FIRST_COMPLETED)
+            for hand in list(self.hands):
+                yield from self._taken(hand, done, waiting, tries)
 
-    def _until_broken(self, waiting: list[Unit]) -> Generator[Done, None, list[Unit]]:
-        """Work through ``waiting`` from its end; returns the units in hand if a process dies, else none."""
-        hand: dict[Future[list[Done]], Unit] = {}
-        try:
-            while waiting or hand:
-                while waiting and len(hand) < 2 * len(self.devices):
-                    hand[self._submit(work, waiting[-1])] = waiting[-1]
-                    waiting.pop()
-                done, _ = wait(hand, return_when=FIRST_COMPLETED)
-                for future in done:
-                    found = future.result()
-                    del hand[future]
-                    yield from found
-        except BrokenProcessPool:
-            self._bury()
-            return list(hand.values()) or [waiting.pop()]
-        return []
+    def _feed(self, waiting: list[Unit]) -> None:
+        """Give the workers that live what they have room for, those with least first."""
+        for room in range(AHEAD):
+            for hand in self.hands:
+                if waiting and hand.lives and len(hand.given) <= room:
+                    hand.give(work, waiting.pop())
 
-    def _submit(self, function: Callable[..., Any], argument: Any) -> Future[Any]:
-        self.executor = self.executor or self._processes(self.devices)
-        return self.executor.submit(function, argument)
-
-    def _bury(self) -> None:
-        if self.executor:
-            self.executor.shutdown(wait=True, cancel_futures=True)
-        self.executor = None
-
-    def _alone(self, unit: Unit) -> Outcome:
-        with self._processes(self.devices[:1]) as executor:
+    def _taken(self, hand: Hand, done: set[Future[Any]], waiting: list[Unit], tries: Tries) -> Iterator[Done]:
+        """What a worker has finished; what it failed at goes back to ``waiting`` or, tried often enough, crashes."""
+        for future in [future for future in hand.given if future in done]:
             try:
-                found = executor.submit(work, unit).result()
+                found = future.result()
             except BrokenProcessPool:
-                return crashed(unit.runs[0], "the worker process died, as it does when memory runs out or a library fails outside Python")
-            except BaseException:
-                self.stop.set()
-                raise
-        return found[0][1] if found else crashed(unit.runs[0], "interrupted")
+                yield from self._fallen(hand, DIED, waiting, tries, whole=False)
+                return
+            if isinstance(found, Lost):
+                yield from self._fallen(hand, found.reason, waiting, tries, whole=True)
+                return
+            del hand.given[future]
+            hand.lives = True
+            yield from found
+
+    def _fallen(self, hand: Hand, reason: str, waiting: list[Unit], tries: Tries, *, whole: bool) -> Iterator[Done]:
+        """Take back what a worker was given, and start another in its place unless it never lived."""
+        first, *others = hand.given.values()
+        waiting += [unit for unit in reversed(others) if unit]
+        if first is None:
+            self._bury(hand)
+            return
+        self._again(hand).give(ready)
+        tries[(first.runs[0].key, len(first.runs))] += 1
+        begun = tries[(first.runs[0].key, len(first.runs))]
+        if begun < TRIES and (whole or len(first.runs) == 1):
+            waiting.append(first)
+        elif len(first.runs) > 1:
+            waiting += [Unit((run,)) for run in first.runs]
+        else:
+            yield first.runs[0], crashed(first.runs[0], reason)
+
+    def _again(self, hand: Hand) -> Hand:
+        """Another process on the same device, in the place of one that is of no use."""
+        self._bury(hand)
+        self.hands.append(Hand(hand.device, self._process(hand.device)))
+        return self.hands[-1]
+
+    def _bury(self, hand: Hand) -> None:
+        self.hands.remove(hand)
+        hand.close()

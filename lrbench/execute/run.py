@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lrbench.device import Device, cpu_cores, describe, provenance, select
+from lrbench.device import Device, cpu_cores, describe, provenance, select, use_threads
 from lrbench.execute.pool import Pool
 from lrbench.execute.progress import Progress
 from lrbench.execute.units import Paces, divide
@@ -55,6 +55,7 @@ def make_session(
     results: Text = "results",
     device: str = "auto",
     workers: int | None = None,
+    threads: int = 1,
     plugins: Sequence[Text] = (),
 ) -> Session:
     """Read a matrix (a file, or the same as plain values), choose devices, and sort the runs by what is stored. Writes nothing.
@@ -68,9 +69,15 @@ def make_session(
     devices = tuple(select(device))
     if workers is not None and workers < 1:
         raise BadInput(f"--workers {workers}: must be at least 1")
-    usual = cpu_cores() if devices[0].type == "cpu" else len(devices)
+    if not 1 <= threads <= cpu_cores():
+        raise BadInput(f"--threads {threads}: must be from 1 to {cpu_cores()}, the cores that this process may use")
+    use_threads(threads)
+    usual = max(1, cpu_cores() // threads) if devices[0].type == "cpu" else len(devices)
     store = Store(Path(results) / read.name / describe(devices).slug)
-    return Session(sort_out(read, store.finished()), store, devices, workers or usual, files)
+    plan = sort_out(read, store.finished())
+    if devices[0].type != "cuda":
+        plan = plan.skip(lambda run: run.precision == "tf32", f"tf32 is a way of NVIDIA's GPUs to multiply, and {devices[0]} is none")
+    return Session(plan, store, devices, workers or usual, files)
 
 
 def make_plan(matrix: Text | Mapping[str, Any], **options: Any) -> Plan:
@@ -84,7 +91,7 @@ def make_plan(matrix: Text | Mapping[str, Any], **options: Any) -> Plan:
 def run(matrix: Text | Mapping[str, Any], **options: Any) -> Study:
     """Train what is missing of a matrix and return the whole study.
 
-    ``options`` are those of the command line: ``results``, ``device``, ``workers``, ``plugins``. With more than one worker, call it
+    ``options`` are those of the command line: ``results``, ``device``, ``workers``, ``threads``, ``plugins``. With more than one worker, call it
     under ``if __name__ == "__main__"``: workers are new processes.
 
     Raises: BadInput with every fault found; KeyboardInterrupt after storing what was finished.
@@ -106,7 +113,7 @@ def prepare(plan: Plan) -> Plan:
             if workload.pretrained:
                 workload.pretrained()
         except Unavailable as reason:
-            plan = plan.skip(name, str(reason))
+            plan = plan.skip(lambda run, name=name: run.workload.name == name, str(reason))
     return plan
 
 
@@ -141,7 +148,7 @@ def _outcomes(session: Session, runs: Sequence[Run], progress: Progress) -> Iter
     device, workers = session.devices[0], min(session.workers, len(runs))
     paces = Paces(device, session.workers)
     trials = paces.unknown(runs)
-    if workers == 1:
+    if workers == 1 and device.type == "cpu":  # a GPU that fails takes its process with it
         paces.note([trial.measure(device) for trial in trials])
         worker = Worker(device, session.store.checkpoints)
         for unit in _expected(divide(runs, paces.known, 1), progress):

@@ -13,11 +13,11 @@ import torch
 from torch import Tensor
 
 from lrbench.device import Device, describe, fast_modes, memory_limit
-from lrbench.execute.work import Unit, data_for
+from lrbench.execute.work import Unit
 from lrbench.spec.cache import cache_folder
 from lrbench.spec.run import Run
 from lrbench.store import write_whole
-from lrbench.train import Population, Training, alone, dtype_of, rule_of, shared
+from lrbench.train import Population, Training, alone, data_for, dtype_of, rule_of, shared
 from lrbench.workloads import WORKLOADS
 
 WIDTHS = (8, 32, 128)

@@ -8,11 +8,10 @@ import numpy as np
 from torch import Tensor
 
 from lrbench.device import Device, fast_modes
-from lrbench.execute.work import data_for
 from lrbench.plan import make_plan, vocabulary
 from lrbench.spec.matrix import parse_matrix
 from lrbench.spec.run import Run
-from lrbench.train import Population, Training, alone
+from lrbench.train import Population, Training, alone, data_for
 from lrbench.workloads import WORKLOADS
 
 STEPS = 50

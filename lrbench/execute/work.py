@@ -4,18 +4,17 @@ import signal
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cache
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from lrbench.device import Device, deterministic, free_memory, is_out_of_memory
+from lrbench.device import Device, deterministic, free_memory, is_lost, is_out_of_memory, name_of, use_threads
 from lrbench.plan import load_plugins
 from lrbench.spec.outcome import Outcome, Status
 from lrbench.spec.run import Run
-from lrbench.train import Checkpoint, Interrupted, Population, dtype_of, train
-from lrbench.workloads import WORKLOADS, Data
+from lrbench.train import Checkpoint, Interrupted, Population, data_for, train
+from lrbench.workloads import WORKLOADS
 
 Done = tuple[Run, Outcome]
 
@@ -62,6 +61,7 @@ class Worker:
         except Interrupted:
             return
         except Exception as error:  # noqa: BLE001 - one member's fault is no other's: trained alone, each tells its own
+            _raise_if_lost(error, self.device)
             narrower = max(1, unit.width // 2) if is_out_of_memory(error) else 1
             free_memory(self.device)
         if left:
@@ -75,10 +75,20 @@ class Worker:
         except Interrupted:
             return []
         except Exception as error:  # noqa: BLE001 - a failed run is a value; the study goes on
+            _raise_if_lost(error, self.device)
             checkpoint.clear()
             return [(run, crashed(run, f"{type(error).__name__}: {error} ({_where(error)})"))]
         checkpoint.clear()
         return [(run, outcome)]
+
+
+class DeviceLost(Exception):  # noqa: N818 - a described fact about a device
+    """A device that fails at everything from here on, until a new process has opened it."""
+
+
+def _raise_if_lost(error: Exception, device: Device) -> None:
+    if is_lost(error):
+        raise DeviceLost(f"{name_of(device)} was lost: {' '.join(str(error).split())[:300]}") from error
 
 
 def crashed(run: Run, reason: str) -> Outcome:
@@ -91,33 +101,38 @@ def _where(error: Exception) -> str:
     return f"{Path(frame.filename).name}:{frame.lineno}"
 
 
-def data_for(run: Run, device: Device) -> Data:
-    """The data that a run trains on, in its type."""
-    return placed(run.workload.name, device, dtype_of(run))
-
-
-@cache
-def placed(name: str, device: Device, dtype: torch.dtype) -> Data:
-    """A workload's data on a device; loaded and moved once per process."""
-    return WORKLOADS[name].data().to(device, dtype)
-
-
 _worker: Worker
 
 
-def start(devices: Any, checkpoints: Path, stop: Any, plugins: Sequence[Path]) -> None:
-    """Set a worker process up; ``devices`` is a queue from which each takes one. Ctrl-C is the parent's to handle."""
+@dataclass(frozen=True)
+class Lost:
+    """What a worker answers when its device failed: the process is of no further use, and the runs are not to blame."""
+
+    reason: str
+
+
+def start(device: str, threads: int, checkpoints: Path, stop: Any, plugins: Sequence[Path]) -> None:
+    """Set a worker process up. Ctrl-C is the parent's to handle."""
     global _worker  # noqa: PLW0603 - a process pool has no other place for what a worker keeps
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     load_plugins(plugins)
-    device = torch.device(devices.get())
+    use_threads(threads)
     deterministic()
-    _worker = Worker(device, checkpoints, stop.is_set)
+    _worker = Worker(torch.device(device), checkpoints, stop.is_set)
+    torch.ones(1, device=_worker.device).item()  # a device that cannot do this is none
 
 
-def work(unit: Unit) -> list[Done]:
+def ready() -> list[Done]:
+    """What a worker process answers if it could be set up."""
+    return []
+
+
+def work(unit: Unit) -> list[Done] | Lost:
     """What a worker process does with a unit of runs."""
-    return list(_worker.carry_out(unit))
+    try:
+        return list(_worker.carry_out(unit))
+    except DeviceLost as error:
+        return Lost(str(error))
 
 
 def measure(trial: Any) -> Any:

@@ -15,11 +15,12 @@ UNIFORM, CONSTANT = "uniform", "constant"
 
 def expand(matrix: Matrix, words: Vocabulary) -> list[Run]:
     """The runs of a matrix, without repeats, in the order in which its axes name them."""
-    runs = {run.key: run for block in matrix.blocks() for run in _product(block, matrix, words)}
+    runs = {run.key: run for block in matrix.blocks() for run in product(block, matrix, words)}
     return [run for run in runs.values() if not any(_matches(run, pattern) for pattern in matrix.exclude)]
 
 
-def _product(block: Block, matrix: Matrix, words: Vocabulary) -> Iterator[Run]:
+def product(block: Block, matrix: Matrix, words: Vocabulary) -> Iterator[Run]:
+    """The runs of one block, which has every axis that the file names."""
     optimizers = _flat(block.optimizer) or [_default("adam", words["optimizer"])]
     policies = _flat(block.layer_lr) or [_default(UNIFORM, words["layer_lr"])]
     schedules = _flat(block.schedule) or [_default(CONSTANT, words["schedule"])]

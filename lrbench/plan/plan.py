@@ -1,6 +1,6 @@
 """What would be done: the runs that are missing, those that cannot be and why, those that are stored."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -43,10 +43,10 @@ class Plan:
         """The possible runs that are not stored yet."""
         return tuple(run for run in self.possible if run.key not in self.stored)
 
-    def skip(self, workload: str, reason: str) -> "Plan":
-        """The plan with every missing run of a workload skipped."""
-        lost = [run for run in self.missing if run.workload.name == workload]
-        kept = tuple(run for run in self.possible if run.workload.name != workload or run.key in self.stored)
+    def skip(self, which: Callable[[Run], bool], reason: str) -> "Plan":
+        """The plan with some of its missing runs skipped."""
+        lost = [run for run in self.missing if which(run)]
+        kept = tuple(run for run in self.possible if not which(run) or run.key in self.stored)
         return Plan(self.matrix, kept, (*self.skips, *(Skip(run, reason) for run in lost)), self.stored)
 
     def skipped(self) -> pd.DataFrame:

@@ -32,6 +32,50 @@ def lr(value: float) -> str:
     return number(value)
 
 
+Scales = tuple[tuple[float, float, str], ...]
+"""For each unit the least value that is told in it, its size, and its name, ascending."""
+TIME: Scales = ((0.0, 1e-6, "µs"), (1e-3, 1e-3, "ms"), (1.0, 1.0, "s"), (120.0, 60.0, "min"), (7200.0, 3600.0, "h"))
+ENERGY: Scales = ((0.0, 1e-6, "µJ"), (1e-3, 1e-3, "mJ"), (1.0, 1.0, "J"), (1e3, 1e3, "kJ"), (1e6, 1e6, "MJ"))
+FLOPS: Scales = ((0.0, 1e6, "MFLOP/s"), (1e9, 1e9, "GFLOP/s"), (1e12, 1e12, "TFLOP/s"))
+BYTES: Scales = ((0.0, 2.0**10, "KiB"), (2.0**20, 2.0**20, "MiB"), (2.0**30, 2.0**30, "GiB"))
+NEVER = "never"
+
+
+def measure(value: float, scales: Scales, low: float = math.nan, high: float = math.nan) -> str:
+    """A value in the unit that suits it, and an interval in the same one where there is one; an infinite one is never reached.
+
+    >>> measure(4.123e-4, TIME, 3.9e-4, 4.5e-4), measure(9.999e-4, TIME), measure(95.0, TIME, 80.0, math.inf), measure(3e7, BYTES)
+    ('412 µs [390, 450]', '1 ms', '95 s [80, never]', '28.6 MiB')
+    """
+    if math.isnan(value):
+        return NONE
+    if math.isinf(value):
+        return NEVER
+    size, unit = next((size, unit) for least, size, unit in reversed(scales) if _rounded(value) >= least)
+    interval = "" if math.isnan(low) or math.isnan(high) else f" [{_sized(low, size)}, {_sized(high, size)}]"
+    return f"{_sized(value, size)} {unit}{interval}"
+
+
+def _rounded(value: float) -> float:
+    return float(f"{abs(value):.3g}")
+
+
+def _sized(value: float, size: float) -> str:
+    """A value in units of a size, to three digits, without an exponent where it is not tiny."""
+    return NEVER if math.isinf(value) else number(math.copysign(_rounded(value / size), value))
+
+
+def times(ratio: float, low: float = math.nan, high: float = math.nan) -> str:
+    """A ratio of two numbers, and its interval where there is one.
+
+    >>> times(0.4561, 0.4, 0.5), times(12.34), times(1234.0)
+    ('0.456 × [0.4, 0.5]', '12.3 ×', '1,234 ×')
+    """
+    if math.isnan(ratio):
+        return NONE
+    return f"{number(ratio)} ×" + ("" if math.isnan(low) else f" [{number(low)}, {number(high)}]")
+
+
 def share(value: float) -> str:
     """A share as a whole percentage.
 

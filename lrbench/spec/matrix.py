@@ -12,6 +12,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, Va
 from pydantic_core import InitErrorDetails
 
 from lrbench.spec.catalog import Entry
+from lrbench.spec.cost import Grouping, Implementation
 from lrbench.spec.faults import BadInput, fault, faults_of, nearest
 from lrbench.spec.run import Precision
 from lrbench.spec.types import Count, Positive, Seed, Strict
@@ -181,6 +182,20 @@ class Block(Strict):
     precision: Axis[Precision] = None
 
 
+class CostBlock(Block):
+    """A product of cases whose step is to be measured, besides the steps of the matrix's strategies. Left out, an axis is as in a block."""
+
+    implementation: Axis[Implementation] = None
+    grouping: Axis[Grouping] = None
+    compiled: Axis[bool] = None
+
+    @model_validator(mode="after")
+    def _steps_only(self) -> Self:
+        if self.lr is not None or self.seed is not None:
+            raise fault("what a step costs depends neither on the lr nor on the seed: leave both out")
+        return self
+
+
 class Budget(Strict):
     """How long a workload trains, in steps or epochs, how often it is evaluated, and its target; left out, the workload's own."""
 
@@ -220,11 +235,13 @@ class Matrix(Block):
     budget: dict[Name, Budget] = Field(default_factory=dict)
     include: Annotated[tuple[Block, ...], Field(strict=False)] = ()
     exclude: Annotated[tuple[Exclude, ...], Field(strict=False)] = ()
+    cost: Annotated[tuple[CostBlock, ...], Field(strict=False)] = ()
 
     @model_validator(mode="after")
     def _complete(self) -> Self:
-        if self.workload is None and not (self.include and all(block.workload for block in self.include)):
-            raise fault("must name a workload, at the top or in each [[include]]")
+        parts = (*self.include, *self.cost)
+        if self.workload is None and not (parts and all(block.workload for block in parts)):
+            raise fault("must name a workload, at the top or in each [[include]] and [[cost]]")
         for name in self.budget.keys() - {name for block in self.blocks() for name in block.workload or ()}:
             raise fault(f"budget.{name}: no part of the matrix runs that workload")
         return self
@@ -233,9 +250,13 @@ class Matrix(Block):
         """The products that the matrix is the union of, every axis filled in."""
         own = Block.model_construct(**{axis: getattr(self, axis) for axis in Block.model_fields})
         for block in [own, *self.include] if self.workload else self.include:
-            yield Block.model_construct(
-                **{axis: value if (value := getattr(block, axis)) is not None else getattr(self, axis) for axis in Block.model_fields}
-            )
+            yield self.completed(block)
+
+    def completed(self, block: Block) -> Block:
+        """A block with what it leaves out as the top of the file has it."""
+        return Block.model_construct(
+            **{axis: value if (value := getattr(block, axis)) is not None else getattr(self, axis) for axis in Block.model_fields}
+        )
 
 
 def read_matrix(path: Path, vocabulary: Vocabulary) -> Matrix:

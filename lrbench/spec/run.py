@@ -9,7 +9,7 @@ from pydantic import Field
 
 from lrbench.spec.types import Count, Positive, Seed, Strict
 
-Precision = Literal["fp64", "fp32", "bf16", "fp16"]
+Precision = Literal["fp64", "fp32", "tf32", "bf16", "fp16"]
 
 
 class Choice(Strict):

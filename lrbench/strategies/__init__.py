@@ -1,6 +1,7 @@
 """The three axes of a strategy: optimizers, layer-lr policies and schedules."""
 
 from lrbench.strategies.combine import groups_of, impossible
+from lrbench.strategies.groups import Group
 from lrbench.strategies.layer_lr import FROZEN, LAYER_LRS, Rate, layer_lr
 from lrbench.strategies.optimizers import OPTIMIZERS, optimizer
 from lrbench.strategies.pacer import CallOrderError, Pacer, Timing, audit, lr_curve, lr_table
@@ -12,6 +13,7 @@ __all__ = [
     "OPTIMIZERS",
     "SCHEDULES",
     "CallOrderError",
+    "Group",
     "Pacer",
     "Rate",
     "Timing",

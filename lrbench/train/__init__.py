@@ -1,8 +1,21 @@
 """From a run to its outcome."""
 
 from lrbench.train.checkpoint import Checkpoint, Interrupted
+from lrbench.train.data import data_for, dtype_of
 from lrbench.train.population import Population, alone, shared
-from lrbench.train.reference import AuditError, Training, dtype_of, train
+from lrbench.train.reference import AuditError, Training, train
 from lrbench.train.slots import rule_of
 
-__all__ = ["AuditError", "Checkpoint", "Interrupted", "Population", "Training", "alone", "dtype_of", "rule_of", "shared", "train"]
+__all__ = [
+    "AuditError",
+    "Checkpoint",
+    "Interrupted",
+    "Population",
+    "Training",
+    "alone",
+    "data_for",
+    "dtype_of",
+    "rule_of",
+    "shared",
+    "train",
+]

@@ -12,26 +12,21 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lrbench.device import deterministic
+from lrbench.device import deterministic, use_tf32
 from lrbench.spec.outcome import Outcome
 from lrbench.spec.run import Run
-from lrbench.strategies import OPTIMIZERS, Pacer, Timing, audit, groups_of, lr_curve
+from lrbench.strategies import OPTIMIZERS, Group, Pacer, Timing, audit, groups_of, lr_curve
 from lrbench.strategies.composite import Staged
 from lrbench.train.checkpoint import Checkpoint
 from lrbench.train.clocks import Clocks
+from lrbench.train.data import DTYPES, dtype_of
 from lrbench.train.record import Lrs, Record
 from lrbench.train.seeds import Order, derive
 from lrbench.workloads import Data, Split, Workload, describe
 
-DTYPES = {"fp64": torch.float64, "fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 EVALUATION_BATCH = 1024
 Batches = tuple[Tensor, ...]
 """Numbers of training examples, [batch_size] int64 each; as many batches as are accumulated into one step."""
-
-
-def dtype_of(run: Run) -> torch.dtype:
-    """The type of a run's weights and data; lower precisions are autocast from float32."""
-    return torch.float64 if run.precision == "fp64" else torch.float32
 
 
 def ended_values(train: list[float], test: list[float]) -> dict[str, Any]:
@@ -72,13 +67,14 @@ class Training:
     def __init__(self, run: Run, workload: Workload, data: Data, device: torch.device) -> None:
         self.run, self.workload, self.device, self.done = run, workload, device, 0
         dtype = dtype_of(run)
+        use_tf32(run.precision == "tf32")
         torch.manual_seed(derive(run.seed, "model"))
         self.model = workload.model().to(device, dtype)
         torch.manual_seed(derive(run.seed, "dropout"))
         self.data = data.to(device, dtype)
         self.order = Order(run.seed, len(data.train), run.batch_size, run.accumulate, device)
         self.timing = Timing(run.steps, self.order.steps_per_epoch, run.eval_every)
-        self.groups = groups_of(run, describe(workload, self.model))
+        self.groups = self._make_groups()
         self.flags = OPTIMIZERS[run.optimizer.name].flags
         self.optimizer = self._build_optimizer()
         self.is_staged = isinstance(self.optimizer, Staged)
@@ -95,6 +91,9 @@ class Training:
     def diverged(self) -> bool:
         """Whether training has come to its end early."""
         return bool(self.record.diverged_at[0])
+
+    def _make_groups(self) -> list[Group]:
+        return groups_of(self.run, describe(self.workload, self.model))
 
     def _build_optimizer(self) -> Any:
         tensors = dict(self.model.named_parameters())

@@ -11,7 +11,8 @@ from torch import Tensor, nn
 from lrbench.spec.run import Run
 from lrbench.strategies import OPTIMIZERS
 from lrbench.train.layout import Layout
-from lrbench.train.reference import EVALUATION_BATCH, dtype_of
+from lrbench.train.data import dtype_of
+from lrbench.train.reference import EVALUATION_BATCH
 from lrbench.train.rules import State, numbers, rule_for, structure
 from lrbench.train.seeds import derive
 from lrbench.train.stacked import Slice, StackedModel, Tensors, update

@@ -228,12 +228,12 @@ class Fragile:
     def __init__(self, tasks):
         self.left = tasks
 
-    def submit(self, _, unit):
-        if not self.left:
+    def submit(self, _, *units):
+        if units and not self.left:
             raise BrokenProcessPool
-        self.left -= 1
+        self.left -= len(units)
         future = Future()
-        future.set_result([(run, Outcome(key=run.key, status=Status.MISSED)) for run in unit.runs])
+        future.set_result([(run, Outcome(key=run.key, status=Status.MISSED)) for unit in units for run in unit.runs])
         return future
 
     def shutdown(self, **_):
@@ -250,7 +250,7 @@ class Fragile:
 @pytest.mark.parametrize("tasks", range(5))
 def test_no_run_is_lost_when_the_pool_breaks_between_two_units(tasks, together, tmp_path, monkeypatch, session):
     runs = session(tmp_path).plan.missing
-    monkeypatch.setattr(Pool, "_processes", lambda *_: Fragile(tasks))
+    monkeypatch.setattr(Pool, "_process", lambda *_: Fragile(tasks))
     units = [Unit(runs[i : i + together], width=together) for i in range(0, 4, together)]
     found = [run.lr for run, _ in Pool([torch.device("cpu")], tmp_path, ()).outcomes(units)]
     assert sorted(found) == LRS

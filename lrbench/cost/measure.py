@@ -1,0 +1,176 @@
+"""The cost of steps, alone on a device: visits in turn, repeated where they disagree, and what stayed doubtful said."""
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from lrbench.cost.cases import Wanted, groups_for
+from lrbench.cost.step import PARTS, CannotMeasure, Step
+from lrbench.device import Device, Marks, Telemetry, name_of, step_memory
+from lrbench.spec.cost import Case, Peak, StepCost
+
+WARM_UP = 5
+"""Steps before anything is timed: the optimizer makes its state, libraries choose their kernels, a compiled model is compiled."""
+WINDOWS = 7
+WINDOW_SECONDS = 0.008
+FEWEST = 3
+"""The least steps of a window."""
+VISITS = 2
+"""How often every case is visited, in turn, so that a slow spell of the machine does not fall on one case alone."""
+REPEATS = 3
+"""How often an unsettled case is visited again."""
+AGREE = 0.05
+"""Two visits agree when their medians differ by less. Disturbances only ever add time, so the two fastest quiet visits count."""
+
+
+@dataclass
+class Visit:
+    """What one visit to a case saw: seconds per step of each window, and the rest once."""
+
+    seconds: list[float]
+    window_steps: int
+    shares: dict[str, float]
+    shares_reason: str
+    joules: float | None
+    joules_reason: str
+    noise: tuple[str, ...]
+
+    @property
+    def median(self) -> float:
+        """Seconds per step."""
+        return float(np.median(self.seconds))
+
+
+@dataclass
+class Bench:
+    """A device on which cases are measured, one after the other."""
+
+    device: Device
+    telemetry: Telemetry
+    peaks: dict[str, Peak]
+    """The measured matrix products by precision."""
+    still: dict[Any, tuple[int, int]] = field(default_factory=dict)
+    """FLOPs and bytes of the cases seen, which do not depend on the schedule."""
+
+    def measure(self, wanted: Sequence[Wanted], tell: Callable[[int, int], None]) -> list[StepCost]:
+        """Visit every case ``VISITS`` times in turn, and again where the visits do not settle it."""
+        seen: list[list[Visit]] = [[] for _ in wanted]
+        failed: dict[int, str] = {}
+        for turn in range(VISITS + REPEATS):
+            left = [i for i, visits in enumerate(seen) if i not in failed and (turn < VISITS or not settled(visits))]
+            for n, i in enumerate(left):
+                tell(n, len(left))
+                try:
+                    seen[i].append(self._visit(wanted[i].case))
+                except CannotMeasure as reason:
+                    failed[i] = str(reason)
+                except Exception as error:  # noqa: BLE001 - a case that fails is a value; the others go on
+                    failed[i] = f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
+        return [
+            self.unmeasured(one, failed[i]) if i in failed else self._conclude(one, visits)
+            for i, (one, visits) in enumerate(zip(wanted, seen, strict=True))
+        ]
+
+    def _visit(self, case: Case) -> Visit:
+        step = Step(case, self.device)
+        step.advance(WARM_UP)
+        each = _timed(step, FEWEST)
+        steps = max(FEWEST, round(WINDOW_SECONDS / each))
+        windows = max(WINDOWS, -(-int(1e6 * self.telemetry.enough_seconds) // int(1e6 * steps * each)))
+        with self.telemetry.watch() as watched:
+            seconds = [_timed(step, steps) for _ in range(windows)]
+        shares, reason = self._shares(step, steps)
+        if (kind := _still(case)) not in self.still:
+            self.still[kind] = (step.flops(), step.resident_bytes() + step_memory(lambda: step.advance(1), self.device))
+        joules = None if watched.joules is None else watched.joules / (steps * windows)
+        return Visit(seconds, steps, shares, reason, joules, watched.joules_reason, watched.noise)
+
+    def _shares(self, step: Step, steps: int) -> tuple[dict[str, float], str]:
+        try:
+            taken = step.parts(2 * steps, Marks(self.device))
+        except CannotMeasure as reason:
+            return {}, str(reason)
+        whole = float(np.median([one["whole"] for one in taken]))
+        return {part: float(np.median([one[part] for one in taken])) / whole for part in PARTS}, ""
+
+    def unmeasured(self, wanted: Wanted, reason: str) -> StepCost:
+        """The record of a case that could not be measured."""
+        return StepCost(**self._what(wanted), reason=reason)
+
+    def _what(self, wanted: Wanted) -> dict[str, Any]:
+        case, run = wanted.case, wanted.case.run
+        return {
+            "device": name_of(self.device),
+            **{axis: getattr(run, axis).label for axis in ("workload", "optimizer", "layer_lr", "schedule")},
+            **{name: getattr(run, name) for name in ("batch_size", "accumulate", "precision")},
+            **{name: getattr(case, name) for name in ("implementation", "grouping", "compiled")},
+            "from_step": case.stage,
+            "groups": sum(group.joins <= case.stage for group in groups_for(case)),
+            "strategies": wanted.strategies,
+        }
+
+    def _conclude(self, wanted: Wanted, visits: list[Visit]) -> StepCost:
+        run = wanted.case.run
+        kept = settled(visits) or visits
+        windows = np.concatenate([visit.seconds for visit in kept])
+        low, seconds, high = (float(v) for v in np.quantile(windows, [0.25, 0.5, 0.75]))
+        first = min(kept, key=lambda visit: visit.median)
+        flops, peak_bytes = self.still[_still(wanted.case)]
+        peak = self.peaks.get(run.precision)
+        return StepCost(
+            **self._what(wanted),
+            seconds=seconds,
+            seconds_low=low,
+            seconds_high=high,
+            windows=len(windows),
+            window_steps=first.window_steps,
+            samples_per_second=run.batch_size * run.accumulate / seconds,
+            **{f"{part}_share": first.shares.get(part) for part in PARTS},
+            shares_reason=first.shares_reason,
+            peak_bytes=peak_bytes,
+            flops=flops,
+            flops_per_second=flops / seconds,
+            peak_share=flops / seconds / peak.flops_per_second if peak else None,
+            joules=first.joules,
+            joules_reason=first.joules_reason,
+            noise=() if settled(visits) else doubts(visits),
+        )
+
+
+def _timed(step: Step, steps: int) -> float:
+    """Seconds per step of a window, the device waited for at its edges only."""
+    before = step.record.seconds[0, 0]
+    step.advance(steps)
+    return float(step.record.seconds[0, 0] - before) / steps
+
+
+def _still(case: Case) -> Any:
+    run = case.run
+    shape = tuple(group.params for group in groups_for(case) if group.joins <= case.stage)
+    return (
+        run.workload.label,
+        run.optimizer.label,
+        shape,
+        run.batch_size,
+        run.accumulate,
+        run.precision,
+        case.implementation,
+        case.compiled,
+    )
+
+
+def settled(visits: Sequence[Visit]) -> list[Visit]:
+    """The two fastest quiet visits if they agree, else nothing."""
+    quiet = sorted((visit for visit in visits if not visit.noise), key=lambda visit: visit.median)[:2]
+    return quiet if len(quiet) == 2 and quiet[1].median < (1.0 + AGREE) * quiet[0].median else []
+
+
+def doubts(visits: Sequence[Visit]) -> tuple[str, ...]:
+    """Why some visits do not settle what they measured."""
+    told = dict.fromkeys(reason for visit in visits for reason in visit.noise)
+    medians = [visit.median for visit in visits]
+    apart = f"{len(visits)} visits differ by up to {100 * (max(medians) / min(medians) - 1):.0f} %"
+    return (*told, apart)

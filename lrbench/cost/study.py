@@ -1,0 +1,92 @@
+"""All costs of a study: the peaks of each device, its cases, and some runs timed whole to compare with what the costs predict."""
+
+import os
+from collections.abc import Callable, Iterable, Sequence
+
+from lrbench.cost.cases import Wanted, cases
+from lrbench.cost.measure import Bench
+from lrbench.device import Device, Telemetry, deterministic, matmul_peak, name_of, threads
+from lrbench.plan import Plan
+from lrbench.spec.cost import Costs, Peak, StepCost, TimedRun
+from lrbench.spec.run import Run
+from lrbench.train import data_for, train
+from lrbench.workloads import WORKLOADS, Unavailable
+
+WHOLE = 2
+"""How many runs of each workload are timed whole."""
+WHOLE_SECONDS = 10.0
+"""A run that would take longer is not timed whole."""
+
+Tell = Callable[[str], None]
+
+
+def measure_study(plan: Plan, devices: Sequence[Device], tell: Tell) -> Costs:
+    """Measure every case of a plan on each device, one device after the other and nothing beside it.
+
+    ``tell`` is called with a sentence on how far it is.
+    """
+    deterministic()
+    load = os.getloadavg()[0] if hasattr(os, "getloadavg") else None
+    found = [_on_device(plan, device, tell) for device in devices]
+    return Costs(
+        costs=tuple(cost for part in found for cost in part.costs),
+        timed=tuple(run for part in found for run in part.timed),
+        peaks=tuple(peak for part in found for peak in part.peaks),
+        conditions={"threads": threads(), "load_before": load} | {k: v for part in found for k, v in part.conditions.items()},
+    )
+
+
+def _on_device(plan: Plan, device: Device, tell: Tell) -> Costs:
+    wanted = cases(plan)
+    lost = _unavailable(one.case.run.workload.name for one in wanted)
+    telemetry = Telemetry(device)
+    peaks = {precision: _peak(device, precision) for precision in sorted({one.case.run.precision for one in wanted})}
+    bench = Bench(device, telemetry, {precision: peak for precision, peak in peaks.items() if peak})
+    here = [one for one in wanted if one.case.run.workload.name not in lost]
+    costs = bench.measure(here, lambda n, of: tell(f"{name_of(device)}: {n} of {of} steps measured"))
+    costs += [bench.unmeasured(one, lost[one.case.run.workload.name]) for one in wanted if one.case.run.workload.name in lost]
+    conditions = {"energy_source": telemetry.energy_source, "energy_reason": telemetry.energy_reason}
+    timed = tuple(_whole(run, device, telemetry) for run in to_time(plan.possible, costs))
+    return Costs(tuple(costs), timed, tuple(peak for peak in peaks.values() if peak), conditions)
+
+
+def _unavailable(names: Iterable[str]) -> dict[str, str]:
+    """The workloads whose data cannot be had, with the reasons."""
+    lost = {}
+    for name in dict.fromkeys(names):
+        try:
+            WORKLOADS[name].data()
+        except Unavailable as reason:
+            lost[name] = str(reason)
+    return lost
+
+
+def _peak(device: Device, precision: str) -> Peak | None:
+    """The fastest matrix product of a precision, or None where the device has none."""
+    try:
+        flops_per_second, size = matmul_peak(device, precision)
+    except (ValueError, RuntimeError):  # told by the cases of that precision, which fail for the same reason
+        return None
+    return Peak(name_of(device), precision, flops_per_second, size)
+
+
+def to_time(runs: Iterable[Run], costs: Iterable[StepCost]) -> list[Run]:
+    """Of each workload, ``WHOLE`` short runs of different optimizers whose step was measured: the first by their keys."""
+    seconds = {(cost.workload, *strategy): cost.seconds for cost in costs if cost.seconds is not None for strategy in cost.strategies}
+    chosen: dict[str, dict[str, Run]] = {}
+    for run in sorted(runs, key=lambda run: run.key):
+        picked = chosen.setdefault(run.workload.label, {})
+        step = seconds.get((run.workload.label, run.optimizer.label, run.layer_lr.label, run.schedule.label))
+        if len(picked) < WHOLE and run.optimizer.name not in picked and step is not None and step * run.steps <= WHOLE_SECONDS:
+            picked[run.optimizer.name] = run
+    return [run for picked in chosen.values() for run in picked.values()]
+
+
+def _whole(run: Run, device: Device, telemetry: Telemetry) -> TimedRun:
+    """A run trained whole and alone."""
+    with telemetry.watch() as watched:
+        outcome = train(run, WORKLOADS[run.workload.name], data_for(run, device), device)
+    strategy = {axis: getattr(run, axis).label for axis in ("workload", "optimizer", "layer_lr", "schedule")}
+    share = outcome.train_seconds / watched.seconds
+    joules = None if watched.joules is None else watched.joules * share
+    return TimedRun(key=run.key, device=name_of(device), **strategy, steps=outcome.steps, seconds=outcome.train_seconds, joules=joules)

@@ -1,0 +1,14 @@
+"""How float32 matrix products and convolutions are rounded."""
+
+import torch
+
+
+def use_tf32(wanted: bool) -> None:
+    """Round the factors of float32 products to TF32 (10 bits of mantissa) on GPUs that can, or, unlike cuDNN's default, do not.
+
+    Through ``fp32_precision`` alone: after it is set, reading the older ``allow_tf32`` raises. A CPU knows no TF32 and is not touched.
+    """
+    rounding = "tf32" if wanted else "ieee"
+    torch.backends.cuda.matmul.fp32_precision = rounding
+    torch.backends.cudnn.conv.fp32_precision = rounding
+    torch.backends.cudnn.rnn.fp32_precision = rounding

@@ -1,0 +1,26 @@
+"""The data that runs train on, in their type and on their device."""
+
+from functools import cache
+
+import torch
+
+from lrbench.spec.run import Run
+from lrbench.workloads import WORKLOADS, Data
+
+DTYPES = {"fp64": torch.float64, "bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+def dtype_of(run: Run) -> torch.dtype:
+    """The type of a run's weights and data; lower precisions are autocast from float32."""
+    return torch.float64 if run.precision == "fp64" else torch.float32
+
+
+def data_for(run: Run, device: torch.device) -> Data:
+    """The data that a run trains on, in its type."""
+    return _placed(run.workload.name, device, dtype_of(run))
+
+
+@cache
+def _placed(name: str, device: torch.device, dtype: torch.dtype) -> Data:
+    """A workload's data on a device; loaded and moved once per process."""
+    return WORKLOADS[name].data().to(device, dtype)
