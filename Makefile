@@ -4,9 +4,10 @@ VENV := .venv
 BIN := $(VENV)/bin
 MATRIX ?= benchmarks/reference.toml
 DEVICE ?= auto
+THREADS ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup bench report test check test-cuda docs overhead peers clean
+.PHONY: help setup bench costs report test check test-cuda docs overhead peers clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -19,8 +20,12 @@ $(VENV)/installed: pyproject.toml constraints.txt
 
 setup: $(VENV)/installed ## create .venv and install lrbench with all it needs
 
-bench: $(VENV)/installed ## run the reference matrix (MATRIX=... for another) and write its report
-	$(BIN)/lrbench run $(MATRIX) --device $(DEVICE)
+bench: $(VENV)/installed ## run the reference matrix (MATRIX=... for another), measure its steps and write its report
+	$(BIN)/lrbench run $(MATRIX) --device $(DEVICE) --threads $(THREADS)
+	$(BIN)/lrbench cost $(MATRIX) --device $(DEVICE) --threads $(THREADS)
+
+costs: $(VENV)/installed ## measure single steps as pytest-benchmark benchmarks
+	$(BIN)/pytest benchmarks/bench_step_cost.py
 
 report: $(VENV)/installed ## write the reports of all stored results anew
 	$(BIN)/lrbench report results

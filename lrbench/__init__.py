@@ -5,6 +5,7 @@
 """
 
 import importlib
+import os
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -12,6 +13,8 @@ if TYPE_CHECKING:
     from lrbench.report import results, write_reports
     from lrbench.strategies import Rate, layer_lr, optimizer, schedule
     from lrbench.workloads import add_workload
+
+os.environ.setdefault("MKL_CBWR", "AUTO")  # one row of a batched product like another; MKL reads it at its first product
 
 __version__ = "0.1.0"
 __all__ = ["Rate", "__version__", "add_workload", "layer_lr", "make_plan", "optimizer", "results", "run", "schedule", "write_reports"]

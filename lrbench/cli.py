@@ -23,9 +23,9 @@ app = typer.Typer(
 
 MatrixFile = Annotated[Path, typer.Argument(help="A matrix file (TOML), such as benchmarks/reference.toml.", show_default=False)]
 Results = Annotated[Path, typer.Option(help="Where results are kept: RESULTS/<matrix>/<machine>/.")]
-DeviceWish = Annotated[str, typer.Option(help="auto, cpu, cuda, or cuda:i,j.")]
+DeviceWish = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:i,j, mps or xpu.")]
 Workers = Annotated[int | None, typer.Option(help="Worker processes. Default: one per GPU, or one per CPU core.", show_default=False)]
-Threads = Annotated[int, typer.Option(min=1, help="Threads of the CPU in each worker; another number counts as another machine.")]
+Threads = Annotated[int, typer.Option(help="Threads of the CPU in each worker; another number counts as another machine.")]
 Plugins = Annotated[list[Path], typer.Option("--plugin", help="A Python file that enters strategies or workloads. Can be repeated.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
@@ -98,12 +98,60 @@ def _conclude(session: "Session", summary: "Summary") -> None:
         raise typer.Exit(1)
 
 
+@app.command()
+def cost(
+    matrix: MatrixFile,
+    results: Results = Path("results"),
+    device: DeviceWish = "auto",
+    threads: Threads = 1,
+    plugin: Plugins = [],  # noqa: B006 - typer reads the default, nobody changes it
+) -> None:
+    """Measure what a training step of each strategy costs, alone on each device, then write the report. Leave the machine idle for it."""
+    from lrbench import report
+    from lrbench.execute import make_session
+    from lrbench.execute.costs import measure_costs
+    from lrbench.store import load
+
+    session = make_session(matrix, results=results, device=device, threads=threads, plugins=plugin)
+    found = measure_costs(session)
+    path = report.write(load(session.store.folder))
+    lost, doubtful = (sum(map(bool, values)) for values in ([c.reason for c in found.costs], [c.noise for c in found.costs]))
+    typer.echo(f"{len(found.costs)} steps measured, {doubtful} of them in doubt, {lost} not to be had. Report: {path}")
+
+
+@app.command()
+def doctor(device: DeviceWish = "auto", as_json: AsJson = False) -> None:
+    """Show what this machine is, check data sets and devices, and say what to mend. Exit code 1 if something is wrong."""
+    from dataclasses import asdict
+
+    from lrbench.device import select
+    from lrbench.execute.doctor import examine, facts, text
+
+    devices = select(device)
+    machine, checks = facts(devices), []
+    if not as_json:
+        typer.echo(json.dumps(machine, indent=2, sort_keys=True))
+    for check in examine(devices):
+        checks.append(check)
+        if not as_json:
+            typer.echo(text(check))
+    if as_json:
+        typer.echo(json.dumps({"machine": machine, "checks": [asdict(check) for check in checks]}, indent=2))
+    if any(check.state == "fault" for check in checks):
+        raise typer.Exit(1)
+
+
 @app.command("report")
-def write_report(folder: Annotated[Path, typer.Argument(help="A study, or a folder of studies.")] = Path("results")) -> None:
-    """Write the report of every study below a folder anew. Needs neither GPU nor torch."""
+def write_report(
+    folder: Annotated[Path, typer.Argument(help="A study, or a folder of studies.")] = Path("results"),
+    price: Annotated[
+        list[str], typer.Option("--price", help="NAME=PRICE of a machine, per hour of all of it, in any currency. Can be repeated.")
+    ] = [],  # noqa: B006 - typer reads the default, nobody changes it
+) -> None:
+    """Write the report of every study below a folder anew, and compare the machines of a matrix. Needs neither GPU nor torch."""
     from lrbench.report import write_reports
 
-    for path in write_reports(folder):
+    for path in write_reports(folder, price):
         typer.echo(path)
 
 

@@ -1,10 +1,12 @@
 import pytest
 import torch
 
+from lrbench.device import use_threads
+
 
 @pytest.fixture(autouse=True)
 def _one_thread():
-    torch.set_num_threads(1)
+    use_threads(1)
 
 
 @pytest.fixture

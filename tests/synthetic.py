@@ -13,9 +13,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from lrbench.spec.cost import Costs, Peak, StepCost, TimedRun
 from lrbench.spec.outcome import Outcome, Status
 from lrbench.spec.run import Choice, Run
 from lrbench.store import Store, Study, load
+from lrbench.store.costs import write_costs
 
 LRS = (1e-4, 1e-3, 1e-2, 1e-1, 1.0)
 OPTIMA = {"sgd(momentum=0.9)": 1e-1, "adam": 1e-2, "adamw(weight_decay=0.1)": 1e-2, "rmsprop": 1e-3}
@@ -92,6 +94,8 @@ def study(
     higher_is_better: bool = True,
     change: Change | None = None,
     skipped: Sequence[tuple[str, str]] = (),
+    machine: dict[str, Any] | None = None,
+    costs: Costs | None = None,
 ) -> Study:
     """Write and load a study of the full product; ``change`` may replace any outcome, ``skipped`` pairs an optimizer with a reason."""
     axes = {"workloads": workloads, "optimizers": optimizers, "layer_lrs": layer_lrs, "schedules": schedules}
@@ -104,7 +108,11 @@ def study(
     if change:
         done = [(run, change(run, outcome)) for run, outcome in done]
     store = Store(folder)
-    store.describe(facts(axes, seeds, target, higher_is_better=higher_is_better), MACHINE, _skipped(skipped, workloads, seeds))
+    store.describe(
+        facts(axes, seeds, target, higher_is_better=higher_is_better), MACHINE | (machine or {}), _skipped(skipped, workloads, seeds)
+    )
+    if costs:
+        write_costs(folder, costs)
     half = len(done) // 2
     for name, part in (("a", done[:half]), ("b", done[half:])):
         store.write(name, part)
@@ -153,3 +161,79 @@ MACHINE: dict[str, Any] = {
     "torch": "2.14.1", "python": "3.11.9", "cuda": None, "driver": None, "os": "Linux", "packages": {"numpy": "2.4.0"},
     "commit": "0123456789abcdef", "dirty": False,
 }  # fmt: skip
+
+
+SLOWNESS = {"sgd(momentum=0.9)": 1.0, "adam": 1.5, "rmsprop": 1.25}
+"""What a step of each optimizer costs, as a multiple of that of sgd."""
+
+
+def step_cost(workload: str, optimizer: str, seconds: float, *, strategies: Sequence[tuple[str, str, str]] = (), **more: Any) -> StepCost:
+    """A measured step; quartiles 2 % around the median, 50 W, a quarter of the time in the optimizer."""
+    case = {
+        "device": "fake:0", "layer_lr": "uniform", "schedule": "constant", "batch_size": 32, "accumulate": 1, "precision": "fp32",
+        "implementation": "default", "grouping": "policy", "compiled": False, "from_step": 0, "groups": 1,
+    }  # fmt: skip
+    measured = {
+        "seconds": seconds, "seconds_low": 0.98 * seconds, "seconds_high": 1.02 * seconds, "windows": 14, "window_steps": 20,
+        "samples_per_second": 32 / seconds, "forward_share": 0.3, "backward_share": 0.4, "optimizer_share": 0.25, "scheduler_share": 0.01,
+        "peak_bytes": 3_000_000, "flops": 924_000.0, "flops_per_second": 924_000 / seconds, "peak_share": 0.02, "joules": 50.0 * seconds,
+    }  # fmt: skip
+    return StepCost(workload=workload, optimizer=optimizer, strategies=tuple(strategies), **(case | measured | more))
+
+
+def step_costs(
+    unit: float = 1e-3,
+    *,
+    workloads: Sequence[str] = ("digits_mlp", "mnist_cnn"),
+    slowness: dict[str, float] | None = None,
+    schedules: Sequence[str] = ("constant", "cosine"),
+    **more: Any,
+) -> Costs:
+    """Costs of the strategies of ``study``: ``unit`` seconds a step, times the optimizer's slowness, times 2 on the second workload.
+
+    One case stands for all schedules. Besides, how sgd's groups and implementations cost, in closed form: foreach halves the time, each
+    group of a parameter's own adds a tenth.
+    """
+    found, factor = [], SLOWNESS | (slowness or {})
+    for scale, workload in enumerate(workloads, 1):
+        for name, slow in factor.items():
+            strategies = [(name, "uniform", schedule) for schedule in schedules]
+            found.append(step_cost(workload, name, scale * slow * unit, strategies=strategies, **more))
+        for how, speed in (("for-loop", 1.0), ("foreach", 0.5)):
+            for grouping, count in (("one", 1), ("parameter", 4)):
+                seconds = scale * unit * speed * (1 + 0.1 * (count - 1))
+                kind = {"implementation": how, "grouping": grouping, "groups": count}
+                found.append(step_cost(workload, "sgd(momentum=0.9)", seconds, **(more | kind)))
+    found.append(replace(step_cost(workloads[0], "rmsprop", unit, **more), **UNMEASURED))
+    return Costs(tuple(found), peaks=(Peak("fake:0", "fp32", 1e12, 2048),), conditions={"threads": 1, "load_before": 0.1})
+
+
+UNMEASURED: dict[str, Any] = dict.fromkeys(
+    ["seconds", "seconds_low", "seconds_high", "samples_per_second", "flops_per_second", "peak_share", "joules"]
+)
+UNMEASURED |= {"implementation": "fused", "reason": "rmsprop has no fused implementation"}
+
+
+def timed(study: Study, key: str, *, ratio: float) -> TimedRun:
+    """A run of a study timed whole, which took ``ratio`` times what the study's costs predict of a run at one cost throughout."""
+    row = study.runs.set_index("key").loc[key]
+    axes = {axis: row[axis] for axis in ("workload", "optimizer", "layer_lr", "schedule")}
+    cost = next(c for c in study.costs.costs if c.workload == row.workload and c.optimizer == row.optimizer and c.strategies)
+    return TimedRun(key=key, device=cost.device, **axes, steps=STEPS, seconds=ratio * (cost.seconds or 0.0) * STEPS)
+
+
+def fake(letter: str, **facts: Any) -> dict[str, Any]:
+    """The facts of an imaginary machine, ``fake-gpu-<letter>``."""
+    return {
+        "slug": f"fake-gpu-{letter}", "kind": "cuda", "model": f"Fake GPU {letter.upper()}", "count": 1, "driver": "1.0", "cuda": "13.0",
+    } | facts  # fmt: skip
+
+
+def delayed(by: int, optimizer: str) -> Change:
+    """Runs of an optimizer learn the same, but every evaluation comes ``by`` steps later."""
+
+    def change(run: Run, outcome: Outcome) -> Outcome:
+        late = np.where(outcome.eval_step > 0, outcome.eval_step + by, 0).astype(np.int32)
+        return replace(outcome, eval_step=late) if run.optimizer.label == optimizer else outcome
+
+    return change

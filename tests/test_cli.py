@@ -8,13 +8,17 @@ import typer
 
 import lrbench
 from lrbench.cli import app, main
+from lrbench.device import cpu_cores
 from lrbench.plan import vocabulary
+from lrbench.store import load
 
 COMMANDS = {
     "list": ["kind", "--plugin", "--json"],
-    "plan": ["matrix", "--results", "--device", "--workers", "--plugin", "--json"],
-    "run": ["matrix", "--results", "--device", "--workers", "--plugin"],
-    "report": ["folder"],
+    "plan": ["matrix", "--results", "--device", "--workers", "--threads", "--plugin", "--json"],
+    "run": ["matrix", "--results", "--device", "--workers", "--threads", "--plugin"],
+    "cost": ["matrix", "--results", "--device", "--threads", "--plugin"],
+    "doctor": ["--device", "--json"],
+    "report": ["folder", "--price"],
     "show": ["key", "--results", "--json"],
     "schedules": ["--plot", "--steps", "--plugin"],
     "verify": ["--workload", "--device", "--plugin"],
@@ -181,6 +185,33 @@ class TestReport:
         assert out.split() == [str(study.folder.relative_to(study.folder.parents[2]) / "report.md")]
 
 
+class TestCost:
+    def test_costs_stand_beside_the_runs_and_in_the_report(self, cli, study):
+        code, out, _ = cli("cost", "m.toml", "--device", "cpu")
+        assert (code, study.costs.costs) == (0, ())
+        assert out.startswith("1 steps measured, ")
+        measured = load(study.folder)
+        [cost] = measured.costs.costs
+        assert cost.strategies == (("sgd", "uniform", "constant"),)
+        assert len(measured.runs) == 6
+        assert measured.machine == study.machine
+        report = (study.folder / "report.md").read_text()
+        assert "## What a step costs" in report
+        assert "Predicted" in report
+
+    def test_costs_can_be_measured_before_any_run(self, cli):
+        code, _, _ = cli("cost", "m.toml", "--device", "cpu", "--results", "elsewhere")
+        assert code == 0
+        assert cli("report", "elsewhere")[0] == 0
+
+    def test_other_threads_are_another_machine(self, cli, away):
+        if cpu_cores() < 2:
+            pytest.skip("one core")
+        for threads in (1, 2):
+            assert cli("cost", "m.toml", "--device", "cpu", "--threads", threads)[0] == 0
+        assert len(list((away / "results" / "m").glob("cpu-*"))) == 2
+
+
 @pytest.mark.parametrize("suffix", ["png", "svg", "pdf"])
 def test_schedules_are_drawn(suffix, cli, away):
     code, out, _ = cli("schedules", "--plot", f"picture.{suffix}", "--steps", 20)
@@ -199,6 +230,11 @@ def test_schedules_are_drawn(suffix, cli, away):
         (["run", "m.toml", "--device", "cuda:99"], "--device cuda:99: "),
         (["plan", "m.toml", "--workers", 0], "--workers 0: must be at least 1"),
         (["run", "m.toml", "--workers", -3], "--workers -3: must be at least 1"),
+        (["run", "m.toml", "--threads", 0], "--threads 0: must be from 1 to "),
+        (["cost", "m.toml", "--threads", 4096], "--threads 4096: must be from 1 to "),
+        (["cost", "none.toml"], "none.toml: cannot be read: No such file or directory."),
+        (["cost", "m.toml", "--device", "cuda:99"], "--device cuda:99: "),
+        (["doctor", "--device", "tpu"], "--device tpu: must be "),
         (["plan", "m.toml", "--plugin", "none.py"], "none.py: there is no such file"),
         (["list", "--plugin", "m.toml"], "m.toml: is not a Python file"),
         (["list", "optimiser"], "list optimiser: there is no such kind. Did you mean 'optimizer'?"),

@@ -1,31 +1,69 @@
 """What stored outcomes say: pure functions, arrays and tables in, numbers out. Needs no torch."""
 
+from lrbench.analyse.costs import CASE, CONDITIONS, contrasts, joules_after, predicted, seconds_after, step_costs, time_to_target
 from lrbench.analyse.effects import CLAIMS, DEFINITIONS, effect_measures, effects
 from lrbench.analyse.frames import AXES, STRATEGY, by_seed, groups, of_strategy, rows, strategy
+from lrbench.analyse.machines import (
+    ALIKE,
+    DIFFERENT,
+    EQUIVALENT,
+    UNDECIDED,
+    case_costs,
+    cost_ratios,
+    money,
+    parity,
+    rank_changes,
+    shared_runs,
+    side_by_side,
+    slowest,
+    times_on,
+)
 from lrbench.analyse.response import responses
 from lrbench.analyse.stability import divergence_rate
-from lrbench.analyse.statistics import seed_warning
+from lrbench.analyse.statistics import geometric_mean, seed_warning
 from lrbench.analyse.tables import cells, per_run
 from lrbench.analyse.verdicts import at_best_lr, ranking, verdicts
 
 __all__ = [
+    "ALIKE",
     "AXES",
+    "CASE",
     "CLAIMS",
+    "CONDITIONS",
     "DEFINITIONS",
+    "DIFFERENT",
+    "EQUIVALENT",
     "STRATEGY",
+    "UNDECIDED",
     "at_best_lr",
     "by_seed",
+    "case_costs",
     "cells",
+    "contrasts",
+    "cost_ratios",
     "divergence_rate",
     "effect_measures",
     "effects",
+    "geometric_mean",
     "groups",
+    "joules_after",
+    "money",
     "of_strategy",
+    "parity",
     "per_run",
+    "predicted",
+    "rank_changes",
     "ranking",
     "responses",
     "rows",
+    "seconds_after",
     "seed_warning",
+    "shared_runs",
+    "side_by_side",
+    "slowest",
+    "step_costs",
     "strategy",
+    "time_to_target",
+    "times_on",
     "verdicts",
 ]

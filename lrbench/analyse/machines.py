@@ -100,7 +100,9 @@ def rank_changes(times: pd.DataFrame) -> pd.DataFrame:
     strategy that is never done on a machine comes last there; one whose time is not known has no rank.
     """
     found = [change for (w,), part in groups(times.dropna(subset="seconds"), ["workload"]) for change in _changes(str(w), part)]
-    order = sorted(found, key=lambda row: (row["workload"], row["machine"], row["other_machine"], -_swing(row), row["faster"], row["slower"]))
+    order = sorted(
+        found, key=lambda row: (row["workload"], row["machine"], row["other_machine"], -_swing(row), row["faster"], row["slower"])
+    )
     return pd.DataFrame(order, columns=FLIP)
 
 

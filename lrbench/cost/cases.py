@@ -11,8 +11,8 @@ import torch
 from lrbench.plan import Plan, product, vocabulary
 from lrbench.spec.cost import Case, Grouping
 from lrbench.spec.param import Param
-from lrbench.spec.run import Run
-from lrbench.strategies import OPTIMIZERS, Group, groups_of, impossible
+from lrbench.spec.run import Choice, Run
+from lrbench.strategies import LAYER_LRS, OPTIMIZERS, Group, groups_of, impossible
 from lrbench.workloads import WORKLOADS, describe
 
 Strategy = tuple[str, str, str]
@@ -43,7 +43,7 @@ def cases(plan: Plan) -> list[Wanted]:
 
 def _one_per_strategy(runs: Iterable[Run]) -> Iterable[Run]:
     """A run of each strategy and condition, at the optimizer's default lr."""
-    found = {}
+    found: dict[Any, Run] = {}
     for run in runs:
         key = (*_labels(run), run.batch_size, run.accumulate, run.precision, run.steps)
         found.setdefault(key, run)
@@ -72,10 +72,16 @@ def _alone(plan: Plan) -> Iterator[Case]:
         whole = matrix.completed(block).model_copy(update={"lr": None, "seed": (0,)})
         axes = (block.implementation or ("default",), block.grouping or ("policy",), block.compiled or (False,))
         for run, (how, grouping, compiled) in itertools.product(product(whole, matrix, words), itertools.product(*axes)):
-            for case in stages(Case(run=_usual(run), implementation=how, grouping=grouping, compiled=compiled)):
-                if (kind := _kind(case)) not in seen and not impossible(run, params_of(run.workload.name)):
+            usual = _usual(run) if grouping == "policy" else _usual(run).but(layer_lr=_uniform())
+            for case in stages(Case(run=usual, implementation=how, grouping=grouping, compiled=compiled)):
+                if (kind := _kind(case)) not in seen and not impossible(usual, params_of(run.workload.name)):
                     seen.add(kind)
                     yield case
+
+
+def _uniform() -> Choice:
+    entry = LAYER_LRS["uniform"]
+    return Choice(name=entry.name, revision=entry.revision, settings=entry.settings().model_dump(mode="json"), label=entry.name)
 
 
 def _kind(case: Case) -> Any:

@@ -1,7 +1,6 @@
 """The cost of steps, alone on a device: visits in turn, repeated where they disagree, and what stayed doubtful said."""
 
-import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -9,7 +8,7 @@ import numpy as np
 
 from lrbench.cost.cases import Wanted, groups_for
 from lrbench.cost.step import PARTS, CannotMeasure, Step
-from lrbench.device import Device, Marks, Telemetry, name_of, step_memory
+from lrbench.device import OTHERS_CORES, Device, Load, Marks, Telemetry, extra_memory, name_of
 from lrbench.spec.cost import Case, Peak, StepCost
 
 WARM_UP = 5
@@ -52,19 +51,23 @@ class Bench:
     telemetry: Telemetry
     peaks: dict[str, Peak]
     """The measured matrix products by precision."""
-    still: dict[Any, tuple[int, int]] = field(default_factory=dict)
+    since: Load | None = None
+    fresh: list[Visit] = field(default_factory=list)
+    """The visits since the machine's load was last read."""
+    still: dict[Any, tuple[int, int | None]] = field(default_factory=dict)
     """FLOPs and bytes of the cases seen, which do not depend on the schedule."""
 
     def measure(self, wanted: Sequence[Wanted], tell: Callable[[int, int], None]) -> list[StepCost]:
         """Visit every case ``VISITS`` times in turn, and again where the visits do not settle it."""
         seen: list[list[Visit]] = [[] for _ in wanted]
+        self.since = self.telemetry.load()
         failed: dict[int, str] = {}
         for turn in range(VISITS + REPEATS):
             left = [i for i, visits in enumerate(seen) if i not in failed and (turn < VISITS or not settled(visits))]
             for n, i in enumerate(left):
                 tell(n, len(left))
                 try:
-                    seen[i].append(self._visit(wanted[i].case))
+                    seen[i].append(self._beside_others(self._visit(wanted[i].case)))
                 except CannotMeasure as reason:
                     failed[i] = str(reason)
                 except Exception as error:  # noqa: BLE001 - a case that fails is a value; the others go on
@@ -74,17 +77,28 @@ class Bench:
             for i, (one, visits) in enumerate(zip(wanted, seen, strict=True))
         ]
 
+    def _beside_others(self, visit: Visit) -> Visit:
+        """Now and then, look at what other processes used meanwhile; it is held against every visit since the last look."""
+        self.fresh.append(visit)
+        others = self.telemetry.busy_with_others(self.since)
+        if others is not None:
+            for one in self.fresh if others >= OTHERS_CORES else ():
+                one.noise += (f"other processes used {others:.1f} cores",)
+            self.since, self.fresh = self.telemetry.load(), []
+        return visit
+
     def _visit(self, case: Case) -> Visit:
         step = Step(case, self.device)
         step.advance(WARM_UP)
         each = _timed(step, FEWEST)
         steps = max(FEWEST, round(WINDOW_SECONDS / each))
-        windows = max(WINDOWS, -(-int(1e6 * self.telemetry.enough_seconds) // int(1e6 * steps * each)))
+        windows = max(WINDOWS, -(-int(1e6 * self.telemetry.shortest) // int(1e6 * steps * each)))
         with self.telemetry.watch() as watched:
             seconds = [_timed(step, steps) for _ in range(windows)]
         shares, reason = self._shares(step, steps)
         if (kind := _still(case)) not in self.still:
-            self.still[kind] = (step.flops(), step.resident_bytes() + step_memory(lambda: step.advance(1), self.device))
+            extra = extra_memory(lambda: step.advance(1), self.device)
+            self.still[kind] = (step.flops(), None if extra is None else step.resident_bytes() + extra)
         joules = None if watched.joules is None else watched.joules / (steps * windows)
         return Visit(seconds, steps, shares, reason, joules, watched.joules_reason, watched.noise)
 
@@ -128,9 +142,13 @@ class Bench:
             windows=len(windows),
             window_steps=first.window_steps,
             samples_per_second=run.batch_size * run.accumulate / seconds,
-            **{f"{part}_share": first.shares.get(part) for part in PARTS},
+            forward_share=first.shares.get("forward"),
+            backward_share=first.shares.get("backward"),
+            optimizer_share=first.shares.get("optimizer"),
+            scheduler_share=first.shares.get("scheduler"),
             shares_reason=first.shares_reason,
             peak_bytes=peak_bytes,
+            peak_reason="" if peak_bytes is not None else "nothing counts the memory of this device",
             flops=flops,
             flops_per_second=flops / seconds,
             peak_share=flops / seconds / peak.flops_per_second if peak else None,

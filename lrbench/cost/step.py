@@ -3,14 +3,14 @@
 from collections.abc import Iterator
 from contextlib import nullcontext
 from dataclasses import replace
-from typing import Any
+from typing import Any, cast
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from lrbench.cost.cases import groups_for
-from lrbench.device import Device, Marks
+from lrbench.device import Device, Marks, no_tf32
 from lrbench.spec.cost import Case
 from lrbench.strategies import Group
 from lrbench.train import Training, data_for
@@ -34,13 +34,15 @@ class Step(Training):
     """A training that is only there to be timed: it has the case's groups, joined as they are at its stage, and evaluates nothing."""
 
     def __init__(self, case: Case, device: Device) -> None:
+        if case.run.precision == "tf32" and (reason := no_tf32(device)):
+            raise CannotMeasure(reason)
         self.case = case
         run = case.run.but(steps=ENDLESS, eval_every=ENDLESS)
         super().__init__(run, WORKLOADS[run.workload.name], data_for(run, device), device)
         choose_implementation(self.optimizer, case)
         self.eager = self.model
         if case.compiled:
-            self.model = torch.compile(self.model, dynamic=False)
+            self.model = cast("nn.Module", torch.compile(self.model, dynamic=False))
             self.step = self._build_step()
 
     def _make_groups(self) -> list[Group]:

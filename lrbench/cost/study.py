@@ -3,11 +3,12 @@
 import os
 from collections.abc import Callable, Iterable, Sequence
 
-from lrbench.cost.cases import Wanted, cases
+from lrbench.cost.cases import cases
 from lrbench.cost.measure import Bench
 from lrbench.device import Device, Telemetry, deterministic, matmul_peak, name_of, threads
 from lrbench.plan import Plan
 from lrbench.spec.cost import Costs, Peak, StepCost, TimedRun
+from lrbench.spec.outcome import Status
 from lrbench.spec.run import Run
 from lrbench.train import data_for, train
 from lrbench.workloads import WORKLOADS, Unavailable
@@ -46,8 +47,8 @@ def _on_device(plan: Plan, device: Device, tell: Tell) -> Costs:
     costs = bench.measure(here, lambda n, of: tell(f"{name_of(device)}: {n} of {of} steps measured"))
     costs += [bench.unmeasured(one, lost[one.case.run.workload.name]) for one in wanted if one.case.run.workload.name in lost]
     conditions = {"energy_source": telemetry.energy_source, "energy_reason": telemetry.energy_reason}
-    timed = tuple(_whole(run, device, telemetry) for run in to_time(plan.possible, costs))
-    return Costs(tuple(costs), timed, tuple(peak for peak in peaks.values() if peak), conditions)
+    whole = [_whole(run, device, telemetry) for run in to_time(plan.possible, costs)]
+    return Costs(tuple(costs), tuple(run for run in whole if run), tuple(peak for peak in peaks.values() if peak), conditions)
 
 
 def _unavailable(names: Iterable[str]) -> dict[str, str]:
@@ -71,10 +72,10 @@ def _peak(device: Device, precision: str) -> Peak | None:
 
 
 def to_time(runs: Iterable[Run], costs: Iterable[StepCost]) -> list[Run]:
-    """Of each workload, ``WHOLE`` short runs of different optimizers whose step was measured: the first by their keys."""
+    """Of each workload, ``WHOLE`` short runs of different optimizers whose step was measured: the lowest lrs, least apt to diverge."""
     seconds = {(cost.workload, *strategy): cost.seconds for cost in costs if cost.seconds is not None for strategy in cost.strategies}
     chosen: dict[str, dict[str, Run]] = {}
-    for run in sorted(runs, key=lambda run: run.key):
+    for run in sorted(runs, key=lambda run: (run.lr, run.key)):
         picked = chosen.setdefault(run.workload.label, {})
         step = seconds.get((run.workload.label, run.optimizer.label, run.layer_lr.label, run.schedule.label))
         if len(picked) < WHOLE and run.optimizer.name not in picked and step is not None and step * run.steps <= WHOLE_SECONDS:
@@ -82,10 +83,15 @@ def to_time(runs: Iterable[Run], costs: Iterable[StepCost]) -> list[Run]:
     return [run for picked in chosen.values() for run in picked.values()]
 
 
-def _whole(run: Run, device: Device, telemetry: Telemetry) -> TimedRun:
-    """A run trained whole and alone."""
+def _whole(run: Run, device: Device, telemetry: Telemetry) -> TimedRun | None:
+    """A run trained whole and alone; None if it diverged, and so ended early.
+
+    Evaluations are taken to draw as much power as training.
+    """
     with telemetry.watch() as watched:
         outcome = train(run, WORKLOADS[run.workload.name], data_for(run, device), device)
+    if outcome.status == Status.DIVERGED:
+        return None
     strategy = {axis: getattr(run, axis).label for axis in ("workload", "optimizer", "layer_lr", "schedule")}
     share = outcome.train_seconds / watched.seconds
     joules = None if watched.joules is None else watched.joules * share

@@ -9,6 +9,8 @@ import torch
 from torch import Tensor
 from torch.utils import _pytree as pytree
 
+from lrbench.device import kernels
+
 WARM_UP = 3
 """Calls before a CUDA graph is captured, as PyTorch asks for: libraries set themselves up in the first ones."""
 
@@ -34,11 +36,10 @@ class Compiled:
 
         with torch.no_grad(), _quiet():
             options: dict[str, Any] = {"compile_threads": 1, "emulate_precision_casts": True}
-            if leaves[0].device.type == "cpu":
-                from lrbench.device import kernels
+            if leaves[0].device.type == "cpu" and not kernels.missing():
+                from lrbench.device.rewrite import OwnKernels
 
-                if not kernels.missing():
-                    options["post_grad_custom_post_pass"] = kernels.OwnKernels()
+                options["post_grad_custom_post_pass"] = OwnKernels()
             graph = make_fx(flat, tracing_mode="fake")(*leaves)
             self.run: Callable[..., Any] = compile_graph(graph, leaves, options=options)
 
@@ -53,6 +54,11 @@ class Compiled:
     def __call__(self, *arguments: Any) -> Any:
         """What the function returns for these arguments."""
         return pytree.tree_unflatten(self.run(*pytree.tree_leaves(arguments)), self.returns)
+
+
+def without_kernels(device: torch.device) -> str | None:
+    """Why compiled functions do without lrbench's own kernels on a CPU, or None where they have them, or are made for another device."""
+    return kernels.missing() if device.type == "cpu" else None
 
 
 class Replayed:

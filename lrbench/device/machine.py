@@ -6,7 +6,7 @@ import os
 import platform
 import re
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -14,6 +14,9 @@ from typing import Any
 
 import torch
 
+from lrbench.device import nvml
+from lrbench.device.processor import governor
+from lrbench.device.telemetry import Telemetry
 from lrbench.device.threads import threads
 
 PACKAGES = ("lrbench", "torch", "torchvision", "numpy", "pandas", "pyarrow", "scikit-learn", "schedulefree", "prodigyopt")
@@ -43,10 +46,15 @@ class Machine:
 
 
 def describe(devices: Sequence[torch.device]) -> Machine:
-    """The machine that these devices are part of."""
+    """The machine that these devices are part of.
+
+    GPUs other than CUDA's, on which lrbench was never tried, go by the names of their kind and of the processor they share it with.
+    """
     common: dict[str, Any] = {"torch": torch.__version__, "threads_per_worker": threads()}
     if devices[0].type == "cpu":
         return Machine("cpu", _cpu_model(), cpu_cores(), _memory_gib(), None, None, **common)
+    if devices[0].type != "cuda":
+        return Machine(devices[0].type, _cpu_model(), len(devices), _memory_gib(), None, None, **common)
     props = torch.cuda.get_device_properties(devices[0])
     return Machine(
         "cuda",
@@ -60,19 +68,69 @@ def describe(devices: Sequence[torch.device]) -> Machine:
 
 
 def provenance(machine: Machine) -> dict[str, Any]:
-    """``machine.json``: the machine and the software, without user names, paths or addresses."""
+    """``machine.json``: the machine, the software and their settings, without user names, paths or addresses.
+
+    None is what does not apply here or cannot be told.
+    """
+    energy = Telemetry(torch.device(machine.kind))
     return (
         asdict(machine)
         | {
+            "driver": machine.driver or nvml.driver(),
             "slug": machine.slug,
             "cores": cpu_cores(),
             "cpu": _cpu_model(),
             "python": platform.python_version(),
             "os": f"{platform.system()} {platform.release().split('-')[0]}",
             "packages": {name: v for name in PACKAGES if (v := _version(name))},
+            "ram_gib": _memory_gib() or None,
+            "cpu_vectors": torch.backends.cpu.get_cpu_capability(),
+            "cpu_governor": governor(),
+            "energy_source": energy.energy_source,
+            "energy_reason": energy.energy_reason,
+            "precision": _precision(),
+            "determinism": _determinism(),
         }
+        | _gpus()
         | _commit()
     )
+
+
+def _gpus() -> dict[str, Any]:
+    """The CUDA devices that torch sees, those that are not used included, and the libraries for them."""
+    count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    return {
+        "gpus": [torch.cuda.get_device_name(i) for i in range(count)],
+        "compute_capability": ["{}.{}".format(*torch.cuda.get_device_capability(i)) for i in range(count)],
+        "cudnn": torch.backends.cudnn.version(),
+        "rocm": torch.version.hip,
+    }
+
+
+def _precision() -> dict[str, str | None]:
+    """How float32 products are rounded. None is a flag that torch refuses to tell, as the older one after the newer ones are set."""
+    flags: dict[str, Callable[[], str]] = {
+        "float32_matmul": torch.get_float32_matmul_precision,
+        "cuda_matmul_fp32": lambda: torch.backends.cuda.matmul.fp32_precision,
+        "cudnn_conv_fp32": lambda: torch.backends.cudnn.conv.fp32_precision,  # type: ignore[attr-defined] # made when torch is imported
+    }
+    return {name: _told(flag) for name, flag in flags.items()}
+
+
+def _told(flag: Callable[[], str]) -> str | None:
+    try:
+        return flag()
+    except RuntimeError:
+        return None
+
+
+def _determinism() -> dict[str, bool | str | None]:
+    return {
+        "cudnn_deterministic": torch.backends.cudnn.deterministic,
+        "cudnn_benchmark": torch.backends.cudnn.benchmark,
+        "deterministic_algorithms": torch.are_deterministic_algorithms_enabled(),
+        "cublas_workspace": os.environ.get("CUBLAS_WORKSPACE_CONFIG"),
+    }
 
 
 def cpu_cores() -> int:

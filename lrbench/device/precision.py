@@ -10,5 +10,10 @@ def use_tf32(wanted: bool) -> None:
     """
     rounding = "tf32" if wanted else "ieee"
     torch.backends.cuda.matmul.fp32_precision = rounding
-    torch.backends.cudnn.conv.fp32_precision = rounding
-    torch.backends.cudnn.rnn.fp32_precision = rounding
+    torch.backends.cudnn.conv.fp32_precision = rounding  # type: ignore[attr-defined] # made when torch is imported
+    torch.backends.cudnn.rnn.fp32_precision = rounding  # type: ignore[attr-defined]
+
+
+def no_tf32(device: torch.device) -> str | None:
+    """Why a device cannot multiply in TF32, or None."""
+    return None if device.type == "cuda" else f"tf32 is a way in which NVIDIA's GPUs multiply: a {device.type} device has none"

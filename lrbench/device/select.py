@@ -9,10 +9,14 @@ from lrbench.device.threads import threads
 from lrbench.spec.faults import BadInput
 
 Device = torch.device
+UNTRIED = ("mps", "xpu")
+"""Kinds of devices that PyTorch knows, and that lrbench was never tried on."""
 
 
 def select(wish: str) -> list[Device]:
     """The devices that a wish such as ``auto``, ``cpu``, ``cuda`` or ``cuda:0,2`` stands for; ``auto`` is every GPU, or else the CPU.
+
+    ``mps`` and ``xpu`` stand for all of Apple's or Intel's GPUs. lrbench was never tried on one, so ``auto`` does not choose them.
 
     Raises: BadInput when there is no such device.
     """
@@ -21,9 +25,11 @@ def select(wish: str) -> list[Device]:
         wish = "cuda" if count else "cpu"
     if wish == "cpu":
         return [torch.device("cpu")]
+    if wish in UNTRIED:
+        return _untried(wish)
     match = re.fullmatch(r"cuda(?::(\d+(?:,\d+)*))?", wish)
     if not match:
-        raise BadInput(f"--device {wish}: must be auto, cpu, cuda, or cuda:i,j")
+        raise BadInput(f"--device {wish}: must be auto, cpu, cuda, or cuda:i,j; mps and xpu were never tried")
     if not count:
         raise BadInput(f"--device {wish}: torch {torch.__version__} sees no CUDA device here. Use --device cpu.")
     wanted = [int(i) for i in match[1].split(",")] if match[1] else list(range(count))
@@ -32,9 +38,23 @@ def select(wish: str) -> list[Device]:
     return [torch.device("cuda", i) for i in dict.fromkeys(wanted)]
 
 
+def _untried(kind: str) -> list[Device]:
+    """All devices of a kind that lrbench was never tried on. Raises: BadInput when torch has none."""
+    found = torch.accelerator.current_accelerator(check_available=True)
+    if found is None or found.type != kind:
+        raise BadInput(f"--device {kind}: torch {torch.__version__} sees no {kind} device here. Use --device cpu.")
+    return [torch.device(kind, i) for i in range(torch.accelerator.device_count())]
+
+
 def name_of(device: Device) -> str:
     """How a device is written on a command line."""
     return str(device)
+
+
+def use(device: Device) -> None:
+    """Make a device the one that this process captures and allocates on where it is not told which."""
+    if device.index is not None and device.type != "cpu":
+        torch.accelerator.set_device_index(device)
 
 
 def synchronize(device: Device) -> None:
@@ -58,9 +78,12 @@ def memory_limit(device: Device) -> int:
         return 2**31
 
 
+OUT_OF_MEMORY = ("can't allocate memory", "out of memory", "STATUS_ALLOC_FAILED", "std::bad_alloc")
+
+
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether an error says that a device's memory, or the machine's, did not suffice."""
-    return isinstance(error, torch.OutOfMemoryError | MemoryError) or "can't allocate memory" in str(error)
+    """Whether an error says that a device's memory, or the machine's, did not suffice: in Python's words, an allocator's or a library's."""
+    return isinstance(error, torch.OutOfMemoryError | MemoryError) or any(words in str(error) for words in OUT_OF_MEMORY)
 
 
 def is_lost(error: BaseException) -> bool:

@@ -1,5 +1,6 @@
 """Runs in worker processes, each with a device of its own. A process or a device that fails takes nothing with it but what it was on."""
 
+import itertools
 import multiprocessing
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -42,16 +43,26 @@ class Hand:
             future.set_exception(error)
         self.given[future] = unit
 
+    def finished(self) -> list[Done]:
+        """What it did of what it was given, once it is closed."""
+        answers = [future.result() for future in self.given if not future.cancelled() and not future.exception()]
+        return [done for answer in answers if isinstance(answer, list) for done in answer]
+
     def close(self) -> None:
         """Let the process end once it is done with what it is on."""
         self.executor.shutdown(wait=True, cancel_futures=True)
 
 
 class Pool:
-    """Worker processes; a CPU is one device that several share, a GPU belongs to one."""
+    """Worker processes; a CPU is one device that several share, a GPU belongs to one.
+
+    ``late`` is what the workers had finished when the work was interrupted; ``fault`` is why a worker could not be started.
+    """
 
     def __init__(self, devices: Sequence[Device], checkpoints: Path, plugins: Sequence[Path]) -> None:
         self.devices, self.checkpoints, self.plugins = devices, checkpoints, plugins
+        self.late: list[Done] = []
+        self.fault = ""
         self.context = multiprocessing.get_context("spawn")
         self.stop = self.context.Event()
         self.hands: list[Hand] = []
@@ -69,25 +80,29 @@ class Pool:
             future.cancel()
         for hand in self.hands:
             hand.close()
+            self.late += hand.finished()
 
     def _begin(self) -> None:
         self.hands = self.hands or [Hand(device, self._process(device)) for device in self.devices]
 
     def measured(self, trials: Sequence[Trial]) -> list[tuple[Run, Pace]]:
-        """What the trials come to, made side by side as the work will be. A trial whose process dies tells nothing: its runs go one by one."""
+        """What the trials come to, made side by side as the work will be. If a process dies, its trials tell nothing."""
         if not trials:
             return []
         self._begin()
-        asked = [
-            (hand, hand.executor.submit(measure, trial)) for i, trial in enumerate(trials) for hand in [self.hands[i % len(self.hands)]]
-        ]
-        found = []
-        for _, future in asked:
+        hands = itertools.cycle(self.hands)
+        asked = [(hand, hand.executor.submit(measure, trial)) for hand, trial in zip(hands, trials, strict=False)]
+        found, failed = [], {}
+        for hand, future in asked:
             try:
-                found.append(future.result())
+                answer = future.result()
             except BrokenProcessPool:
-                continue
-        for hand in {id(hand): hand for hand, future in asked if isinstance(future.exception(), BrokenProcessPool)}.values():
+                answer = Lost(DIED)
+            if isinstance(answer, Lost):
+                failed[id(hand)] = hand
+            else:
+                found.append(answer)
+        for hand in failed.values():
             self._again(hand)
         return found
 
@@ -104,7 +119,7 @@ class Pool:
         while waiting or any(hand.given for hand in self.hands):
             if not self.hands:
                 yield from (
-                    (run, crashed(run, "no worker process could be started on any device")) for unit in waiting for run in unit.runs
+                    (run, crashed(run, f"no worker process could be started: {self.fault}")) for unit in waiting for run in unit.runs
                 )
                 return
             self._feed(waiting)
@@ -139,6 +154,7 @@ class Pool:
         first, *others = hand.given.values()
         waiting += [unit for unit in reversed(others) if unit]
         if first is None:
+            self.fault = reason
             self._bury(hand)
             return
         self._again(hand).give(ready)

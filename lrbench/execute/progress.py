@@ -61,6 +61,32 @@ class Progress:
         return f", about {spoken((time.monotonic() - self.started) * max(0.0, self.work - self.worked) / self.worked)} left"
 
 
+class Ticker:
+    """Says a sentence about how far something is: in one place on a terminal, a line now and then elsewhere."""
+
+    def __init__(self) -> None:
+        console = Console(stderr=True)
+        self.status = console.status("") if console.is_terminal else None
+        self.shown = time.monotonic()
+
+    def __enter__(self) -> Self:
+        if self.status:
+            self.status.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        if self.status:
+            self.status.stop()
+
+    def __call__(self, sentence: str) -> None:
+        """Say it, if it is time to."""
+        if self.status:
+            self.status.update(sentence)
+        elif time.monotonic() - self.shown >= LINE_SECONDS:
+            self.shown = time.monotonic()
+            print(sentence, file=sys.stderr, flush=True)
+
+
 def spoken(seconds: float) -> str:
     """A duration for people.
 

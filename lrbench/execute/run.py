@@ -4,22 +4,22 @@ import multiprocessing
 import os
 import time
 from collections import Counter
-from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lrbench.device import Device, cpu_cores, describe, provenance, select, use_threads
+from lrbench.device import Device, cpu_cores, describe, deterministic, no_tf32, provenance, select, use_threads
 from lrbench.execute.pool import Pool
 from lrbench.execute.progress import Progress
 from lrbench.execute.units import Paces, divide
-from lrbench.execute.work import Unit, Worker
+from lrbench.execute.work import Done, Unit, Worker
 from lrbench.plan import Plan, load_plugins, vocabulary
 from lrbench.plan import make_plan as sort_out
 from lrbench.spec.faults import BadInput
 from lrbench.spec.matrix import parse_matrix, read_matrix
-from lrbench.spec.outcome import Outcome, Status
+from lrbench.spec.outcome import Status
 from lrbench.spec.run import Run
 from lrbench.store import Store, Study, load
 from lrbench.workloads import WORKLOADS, Unavailable
@@ -72,11 +72,11 @@ def make_session(
     if not 1 <= threads <= cpu_cores():
         raise BadInput(f"--threads {threads}: must be from 1 to {cpu_cores()}, the cores that this process may use")
     use_threads(threads)
+    deterministic()  # here too, so that what is written of this process holds for its workers
     usual = max(1, cpu_cores() // threads) if devices[0].type == "cpu" else len(devices)
     store = Store(Path(results) / read.name / describe(devices).slug)
     plan = sort_out(read, store.finished())
-    if devices[0].type != "cuda":
-        plan = plan.skip(lambda run: run.precision == "tf32", f"tf32 is a way of NVIDIA's GPUs to multiply, and {devices[0]} is none")
+    plan = plan.skip(lambda run: no_tf32(devices[0]) if run.precision == "tf32" else None)
     return Session(plan, store, devices, workers or usual, files)
 
 
@@ -91,8 +91,8 @@ def make_plan(matrix: Text | Mapping[str, Any], **options: Any) -> Plan:
 def run(matrix: Text | Mapping[str, Any], **options: Any) -> Study:
     """Train what is missing of a matrix and return the whole study.
 
-    ``options`` are those of the command line: ``results``, ``device``, ``workers``, ``threads``, ``plugins``. With more than one worker, call it
-    under ``if __name__ == "__main__"``: workers are new processes.
+    ``options`` are those of the command line: ``results``, ``device``, ``workers``, ``threads``, ``plugins``. With more than one worker,
+    call it under ``if __name__ == "__main__"``: workers are new processes.
 
     Raises: BadInput with every fault found; KeyboardInterrupt after storing what was finished.
     """
@@ -106,6 +106,7 @@ def run(matrix: Text | Mapping[str, Any], **options: Any) -> Study:
 
 def prepare(plan: Plan) -> Plan:
     """Fetch the data and weights that the missing runs need, once; a workload whose data cannot be had is skipped with the reason."""
+    lost = {}
     for name in dict.fromkeys(run.workload.name for run in plan.missing):
         try:
             workload = WORKLOADS[name]
@@ -113,8 +114,8 @@ def prepare(plan: Plan) -> Plan:
             if workload.pretrained:
                 workload.pretrained()
         except Unavailable as reason:
-            plan = plan.skip(lambda run, name=name: run.workload.name == name, str(reason))
-    return plan
+            lost[name] = str(reason)
+    return plan.skip(lambda run: lost.get(run.workload.name))
 
 
 def carry_out(session: Session) -> Summary:
@@ -130,7 +131,7 @@ def carry_out(session: Session) -> Summary:
     store.arrange(planned)
     counts: Counter[Status] = Counter()
     interrupted = False
-    with Progress(len(plan.missing)) as progress, closing(_stored(_outcomes(session, plan.missing, progress), store)) as outcomes:
+    with Progress(len(plan.missing)) as progress, closing(_stored(session, plan.missing, progress)) as outcomes:
         try:
             for run, outcome in outcomes:
                 counts[outcome.status] += 1
@@ -141,8 +142,11 @@ def carry_out(session: Session) -> Summary:
     return Summary(counts, interrupted, time.monotonic() - started)
 
 
-def _outcomes(session: Session, runs: Sequence[Run], progress: Progress) -> Iterator[tuple[Run, Outcome]]:
-    """Measure what is not known, then train: in this process if one worker is enough, else in several."""
+def _outcomes(session: Session, runs: Sequence[Run], progress: Progress, late: list[Done]) -> Generator[Done]:
+    """Measure what is not known, then train: in this process if one worker is enough, else in several.
+
+    Closed before its end, it adds to ``late`` what the workers had finished by then.
+    """
     if not runs:
         return
     device, workers = session.devices[0], min(session.workers, len(runs))
@@ -155,9 +159,13 @@ def _outcomes(session: Session, runs: Sequence[Run], progress: Progress) -> Iter
             yield from worker.carry_out(unit)
         return
     hands = [session.devices[i % len(session.devices)] for i in range(workers)]
-    with Pool(hands, session.store.checkpoints, session.plugins) as pool:
-        paces.note(pool.measured(trials))
-        yield from pool.outcomes(_expected(divide(runs, paces.known, workers), progress))
+    pool = Pool(hands, session.store.checkpoints, session.plugins)
+    try:
+        with pool:
+            paces.note(pool.measured(trials))
+            yield from pool.outcomes(_expected(divide(runs, paces.known, workers), progress))
+    finally:
+        late += pool.late
 
 
 def _expected(units: list[Unit], progress: Progress) -> list[Unit]:
@@ -166,17 +174,19 @@ def _expected(units: list[Unit], progress: Progress) -> list[Unit]:
     return units
 
 
-def _stored(outcomes: Iterable[tuple[Run, Outcome]], store: Store) -> Generator[tuple[Run, Outcome]]:
-    """Pass outcomes on; write them in shards every few seconds, and what is left when the stream ends for whatever reason."""
-    hand: list[tuple[Run, Outcome]] = []
+def _stored(session: Session, runs: Sequence[Run], progress: Progress) -> Generator[Done]:
+    """The outcomes of some runs; they are written in shards every few seconds, and what is left when it ends for whatever reason."""
+    hand: list[Done] = []
+    late: list[Done] = []
     last = time.monotonic()
     try:
-        for run, outcome in outcomes:
-            hand.append((run, outcome))
-            if time.monotonic() - last >= FLUSH_SECONDS:
-                store.write(hand[0][0].key, hand)
-                hand, last = [], time.monotonic()
-            yield run, outcome
+        with closing(_outcomes(session, runs, progress, late)) as outcomes:
+            for run, outcome in outcomes:
+                hand.append((run, outcome))
+                if time.monotonic() - last >= FLUSH_SECONDS:
+                    session.store.write(hand[0][0].key, hand)
+                    hand, last = [], time.monotonic()
+                yield run, outcome
     finally:
-        if hand:
-            store.write(hand[0][0].key, hand)
+        if hand := hand + late:
+            session.store.write(hand[0][0].key, hand)

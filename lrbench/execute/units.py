@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from lrbench.device import Device, describe, fast_modes, memory_limit
-from lrbench.execute.work import Unit
+from lrbench.execute.work import Unit, told
 from lrbench.spec.cache import cache_folder
 from lrbench.spec.run import Run
 from lrbench.store import write_whole
@@ -45,7 +45,7 @@ UNIT_SECONDS = 10.0
 class Pace:
     """What a step of one run costs one worker, in seconds with its share of an evaluation: alone, in eager and in faster populations.
 
-    A width of 1 says that such populations do not pay, or have not been tried (``tried``).
+    A width of 1 says that such populations do not pay, or have not been tried (``tried``); ``why`` is the last error on the way, if any.
     """
 
     alone: float
@@ -55,6 +55,7 @@ class Pace:
     fast_width: int = 1
     fast_seconds: float = 0.0
     tried: bool = False
+    why: str = ""
 
     @property
     def slow(self) -> float:
@@ -141,16 +142,16 @@ def _divide_kind(same: list[Run], pace: Pace, workers: int) -> list[Unit]:
             rest += group
     if pace.width > 1 and len(rest) > 1:
         width = max(2, min(pace.width, -(-len(rest) // workers)))
-        units += _cut(rest, width, partial(_unit, mode="eager", width=width, step=pace.seconds, alone=pace.alone))
+        units += _cut(rest, width, partial(_unit, mode="eager", width=width, step=pace.seconds, alone=pace.alone, why=pace.why))
     else:
-        why = "stacking does not pay" if pace.alone else f"fewer than {WIDTHS[0]} runs of their kind"
+        why = pace.why or ("stacking does not pay" if pace.alone else f"fewer than {WIDTHS[0]} runs of their kind")
         units += [Unit((run,), seconds=steps * pace.alone, why=why) for run in rest]
     return units
 
 
-def _unit(runs: Sequence[Run], *, mode: str, width: int, step: float, alone: float) -> Unit:
-    why = f"{1e6 * step:.3g} us per step of a run, one by one {1e6 * alone:.3g}"
-    return Unit(tuple(runs), mode, width, len(runs) * runs[0].steps * step, why)
+def _unit(runs: Sequence[Run], *, mode: str, width: int, step: float, alone: float, why: str = "") -> Unit:
+    gain = f"{1e6 * step:.3g} us per step of a run, one by one {1e6 * alone:.3g}"
+    return Unit(tuple(runs), mode, width, len(runs) * runs[0].steps * step, f"{gain}; {why}" if why else gain)
 
 
 def _cut(runs: Sequence[Run], size: int, make: Callable[[Sequence[Run]], Unit]) -> list[Unit]:
@@ -168,7 +169,10 @@ class Trial:
     """Bytes that one worker may use for a population."""
 
     def measure(self, device: Device) -> tuple[Run, Pace]:
-        """Train a few steps one by one and at some widths, and, if the steps to come may repay it, in faster modes."""
+        """Train a few steps one by one and at some widths, and, if the steps to come may repay it, in faster modes.
+
+        Errors are part of the pace: a run whose model cannot be stacked, say, is trained one by one, where it can tell what is wrong.
+        """
         pace = self.known or self._eager(device)
         if self.steps * pace.slow >= WORTH_MAKING:
             pace = self._fast(pace, device)
@@ -187,24 +191,23 @@ class Trial:
                 if each >= WORTH * best.slow:
                     break
                 best = replace(best, width=width, seconds=each)
-        except Exception:  # noqa: BLE001 - a model that cannot be stacked is trained one by one, where it can say what is wrong
-            return best
+        except Exception as error:  # noqa: BLE001 - a model may fail in any way
+            return replace(best, why=f"measuring populations failed: {told(error)}")
         return best
 
     def _fast(self, pace: Pace, device: Device) -> Pace:
-        """The pace with the best of the faster modes, where one is better; a mode that fails is none."""
-        workload, data = WORKLOADS[self.run.workload.name], data_for(self.run, device)
+        """The pace with the best of the faster modes, where one is better; one that fails is none."""
         best = replace(pace, tried=True)
         for mode in fast_modes(device):
             for width in self._possible((NARROW if self._footprint() * MIDDLE > CACHE else WIDE, MIDDLE)):
-                members = [self._short(seed) for seed in range(width)]
                 started = time.perf_counter()
                 try:
-                    population = Population(members, workload, data, device, width=width, mode=mode)
-                    each = cost(partial(_itself, population), self.run.eval_every, FAST_STEPS) / width
-                except Exception:  # noqa: BLE001 - what cannot be made is not used
+                    each, came_to = self._in_mode(mode, width, device)
+                except Exception as error:  # noqa: BLE001 - what cannot be made is not used
+                    best = replace(best, why=f"measuring {mode} mode failed: {told(error)}")
                     break
-                if population.mode != mode:
+                if came_to.startswith("eager"):
+                    best = replace(best, why=came_to.removeprefix("eager: "))
                     break
                 if each < (BETTER * best.fast_seconds if best.fast_seconds else WORTH * best.slow):
                     best = replace(best, mode=mode, fast_width=width, fast_seconds=each)
@@ -212,12 +215,24 @@ class Trial:
                     break
         return best
 
+    def _in_mode(self, mode: str, width: int, device: Device) -> tuple[float, str]:
+        """The cost of a step of one run in a faster mode, and the mode that it came to."""
+        workload, data = WORKLOADS[self.run.workload.name], data_for(self.run, device)
+        population = Population([self._short(seed) for seed in range(width)], workload, data, device, width=width, mode=mode)
+        return cost(partial(_itself, population), self.run.eval_every, FAST_STEPS) / width, population.mode
+
     def _short(self, seed: int) -> Run:
         steps = WARM_UP + FAST_STEPS
         return self.run.but(steps=steps, eval_every=steps, seed=seed)
 
     def _possible(self, widths: Sequence[int]) -> list[int]:
-        return [width for width in widths if width * self._footprint() <= self.memory]
+        return [width for width in widths if width * (self._footprint() + self._tables()) <= self.memory]
+
+    def _tables(self) -> int:
+        """Bytes of one member's lrs for the whole budget, at most: those of every parameter as they are used, and of every group."""
+        with torch.device("meta"):
+            parameters = len(list(WORKLOADS[self.run.workload.name].model().parameters()))
+        return self.run.steps * parameters * (dtype_of(self.run).itemsize + 8)
 
     def _footprint(self) -> int:
         """Bytes that one member takes, about: parameters with gradients and two states, and what the layers put out, with gradients."""

@@ -9,11 +9,11 @@ from typing import Any
 
 import torch
 
-from lrbench.device import Device, deterministic, free_memory, is_lost, is_out_of_memory, name_of, use_threads
+from lrbench.device import Device, deterministic, free_memory, is_lost, is_out_of_memory, name_of, use, use_threads
 from lrbench.plan import load_plugins
 from lrbench.spec.outcome import Outcome, Status
 from lrbench.spec.run import Run
-from lrbench.train import Checkpoint, Interrupted, Population, data_for, train
+from lrbench.train import Checkpoint, Interrupted, Population, data_for, rule_of, train
 from lrbench.workloads import WORKLOADS
 
 Done = tuple[Run, Outcome]
@@ -30,6 +30,8 @@ class Unit:
     """What it is expected to take."""
     why: str = ""
     """Why a single run is not in a population, or what a population gains."""
+    note: str = ""
+    """Why a population that it was to be trained in was given up."""
 
     @property
     def is_single(self) -> bool:
@@ -50,9 +52,10 @@ class Worker:
         if unit.is_single:
             for run in unit.runs:
                 if not (self.stop() and run is not unit.runs[0]):
-                    yield from self._alone(run)
+                    yield from ((run, replace(outcome, mode=_noted(outcome.mode, unit.note))) for run, outcome in self._alone(run))
             return
         left = {run.key: run for run in unit.runs}
+        width, note = 1, unit.note
         try:
             workload, data = WORKLOADS[unit.runs[0].workload.name], data_for(unit.runs[0], self.device)
             for run, outcome in Population(unit.runs, workload, data, self.device, width=unit.width, mode=unit.mode).train(self.stop):
@@ -62,10 +65,13 @@ class Worker:
             return
         except Exception as error:  # noqa: BLE001 - one member's fault is no other's: trained alone, each tells its own
             _raise_if_lost(error, self.device)
-            narrower = max(1, unit.width // 2) if is_out_of_memory(error) else 1
-            free_memory(self.device)
+            note = f"population given up: {told(error)}"
+            if is_out_of_memory(error):
+                width = max(1, min(unit.width, len(unit.runs)) // 2)
         if left:
-            yield from self.carry_out(replace(unit, runs=tuple(left.values()), width=narrower))
+            free_memory(self.device)  # not before the error is gone, which holds on to the population
+            for runs in _pieces(tuple(left.values()), width):
+                yield from self.carry_out(replace(unit, runs=runs, width=width, note=note))
 
     def _alone(self, run: Run) -> list[Done]:
         """Train a run with the reference trainer; an error becomes a crashed outcome. Interrupted, it goes on from its checkpoint later."""
@@ -80,6 +86,21 @@ class Worker:
             return [(run, crashed(run, f"{type(error).__name__}: {error} ({_where(error)})"))]
         checkpoint.clear()
         return [(run, outcome)]
+
+
+def told(error: Exception) -> str:
+    """An error in one line of bounded length."""
+    return " ".join(f"{type(error).__name__}: {error}".split())[:200]
+
+
+def _noted(mode: str, note: str) -> str:
+    return f"{mode}: {note}" if note else mode
+
+
+def _pieces(runs: tuple[Run, ...], width: int) -> list[tuple[Run, ...]]:
+    """Runs as populations of so many slots can take them: those of one rule at once, as slots are used again, others in pieces."""
+    whole = width == 1 or len({rule_of(run) for run in runs}) == 1
+    return [runs] if whole else [runs[i : i + width] for i in range(0, len(runs), width)]
 
 
 class DeviceLost(Exception):  # noqa: N818 - a described fact about a device
@@ -101,9 +122,6 @@ def _where(error: Exception) -> str:
     return f"{Path(frame.filename).name}:{frame.lineno}"
 
 
-_worker: Worker
-
-
 @dataclass(frozen=True)
 class Lost:
     """What a worker answers when its device failed: the process is of no further use, and the runs are not to blame."""
@@ -111,24 +129,33 @@ class Lost:
     reason: str
 
 
+_worker: Worker | Lost
+
+
 def start(device: str, threads: int, checkpoints: Path, stop: Any, plugins: Sequence[Path]) -> None:
     """Set a worker process up. Ctrl-C is the parent's to handle."""
     global _worker  # noqa: PLW0603 - a process pool has no other place for what a worker keeps
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    load_plugins(plugins)
-    use_threads(threads)
-    deterministic()
-    _worker = Worker(torch.device(device), checkpoints, stop.is_set)
-    torch.ones(1, device=_worker.device).item()  # a device that cannot do this is none
+    try:
+        load_plugins(plugins)
+        use_threads(threads)
+        deterministic()
+        _worker = Worker(torch.device(device), checkpoints, stop.is_set)
+        use(_worker.device)
+        torch.ones(1, device=_worker.device).item()  # a device that cannot do this is none
+    except Exception as error:  # noqa: BLE001 - whatever it is, this process cannot work, and says why when it is asked
+        _worker = Lost(f"{device}: {' '.join(str(error).split())[:300]}")
 
 
-def ready() -> list[Done]:
-    """What a worker process answers if it could be set up."""
-    return []
+def ready() -> list[Done] | Lost:
+    """What a worker process answers first: nothing yet, or why it cannot work."""
+    return _worker if isinstance(_worker, Lost) else []
 
 
 def work(unit: Unit) -> list[Done] | Lost:
     """What a worker process does with a unit of runs."""
+    if isinstance(_worker, Lost):
+        return _worker
     try:
         return list(_worker.carry_out(unit))
     except DeviceLost as error:
@@ -137,4 +164,4 @@ def work(unit: Unit) -> list[Done] | Lost:
 
 def measure(trial: Any) -> Any:
     """What a worker process does with a trial of how fast some runs are."""
-    return trial.measure(_worker.device)
+    return _worker if isinstance(_worker, Lost) else trial.measure(_worker.device)

@@ -43,11 +43,12 @@ class Plan:
         """The possible runs that are not stored yet."""
         return tuple(run for run in self.possible if run.key not in self.stored)
 
-    def skip(self, which: Callable[[Run], bool], reason: str) -> "Plan":
-        """The plan with some of its missing runs skipped."""
-        lost = [run for run in self.missing if which(run)]
-        kept = tuple(run for run in self.possible if not which(run) or run.key in self.stored)
-        return Plan(self.matrix, kept, (*self.skips, *(Skip(run, reason) for run in lost)), self.stored)
+    def skip(self, why: Callable[[Run], str | None]) -> "Plan":
+        """The plan without the missing runs for which there is a reason to skip them."""
+        lost = [Skip(run, reason) for run in self.missing if (reason := why(run))]
+        left_out = {skip.run.key for skip in lost}
+        kept = tuple(run for run in self.possible if run.key not in left_out)
+        return Plan(self.matrix, kept, (*self.skips, *lost), self.stored)
 
     def skipped(self) -> pd.DataFrame:
         """One row per skipped run, as ``skipped.csv``."""

@@ -1,14 +1,16 @@
 """A study as something to read: tables, figures, Markdown. Needs no torch, and the same study gives the same bytes."""
 
+from collections.abc import Sequence
 from os import PathLike
 from pathlib import Path
 
 import pandas as pd
 
 from lrbench.analyse import per_run, rows
-from lrbench.report import background, measured, opening
-from lrbench.report.figures import galleries
+from lrbench.report import background, comparison, costs, measured, opening
+from lrbench.report.figures import galleries, write_pictures
 from lrbench.report.findings import Findings
+from lrbench.report.prices import parse_prices
 from lrbench.store import Study, load, studies, write_whole
 
 __all__ = ["results", "verdict_text", "write", "write_reports"]
@@ -17,24 +19,33 @@ __all__ = ["results", "verdict_text", "write", "write_reports"]
 def write(study: Study, *, folder: Path | None = None) -> Path:
     """Write ``summary.csv``, ``report.md`` and ``figures/*.png``, by default into the study's own folder.
 
-    Figures of an earlier report that this one does not have are removed. Returns: the path of ``report.md``.
+    Where step costs were measured, also ``costs.csv`` and ``times.csv``. Files of an earlier report that this one does not have are
+    removed. Returns: the path of ``report.md``.
     """
     folder = folder or study.folder
     found = Findings(study)
     drawn = galleries(found)
-    wanted = {write_whole(folder / "figures" / picture.name, picture.content) for g in drawn.values() for picture in g.pictures}
-    for old in set((folder / "figures").glob("*.png")) - wanted:
-        old.unlink()
+    write_pictures(folder, [picture for gallery in drawn.values() for picture in gallery.pictures])
     write_whole(folder / "summary.csv", found.cells.to_csv(index=False, float_format="%.6g", lineterminator="\n"))
+    for name, table in {"costs.csv": costs.cases_csv, "times.csv": costs.times_csv}.items():
+        if found.step_costs.empty:
+            (folder / name).unlink(missing_ok=True)
+        else:
+            write_whole(folder / name, table(found))
     return write_whole(folder / "report.md", _report(found, drawn))
 
 
-def write_reports(folder: str | PathLike[str]) -> list[Path]:
-    """Write the report of every study at or below a folder, into the study. Returns: the paths of the reports.
+def write_reports(folder: str | PathLike[str], prices: Sequence[str] = ()) -> list[Path]:
+    """Write the report of every study at or below a folder, into the study, and a comparison beside studies of one matrix.
 
-    Raises: BadInput when there is no study, or one is damaged.
+    Args: prices: ``NAME=PRICE``, what an hour of a whole machine costs; see ``prices.parse_prices``.
+    Returns: the paths of the reports, then of the comparisons.
+    Raises: BadInput when there is no study, or one is damaged, or a price makes no sense; nothing is written then.
     """
-    return [write(load(path)) for path in studies(Path(folder))]
+    found = [load(path) for path in studies(Path(folder))]
+    together = comparison.together(found)
+    known = parse_prices(prices, [name for part in together.values() for name in part])
+    return [write(study) for study in found] + [comparison.write(place, part, known) for place, part in together.items()]
 
 
 def results(folder: str | PathLike[str]) -> pd.DataFrame:
@@ -57,6 +68,8 @@ def _report(found: Findings, drawn: measured.Galleries) -> str:
         measured.side_by_side(drawn),
         measured.large_and_small(found),
         measured.stability(found),
+        costs.times(found),
+        costs.steps(found),
         background.catalog(found),
         background.not_run(found),
         background.workloads(found),

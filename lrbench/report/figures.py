@@ -3,6 +3,7 @@
 import textwrap
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,6 +14,7 @@ from lrbench.analyse import STRATEGY, of_strategy, rows
 from lrbench.report import text
 from lrbench.report.drawing import BASELINE, Style, draw, line_style, png
 from lrbench.report.findings import Findings
+from lrbench.store import write_whole
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -65,7 +67,15 @@ def galleries(found: Findings) -> dict[str, Gallery]:
     return {kind: make(found) for kind, make in kinds.items()}
 
 
-def _pictures(kind: str, alt: str, workloads: Sequence[str], panel: Callable[["Axes", str], None], **layout: Any) -> Gallery:
+def write_pictures(folder: Path, pictures: Sequence[Picture]) -> None:
+    """Write pictures into ``figures/`` of a folder, in place of those from before."""
+    wanted = {write_whole(folder / "figures" / picture.name, picture.content) for picture in pictures}
+    for old in set((folder / "figures").glob("*.png")) - wanted:
+        old.unlink()
+
+
+def gallery(kind: str, alt: str, workloads: Sequence[str], panel: Callable[["Axes", str], None], **layout: Any) -> Gallery:
+    """The figures of one kind, several workloads in each."""
     per = layout.pop("per_figure", PER_FIGURE)
     groups = [workloads[i : i + per] for i in range(0, len(workloads), per)][:MOST]
     pictures = [
@@ -86,7 +96,7 @@ def optimizer_responses(found: Findings) -> Gallery:
         _response_panel(ax, workload, found.metric(workload), lines)
 
     alt = "Final validation metric against the base lr, one line per optimizer"
-    return _pictures("lr-response-optimizers", alt, sorted(leaders), panel, columns=2, size=(5.4, 4.3))
+    return gallery("lr-response-optimizers", alt, sorted(leaders), panel, columns=2, size=(5.4, 4.3))
 
 
 def leading_optimizers(found: Findings) -> dict[str, list[str]]:
@@ -110,7 +120,7 @@ def strategy_responses(found: Findings) -> Gallery:
     counts = found.ranking.groupby(["workload", "optimizer"]).size().to_dict()
     several = [w for w, v in winner.items() if counts[w, v.optimizer] > 1]
     alt = "Final validation metric against the base lr, one line per strategy of the winning optimizer"
-    return _pictures("lr-response-strategies", alt, several, panel, columns=2, size=(5.4, 4.6))
+    return gallery("lr-response-strategies", alt, several, panel, columns=2, size=(5.4, 4.6))
 
 
 def _top(ranked: pd.DataFrame, baseline: str) -> list[tuple[Any, Style]]:
@@ -165,11 +175,11 @@ def _crosses(ax: "Axes", runs: pd.DataFrame, height: float, colour: str) -> None
 
 def _legend(ax: "Axes", *, columns: int) -> None:
     handles, labels = ax.get_legend_handles_labels()
-    told = [_broken(label, 30 if columns > 1 else 60) for label in labels]
+    told = [broken(label, 30 if columns > 1 else 60) for label in labels]
     ax.legend(handles, told, loc="upper left", bbox_to_anchor=(-0.02, -0.16), ncols=columns, handlelength=2.4, columnspacing=1.2)
 
 
-def _broken(label: str, width: int) -> str:
+def broken(label: str, width: int) -> str:
     """A label over several lines."""
     return "\n".join(textwrap.wrap(label, width, break_long_words=False, break_on_hyphens=False))
 
@@ -187,7 +197,7 @@ def curves(found: Findings) -> Gallery:
         _legend(ax, columns=1)
 
     alt = "Validation loss over training steps of the best strategies"
-    return _pictures("curves", alt, found.ranked_workloads, panel, columns=2, size=(5.4, 4.9))
+    return gallery("curves", alt, found.ranked_workloads, panel, columns=2, size=(5.4, 4.9))
 
 
 def _stacked(found: Findings, runs: pd.DataFrame) -> Any:
@@ -263,8 +273,8 @@ def _heatmap(ax: "Axes", found: Findings, workload: str, grid: pd.DataFrame) -> 
     ax.grid(visible=False)
     ax.set(title=f"{workload}: {metric.label}", xlabel="", ylabel="")
     ax.tick_params(length=0)
-    ax.set_yticklabels([_broken(str(label), WRAP) for label in grid.index], rotation=0, size=8)
-    ax.set_xticklabels([_broken(str(label), 20) for label in grid.columns], rotation=30, ha="right", rotation_mode="anchor", size=8)
+    ax.set_yticklabels([broken(str(label), WRAP) for label in grid.index], rotation=0, size=8)
+    ax.set_xticklabels([broken(str(label), 20) for label in grid.columns], rotation=30, ha="right", rotation_mode="anchor", size=8)
 
 
 def _colour_range(values: NDArray[np.float64]) -> tuple[float, float]:

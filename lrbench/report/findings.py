@@ -48,6 +48,16 @@ class Findings:
         return analyse.cells(self.runs)
 
     @cached_property
+    def step_costs(self) -> pd.DataFrame:
+        """One row per case whose step was measured, or could not be."""
+        return analyse.step_costs(self.study.costs)
+
+    @cached_property
+    def times(self) -> pd.DataFrame:
+        """Time and energy to target of every strategy at its best lr."""
+        return analyse.time_to_target(self.best, self.study.costs)
+
+    @cached_property
     def curves(self) -> pd.DataFrame:
         """The stored curves, by run key."""
         return self.study.runs.set_index("key")

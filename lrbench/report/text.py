@@ -69,11 +69,11 @@ def times(ratio: float, low: float = math.nan, high: float = math.nan) -> str:
     """A ratio of two numbers, and its interval where there is one.
 
     >>> times(0.4561, 0.4, 0.5), times(12.34), times(1234.0)
-    ('0.456 × [0.4, 0.5]', '12.3 ×', '1,234 ×')
+    ('0.456 x [0.4, 0.5]', '12.3 x', '1,234 x')
     """
     if math.isnan(ratio):
         return NONE
-    return f"{number(ratio)} ×" + ("" if math.isnan(low) else f" [{number(low)}, {number(high)}]")
+    return f"{number(ratio)} x" + ("" if math.isnan(low) else f" [{number(low)}, {number(high)}]")
 
 
 def share(value: float) -> str:

@@ -41,7 +41,7 @@ class Outcome:
     reason: str = ""
     """Why it was skipped or how it crashed; empty otherwise."""
     diverged_at: int | None = None
-    """The step (1 = the first update) whose training loss was not finite or exploded."""
+    """The step (1 = the first update) whose training loss was not finite or exploded; 0 if the untrained model was not finite."""
     eval_step: Ints = field(default_factory=_ints)
     """[E] steps done at each evaluation."""
     val_metric: Floats = field(default_factory=_floats)
@@ -63,9 +63,9 @@ class Outcome:
     record_seconds: float = 0.0
     trainer: str = "reference"
     mode: str = "eager"
-    """``eager``, ``compiled`` or ``graph``; behind a colon, why a faster mode was given up."""
+    """``eager``, ``compiled`` or ``graph``; behind a colon, what was given up, or what a mode does without, and why."""
     width: int = 1
-    """How many runs were trained together."""
+    """How many runs were being trained together when this one began, itself among them; empty slots of a population do not count."""
 
     @property
     def steps(self) -> int:

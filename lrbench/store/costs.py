@@ -23,7 +23,7 @@ def write_costs(folder: Path, found: Costs) -> Path:
 
 
 def _list(values: Iterable[Any]) -> str:
-    """A JSON array with a line for each value, sorted; numbers to six significant digits, so that a change of one is a change of its line."""
+    """A JSON array with a line for each value, sorted, and numbers to six significant digits: what changes is its line alone."""
     lines = sorted(json.dumps(_rounded(asdict(value))) for value in values)
     return "[\n  " + ",\n  ".join(lines) + "\n ]" if lines else "[]"
 

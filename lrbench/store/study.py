@@ -13,8 +13,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import tomli_w
 
-from lrbench.spec.faults import BadInput
 from lrbench.spec.cost import Costs
+from lrbench.spec.faults import BadInput
 from lrbench.spec.outcome import Outcome, Status
 from lrbench.spec.run import Run
 from lrbench.store.costs import read_costs

@@ -2,7 +2,8 @@
 
 from lrbench.train.checkpoint import Checkpoint, Interrupted
 from lrbench.train.data import data_for, dtype_of
-from lrbench.train.population import Population, alone, shared
+from lrbench.train.membership import alone, shared
+from lrbench.train.population import Population
 from lrbench.train.reference import AuditError, Training, train
 from lrbench.train.slots import rule_of
 

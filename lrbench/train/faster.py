@@ -7,44 +7,63 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor
 
-from lrbench.device import Compiled, Replayed
+from lrbench.device import Compiled, Replayed, without_kernels
 from lrbench.train.reference import EVALUATION_BATCH
 from lrbench.train.slots import Slots
-from lrbench.train.stacked import Tensors, update
+from lrbench.train.stacked import Changing, Tensors, update
 
 MODES = ("eager", "compiled", "graph")
 CHECK_STEPS = 3
+CHECK_LRS = (1e-2, 1e-1)
+"""The lrs of the steps that are compared lie between these, each run and parameter having its own: none is 0, and none is of a run that
+explodes at once."""
 TOLERANCE = {torch.float32: 1e-2, torch.float64: 1e-9}
 """How far a faster mode may be from eager after one step, as a share of the gradient or of the change. In float32 a rounding can turn
 a ReLU on or off; a wrong formula is another order."""
 T = TypeVar("T")
+Scores = Callable[[Tensors, Tensors, Tensor, Tensor], Tensor]
 _made: dict[Any, Any] = {}
 
 
-def speed_up(slots: Slots, mode: str, rows: Tensor, lrs: Tensor) -> str | None:
-    """Replace the step of some slots by a faster one, if it does the same on an example; returns why not, or None.
+class Differs(Exception):  # noqa: N818 - not an error: eager mode does without
+    """A faster mode does something else than eager; says where."""
 
-    Shapes: rows [N, accumulate, batch_size], lrs [P, N].
+
+def speed_up(slots: Slots, mode: str, rows: Tensor) -> str:
+    """Replace the step and the evaluation of some slots by faster ones, if they do the same on an example.
+
+    Shapes: rows [N, accumulate, batch_size].
+
+    Returns: the mode that it has come to, as an outcome says it.
     """
+    lrs = torch.linspace(*CHECK_LRS, slots.joins.numel()).view(slots.joins.shape).to(slots.joins)
     try:
-        return compile_step(slots, rows, lrs) if mode == "compiled" else capture_step(slots, rows, lrs)
-    except Exception as error:  # noqa: BLE001 - a compiler or a driver may fail in any way, and eager mode does without
-        return f"{type(error).__name__}: {' '.join(str(error).split())[:160]}"
+        (compile_step if mode == "compiled" else capture_step)(slots, rows, lrs)
+    except Differs as found:
+        return f"eager: {mode} given up: {found}"
+    except Exception as error:  # noqa: BLE001 - a compiler or a driver may fail in any way
+        return f"eager: {mode} given up: {type(error).__name__}: {' '.join(str(error).split())[:160]}"
+    lack = without_kernels(slots.device) if mode == "compiled" else None
+    return f"{mode}: without own kernels: {lack}" if lack else mode
 
 
-def compile_step(slots: Slots, rows: Tensor, lrs: Tensor) -> str | None:
-    """Compile gradients, update and evaluation apart: the first and the last then serve all optimizers."""
+def compile_step(slots: Slots, rows: Tensor, lrs: Tensor) -> None:
+    """Compile gradients, update and evaluation apart: the first and the last then serve all optimizers. All are made before one is used.
+
+    Shapes: rows [N, accumulate, batch_size], lrs [P, N], as in ``capture_step``.
+
+    Raises: Differs; whatever the compiler raises.
+    """
     x, y = slots.data.train.x, slots.data.train.y
-    validation = next(slots.data.validation.pieces(EVALUATION_BATCH))
     model = (slots.params, slots.buffers)
     kind = (slots.workload.name, slots.workload.revision, len(slots.done), slots.device, slots.dtype, rows.shape, x.shape)
     with slots.put_back():
         gradients = _once((*kind, "gradients"), lambda: Compiled(slots.model.gradients, *model, x, y, rows))
         grads, _ = gradients(*model, x, y, rows)
-    rules = tuple((part.start, part.stop, part.rule) for part in slots.slices)
-    updated = _once((*kind, rules, slots.late), lambda: Compiled(partial(update, slots.slices, slots.late), *slots.changing, grads, lrs))
-    if reason := _once((*kind, rules, slots.late, "check"), lambda: _check(slots, gradients, updated, rows, lrs)):
-        return reason
+    rules = (*kind, tuple((part.start, part.stop, part.rule) for part in slots.slices), slots.late)
+    updated = _once((*rules, "update"), lambda: Compiled(partial(update, slots.slices, slots.late), *slots.changing, grads, lrs))
+    _hold((*rules, "step"), lambda: _check_step(slots, gradients, updated, rows, lrs))
+    scores = _compile_scores(slots, kind) if slots.workload.stacks_evaluation else slots.scores
     gradients_of, update_with = gradients.bind(*model, x, y), updated.bind(*slots.changing)
 
     def step(rows: Tensor, lrs: Tensor) -> Tensor:
@@ -52,12 +71,16 @@ def compile_step(slots: Slots, rows: Tensor, lrs: Tensor) -> str | None:
         update_with(*grads, lrs)
         return losses
 
-    slots.step = step
-    if slots.workload.stacks_evaluation:
-        scores = _once((*kind, validation[0].shape), lambda: Compiled(slots.model.scores, *model, *validation))
-        fits = validation[0].shape
-        slots.scores = lambda params, buffers, x, y: (scores if x.shape == fits else slots.model.scores)(params, buffers, x, y)
-    return None
+    slots.faster, slots.scores = step, scores
+
+
+def _compile_scores(slots: Slots, kind: tuple[Any, ...]) -> Scores:
+    """The evaluation, compiled for the first piece of the validation set and those of its shape."""
+    example, eager = next(slots.data.validation.pieces(EVALUATION_BATCH)), slots.model.scores
+    shape = example[0].shape
+    fast = _once((*kind, shape, "scores"), lambda: Compiled(eager, slots.params, slots.buffers, *example))
+    _hold((*kind, shape, "evaluation"), lambda: _check_scores(slots, fast, *example))
+    return lambda params, buffers, x, y: (fast if x.shape == shape else eager)(params, buffers, x, y)
 
 
 def _once(key: Any, make: Callable[[], T]) -> T:
@@ -68,34 +91,64 @@ def _once(key: Any, make: Callable[[], T]) -> T:
     return found
 
 
-def _check(slots: Slots, gradients: Compiled, updated: Compiled, rows: Tensor, lrs: Tensor) -> str | None:
-    """Take some steps eagerly and compiled, each part from the same numbers; returns where they differ, or None."""
+def _hold(key: Any, check: Callable[[], None]) -> None:
+    """Check what was made for a key, unless it has held before in this process."""
+    if key not in _made:
+        check()
+        _made[key] = True
+
+
+def _check_step(slots: Slots, gradients: Compiled, updated: Compiled, rows: Tensor, lrs: Tensor) -> None:
+    """Take some steps eagerly and compiled, each part from the same numbers.
+
+    Raises: Differs.
+    """
     x, y = slots.data.train.x, slots.data.train.y
     with slots.put_back():
-        for _ in range(CHECK_STEPS):
+        for i in range(CHECK_STEPS):
             with slots.put_back() as again:
                 expected, losses = slots.model.gradients(slots.params, slots.buffers, x, y, rows)
                 buffers = _copies(slots.buffers)
                 again()
                 grads, found = gradients(slots.params, slots.buffers, x, y, rows)
                 zero = torch.zeros_like(losses)
-                pairs = [("loss", found, losses, zero), ("gradient", _joined(grads), _joined(expected), zero[:, None])]
-                if reason := difference([*pairs, *((k, v, buffers[k], 0 * v) for k, v in slots.buffers.items())]):
-                    return reason
+                compare([("loss", found, losses, zero), ("gradient", _joined(grads), _joined(expected), zero[:, None])])
+                compare([(k, v, buffers[k], 0 * v) for k, v in slots.buffers.items()])
             with slots.put_back() as again:
-                before = _copies(slots.moving)
-                slots.update(grads, lrs)
+                before, changing = _copies(slots.moving), _changing(slots, i)
+                update(slots.slices, slots.late, *changing, grads, lrs)
                 eager = _copies(slots.moving)
                 again()
-                updated(*slots.changing, grads, lrs)
-                if reason := difference([(k, v, eager[k], before[k]) for k, v in slots.moving.items()]):
-                    return reason
+                updated(*changing, grads, lrs)
+                compare([(k, v, eager[k], before[k]) for k, v in slots.moving.items()])
             slots.eager_step(rows, lrs)
-    return None
 
 
-def capture_step(slots: Slots, rows: Tensor, lrs: Tensor) -> str | None:
-    """Capture the step as a CUDA graph, and hold some replays of it to as many eager steps."""
+def _changing(slots: Slots, i: int) -> Changing:
+    """What an update changes or reads, with every parameter moving; where some may be late, in every other run, the others next time."""
+    params, tensors, joins, done = slots.changing
+    joins = torch.zeros_like(joins)
+    if slots.late:
+        joins[:, i % 2 :: 2] = torch.inf
+    return params, tensors, joins, done
+
+
+def _check_scores(slots: Slots, fast: Compiled, x: Tensor, y: Tensor) -> None:
+    """Evaluate the models eagerly and compiled. Of the metric, that of all runs together: a rounding can put one example right.
+
+    Raises: Differs.
+    """
+    expected, found = (of(slots.params, slots.buffers, x, y).to(slots.dtype) for of in (slots.model.scores, fast))
+    zero, finite = torch.zeros_like(expected[0]), expected.isfinite().all(0)
+    compare([("validation loss", found[0], expected[0], zero)])
+    compare([("validation metric", found[1, finite][None], expected[1, finite][None], zero[finite][None])])
+
+
+def capture_step(slots: Slots, rows: Tensor, lrs: Tensor) -> None:
+    """Capture the step as a CUDA graph, and hold some replays of it to as many eager steps.
+
+    Raises: Differs; whatever capturing raises.
+    """
     with slots.put_back() as again:
         before = _copies(slots.moving)
         for _ in range(CHECK_STEPS):
@@ -106,10 +159,8 @@ def capture_step(slots: Slots, rows: Tensor, lrs: Tensor) -> str | None:
         again()
         for _ in range(CHECK_STEPS):
             replayed(rows, lrs)
-        if reason := difference([(k, v, eager[k], before[k]) for k, v in slots.moving.items()]):
-            return reason
-    slots.step = replayed
-    return None
+        compare([(k, v, eager[k], before[k]) for k, v in slots.moving.items()])
+    slots.faster = replayed
 
 
 def _copies(tensors: Tensors) -> Tensors:
@@ -125,16 +176,20 @@ def _flat(value: Tensor) -> Tensor:
     return value.detach().flatten(1) if value.ndim > 1 else value.detach()[:, None]
 
 
-def difference(pairs: Sequence[tuple[str, Tensor, Tensor, Tensor]]) -> str | None:
-    """Where found and expected differ by more than rounding, or None; of each name those two and what was before, all [N, ...].
+def compare(pairs: Sequence[tuple[str, Tensor, Tensor, Tensor]]) -> None:
+    """Hold what was found to what was expected; of each name those two and what was before, all [N, ...].
 
-    A run whose expected numbers are not finite is left out.
+    A run whose expected numbers are not finite is left out; with none left, nothing is shown.
+
+    Raises: Differs where they differ by more than rounding, or where nothing is shown.
     """
     for name, *tensors in pairs:
         found, expected, before = (_flat(tensor).double() for tensor in tensors)
         tolerance = TOLERANCE.get(tensors[0].dtype, 0.0)
         error, change, size = (torch.linalg.vector_norm(v, dim=1) for v in (found - expected, expected - before, expected))
-        wrong = ~(error <= tolerance * change + 1e-4 * tolerance * size) & expected.isfinite().all(1)
+        compared = expected.isfinite().all(1)
+        wrong = ~(error <= tolerance * change + 1e-4 * tolerance * size) & compared
         if wrong.any():
-            return f"{name} differs by {float((error / change)[wrong].max()):.2g} of its change"
-    return None
+            raise Differs(f"{name} differs by {float((error / change)[wrong].max()):.2g} of its change")
+        if not compared.any():
+            raise Differs(f"{name} is finite in no run, so nothing can be compared")

@@ -21,6 +21,8 @@ class Member:
     run: Run
     layout: Layout
     timing: Timing
+    together: int = 1
+    """How many members the population had when this one entered, itself among them."""
     pacer: Pacer | None = None
     """Only for a closed-loop schedule: a scheduler of its own, over groups that train nothing."""
     idle: Any = None

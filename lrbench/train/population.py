@@ -22,35 +22,16 @@ from lrbench.train.clocks import Clocks
 from lrbench.train.faster import speed_up
 from lrbench.train.layout import Layout
 from lrbench.train.member import Member
-from lrbench.train.record import Record
+from lrbench.train.record import UNTRAINED, Record
 from lrbench.train.reference import AuditError, ended_values
-from lrbench.train.rules import RULES
 from lrbench.train.seeds import Order
 from lrbench.train.slots import Slots, rule_of
 from lrbench.train.stacked import Tensors
-from lrbench.workloads import WORKLOADS, Data, Workload, describe
+from lrbench.workloads import Data, Workload, describe
 
 Done = tuple[Run, Outcome]
 SMALLEST = 2
 """A population has this many slots at least: then a member's result does not depend on their number by a bit, in eager mode."""
-
-
-def alone(run: Run) -> str | None:
-    """Why a run must be trained by the reference trainer, or None if it can be a member of a population."""
-    if run.optimizer.name not in RULES:
-        return f"{run.optimizer.name} has no stacked update rule"
-    if run.precision not in ("fp32", "fp64"):
-        return f"{run.precision} is trained one by one"
-    if run.schedule.settings.get("cycle_momentum") or run.schedule.settings.get("others"):
-        return f"{run.schedule.label} changes more than the lr"
-    if run.workload.name in WORKLOADS and not WORKLOADS[run.workload.name].stacks:
-        return f"{run.workload.label} has a model that cannot be stacked"
-    return None
-
-
-def shared(run: Run) -> tuple[Any, ...]:
-    """What the members of one population have in common."""
-    return (run.workload.name, run.batch_size, run.accumulate, run.precision, run.steps, run.eval_every)
 
 
 class Population:
@@ -78,13 +59,14 @@ class Population:
         self.slots = Slots([*coming, *coming[-1:] * (self.width - len(coming))], workload, data, device, names)
         self.slots.late = self._late(runs)
         self.members: list[Member | None] = [None] * self.width
-        self.lrs = np.zeros((self.width, self.first.steps, len(names)))
+        self.lrs = np.zeros((self.width, self.first.steps, len(names)), np.float64 if self.slots.dtype is torch.float64 else np.float32)
+        self.age = np.zeros(self.width, np.int64)
         self.record = Record(self.width, self.first.steps, self.first.eval_every)
         self.clocks = Clocks(device, self.record.seconds)
         self.finished: list[tuple[list[Done], Tensors, Tensors]] = []
         self._enter(range(self.width))
-        if mode != "eager" and (reason := speed_up(self.slots, mode, self._rows(1)[0], self._coming_lrs(1)[0])):
-            self.mode = f"eager: {mode} given up: {reason}"
+        if mode != "eager":
+            self.mode = speed_up(self.slots, mode, self._rows(1)[0])
 
     def _late(self, runs: Sequence[Run]) -> frozenset[str]:
         """The parameters that some run does not move from the first step on; all or none where that is compiled in."""
@@ -119,8 +101,10 @@ class Population:
         layouts = [self._layout(run) for run in runs]
         self.slots.enter(rows, runs, layouts)
         self.record.reset(rows)
+        self.age[rows] = 0
+        together = int(self.going.sum()) + len(rows)
         for row, run, layout in zip(rows, runs, layouts, strict=True):
-            member = Member(run, layout, self.timing)
+            member = Member(run, layout, self.timing, together)
             self.members[row] = member
             self.lrs[row] = layout.per_parameter(np.nan_to_num(member.lrs))
         self._note_untrained(rows, runs)
@@ -137,13 +121,22 @@ class Population:
         values[rows] = [self.untrained[run.seed] for run in runs]
         self.record.add_evaluation(values, np.isin(np.arange(self.width), rows))
 
+    def _over(self) -> list[int]:
+        """The slots whose members have diverged or finished."""
+        diverged_at, done = self.record.diverged_at, self.record.done
+        return [row for row, member in enumerate(self.members) if member and (diverged_at[row] or done[row] == member.run.steps)]
+
     def _leave(self) -> Iterator[Done]:
-        """Take diverged and finished members out of their slots, and let runs enter; yields outcomes that are complete."""
-        over = [
-            row
-            for row, member in enumerate(self.members)
-            if member and (self.record.diverged_at[row] or self.record.done[row] == member.run.steps)
-        ]
+        """Take members that are over out of their slots, and let runs enter, until none is; yields outcomes that are complete."""
+        while over := self._over():
+            yield from self._take_out(over)
+            if sum(len(done) for done, _, _ in self.finished) >= self.width or not self.waiting:
+                yield from self._test()
+            self._enter(over)
+            self._compact()
+
+    def _take_out(self, over: Sequence[int]) -> Iterator[Done]:
+        """Empty some slots; yields the outcomes of diverged members, and puts by the finished ones, which are yet to be tested."""
         whole = [row for row in over if not self.record.diverged_at[row]]
         for row in over:
             done = self._done(row)
@@ -156,11 +149,6 @@ class Population:
                 self.finished.append(([done], params, buffers))
             else:
                 self.finished[-1][0].append(done)
-        if sum(len(done) for done, _, _ in self.finished) >= self.width or not self.waiting:
-            yield from self._test()
-        if over:
-            self._enter(over)
-            self._compact()
 
     def _done(self, row: int) -> Done:
         """A run that is over and its outcome, but for what is evaluated at the end only."""
@@ -177,7 +165,7 @@ class Population:
             groups=tuple(group.name for group in member.layout.groups),
             trainer="population",
             mode=self.mode,
-            width=self.width,
+            width=member.together,
         )
 
     def _test(self) -> Iterator[Done]:
@@ -197,12 +185,12 @@ class Population:
         empty = [row for row, member in enumerate(self.members) if not member]
         used = self.width - len(empty)
         go = set(empty[max(0, SMALLEST - used) :])
-        if self.waiting or not go or self.slots.step != self.slots.eager_step:
+        if self.waiting or not go or self.slots.faster:
             return
         keep = [row for row in range(self.width) if row not in go]
         self.slots.keep(keep)
         self.record.keep(keep)
-        self.lrs, self.members, self.width = self.lrs[keep], [self.members[row] for row in keep], len(keep)
+        self.lrs, self.age, self.members, self.width = self.lrs[keep], self.age[keep], [self.members[row] for row in keep], len(keep)
         self.clocks = Clocks(self.slots.device, self.record.seconds)
 
     # ---- training
@@ -233,7 +221,8 @@ class Population:
             rows = self._rows(steps)
             losses = torch.stack([self.slots.step(rows[i], lrs[i]).clone() for i in range(steps)], 1)
         with self.clocks.time("record"):
-            self.record.diverged_at[~going] = -1
+            self._audit(lrs)
+            self.record.diverged_at[~going] = UNTRAINED
             self.record.add_steps(losses.to("cpu", torch.float32).numpy())
         self.evaluate()
 
@@ -256,8 +245,26 @@ class Population:
             if member and member.pacer:
                 coming = member.look_ahead(done[row], steps)
                 self.lrs[row, done[row] : done[row] + steps] = member.layout.per_parameter(coming)
+        return self.slots.tensor(self._declared(done, steps))
+
+    def _declared(self, done: Any, steps: int) -> Any:
+        """What the tables say for some steps after ``done`` [N], as the steps take it: [steps, P, N]."""
         at = np.minimum(done[:, None] + np.arange(steps), self.lrs.shape[1] - 1)
-        return self.slots.tensor(self.lrs[np.arange(self.width)[:, None], at].transpose(1, 2, 0).copy())
+        return self.lrs[np.arange(self.width)[:, None], at].transpose(1, 2, 0).copy()
+
+    def _audit(self, passed: Tensor) -> None:
+        """Hold the lrs [steps, P, N] that the last steps were passed to the tables, by how many steps each member has been through.
+
+        Raises: AuditError where they differ.
+        """
+        declared = self._declared(self.age, len(passed))
+        if (wrong := (passed.cpu().numpy() != declared) & self.going).any():
+            step, i, row = np.argwhere(wrong)[0]
+            raise AuditError(
+                f"lr audit: parameter {self.slots.names[i]!r} was stepped with lr {passed[step, i, row]:.6g} "
+                f"at step {self.age[row] + step + 1}, and its table says {declared[step, i, row]:.6g}"
+            )
+        self.age += len(passed)
 
     def evaluate(self) -> None:
         """Record the validation loss and metric of every member that is due."""

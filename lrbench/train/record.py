@@ -14,14 +14,16 @@ Lrs = NDArray[np.float64]
 EXPLOSION = 1e4
 """A run has diverged when a training loss is not finite, or this many times the first one."""
 CLOCKS = ("train", "eval", "record")
+UNTRAINED = -1
+"""In the place of the step at which a run diverged: before the first."""
 
 
 class Record:
     """The curves of N runs under way, which need not be equally far.
 
     Shapes: ``loss`` [N, T] the training loss of each step; ``evaluations`` [N, E, 2] the validation loss and metric, the first before any
-    update; ``done`` [N] finished steps; ``evaluated`` [N] finished evaluations; ``diverged_at`` [N] the step, 0 for none; ``seconds``
-    [N, 3] of training, evaluation and recording.
+    update; ``done`` [N] finished steps; ``evaluated`` [N] finished evaluations; ``diverged_at`` [N] the step, 0 for none, ``UNTRAINED`` for
+    a model that was not finite before any; ``seconds`` [N, 3] of training, evaluation and recording.
     """
 
     def __init__(self, runs: int, steps: int, eval_every: int) -> None:
@@ -51,10 +53,10 @@ class Record:
         self.done += np.where(self.diverged_at == 0, steps, 0)
 
     def add_evaluation(self, values: NDArray[np.float64], now: NDArray[np.bool_]) -> None:
-        """Append an evaluation [N, 2] of the runs marked ``now``; one that is not finite means that the last update diverged."""
+        """Append an evaluation [N, 2] of the runs marked ``now``; one that is not finite means that the last update diverged, if any."""
         now = now & (self.diverged_at == 0)
         finite = np.isfinite(values).all(1)
-        self.diverged_at[now & ~finite] = np.maximum(self.done[now & ~finite], 1)
+        self.diverged_at[now & ~finite] = np.where(self.done, self.done, UNTRAINED)[now & ~finite]
         rows = np.flatnonzero(now & finite)
         self.evaluations[rows, self.evaluated[rows]] = values[rows]
         self.evaluated[rows] += 1
@@ -70,11 +72,11 @@ class Record:
 
     def steps(self, row: int) -> int:
         """How many steps of a run are on record: after a divergence, those up to the one where it happened."""
-        return int(self.diverged_at[row] or self.done[row])
+        return max(0, int(self.diverged_at[row] or self.done[row]))
 
     def outcome(self, row: int, run: Run, lrs: Lrs, *, higher_is_better: bool, **rest: Any) -> Outcome:
         """The finished outcome of a run; ``lrs`` [at least T, G] are those of its steps, NaN before a group joined."""
-        evaluated, diverged_at = int(self.evaluated[row]), int(self.diverged_at[row]) or None
+        evaluated, diverged_at = int(self.evaluated[row]), self.steps(row) if self.diverged_at[row] else None
         curves = self.evaluations[row, :evaluated].astype(np.float32)
         metric = curves[1:, 1] if higher_is_better else -curves[1:, 1]
         met = bool((metric >= np.float32(run.target if higher_is_better else -run.target)).any())
@@ -82,7 +84,7 @@ class Record:
         before = np.maximum(eval_step - 1, 0)
         return Outcome(
             key=run.key,
-            status=Status.DIVERGED if diverged_at else Status.REACHED if met else Status.MISSED,
+            status=Status.DIVERGED if diverged_at is not None else Status.REACHED if met else Status.MISSED,
             diverged_at=diverged_at,
             eval_step=eval_step,
             val_loss=curves[:, 0],

@@ -215,7 +215,7 @@ class Training:
     def finish(self) -> Outcome:
         """Audit the lrs and make the outcome. Training and test loss are evaluated here, once, for the weights at the end."""
         steps = self.record.steps(0)
-        lrs = np.concatenate(self.lrs)[:steps] if self.lrs else np.zeros((0, 0))
+        lrs = np.concatenate(self.lrs)[:steps] if self.lrs else np.zeros((0, len(self.groups)))
         if fault := self._audit(lrs):
             raise AuditError(fault)
         ended = ended_values(self._score(self.data.probe).tolist(), self._score(self.data.test).tolist()) if not self.diverged else {}

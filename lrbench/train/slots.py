@@ -10,12 +10,12 @@ from torch import Tensor, nn
 
 from lrbench.spec.run import Run
 from lrbench.strategies import OPTIMIZERS
-from lrbench.train.layout import Layout
 from lrbench.train.data import dtype_of
+from lrbench.train.layout import Layout
 from lrbench.train.reference import EVALUATION_BATCH
-from lrbench.train.rules import State, numbers, rule_for, structure
+from lrbench.train.rules import numbers, rule_for, structure
 from lrbench.train.seeds import derive
-from lrbench.train.stacked import Slice, StackedModel, Tensors, update
+from lrbench.train.stacked import Changing, Slice, StackedModel, Tensors, update
 from lrbench.workloads import Data, Split, Workload
 
 
@@ -27,8 +27,8 @@ def rule_of(run: Run) -> tuple[Any, ...]:
 class Slots:
     """N slots, whose slices have the rules of the given N runs; the runs themselves ``enter`` afterwards.
 
-    ``params``, ``buffers`` [N, ...]; ``joins`` [P, N], ``done`` [N] as ``stacked.update`` takes them; ``step`` and ``scores`` may be
-    replaced by faster functions that do the same.
+    ``params``, ``buffers`` [N, ...]; ``joins`` [P, N], ``done`` [N] as ``stacked.update`` takes them; ``faster`` may be set to what does
+    the same as ``eager_step``, and ``scores`` be replaced likewise. Neither may refer to the slots, whose tensors would then outlive them.
     """
 
     def __init__(self, planned: Sequence[Run], workload: Workload, data: Data, device: torch.device, names: Sequence[str]) -> None:
@@ -51,7 +51,7 @@ class Slots:
             states = {name: rule.start(self.params[name][start:stop], hyper[name]) for name in self.names}
             self.slices.append(Slice(start, stop, rule, hyper, states))
             start = stop
-        self.step: Callable[[Tensor, Tensor], Tensor] = self.eager_step
+        self.faster: Callable[[Tensor, Tensor], Tensor] | None = None
         self.scores: Callable[[Tensors, Tensors, Tensor, Tensor], Tensor] = self.model.scores
 
     def tensor(self, values: Any) -> Tensor:
@@ -107,6 +107,10 @@ class Slots:
             for key, value in part.rule.start(self.params[name][part.start : part.stop][index], hyper[name]).items():
                 part.states[name][key][index] = value
 
+    def step(self, rows: Tensor, lrs: Tensor) -> Tensor:
+        """The fastest there is that does what ``eager_step`` does."""
+        return (self.faster or self.eager_step)(rows, lrs)
+
     def eager_step(self, rows: Tensor, lrs: Tensor) -> Tensor:
         """One optimizer step of every run; rows [N, accumulate, batch_size], lrs [P, N]. Returns the losses before it, [N]."""
         grads, losses = self.model.gradients(self.params, self.buffers, self.data.train.x, self.data.train.y, rows)
@@ -114,7 +118,7 @@ class Slots:
         return losses
 
     @property
-    def changing(self) -> tuple[Tensors, list[tuple[dict[str, Tensors], dict[str, State]]], Tensor, Tensor]:
+    def changing(self) -> Changing:
         """What ``stacked.update`` changes, or reads beside gradients and lrs."""
         return self.params, [part.tensors for part in self.slices], self.joins, self.done
 

@@ -15,6 +15,8 @@ from lrbench.train.rules import Rule, State
 from lrbench.workloads import Workload
 
 Tensors = dict[str, Tensor]
+Changing = tuple[Tensors, Sequence[tuple[dict[str, Tensors], dict[str, State]]], Tensor, Tensor]
+"""Parameters; hyperparameters and states of each slice; ``joins`` and ``done``, as ``update`` takes them."""
 
 
 @dataclass(frozen=True)

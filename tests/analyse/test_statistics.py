@@ -4,7 +4,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from lrbench.analyse.statistics import bootstrap_interval, holm, iqm, not_separated, paired_p, seed_warning, seeds_interval
+from lrbench.analyse.statistics import (
+    bootstrap_interval,
+    equivalence_p,
+    geometric_mean,
+    holm,
+    iqm,
+    median_interval,
+    not_separated,
+    paired_p,
+    ratio_interval,
+    seed_warning,
+    seeds_interval,
+)
 
 values = st.lists(st.floats(-1e3, 1e3), min_size=1, max_size=30)
 probabilities = st.lists(st.floats(0, 1), min_size=1, max_size=12)
@@ -117,3 +129,61 @@ def test_the_stated_coverage_of_small_samples_is_the_measured_one(seeds, expecte
 def test_a_difference_of_copies_below_the_margin_is_none():
     assert paired_p([1e-9] * 5, margin=1e-3) == 1.0
     assert paired_p([1e-2] * 5, margin=1e-3) == 0.0
+
+
+samples = st.lists(st.floats(-10, 10).map(lambda x: round(x, 3)), min_size=2, max_size=8).filter(lambda d: np.std(d) > 1e-3)
+
+
+@given(samples, st.floats(0.1, 5))
+def test_the_equivalence_test_is_two_one_sided_t_tests(difference, margin):
+    above = stats.ttest_1samp(difference, -margin, alternative="greater").pvalue
+    below = stats.ttest_1samp(difference, margin, alternative="less").pvalue
+    assert equivalence_p(difference, margin) == pytest.approx(max(above, below), abs=1e-9)
+
+
+@given(samples, st.floats(0.1, 5))
+def test_equivalence_has_no_direction(difference, margin):
+    assert equivalence_p(difference, margin) == pytest.approx(equivalence_p(-np.array(difference), margin))
+
+
+def test_equivalence_without_variation():
+    assert equivalence_p([0.0] * 5, 0.1) == 0.0
+    assert equivalence_p([0.05] * 5, 0.1) == 0.0
+    assert equivalence_p([0.1] * 5, 0.1) == 1.0
+    assert equivalence_p([0.2] * 5, 0.1) == 1.0
+    assert np.isnan(equivalence_p([0.0], 0.1))
+    assert equivalence_p([0.0, 0.01, np.nan, np.inf], 0.1) == equivalence_p([0.0, 0.01], 0.1)
+
+
+@pytest.mark.parametrize(("shift", "least", "most"), [(1.0, 0.035, 0.065), (-1.0, 0.035, 0.065), (2.0, 0.0, 0.001), (0.0, 0.9, 1.0)])
+def test_equivalence_is_claimed_of_unequal_arms_no_more_often_than_it_says(shift, least, most):
+    """At the margin in 5 % of the cases, beyond it hardly, and nearly always where there is no difference and the spread is small."""
+    draws = np.random.default_rng(2).normal(shift, 0.5, size=(3000, 10))
+    assert least <= np.mean([equivalence_p(d, 1.0) < 0.05 for d in draws]) <= most
+
+
+def test_the_interval_of_a_median_may_end_at_never():
+    rng = np.random.default_rng(0)
+    low, high = median_interval([1.0, 2.0, 3.0, 4.0, np.inf], rng)
+    assert 1.0 <= low <= 2.0
+    assert np.isinf(high)
+    assert median_interval([np.inf] * 5, rng) == (np.inf, np.inf)
+    assert median_interval([3.0] * 5, rng) == (3.0, 3.0)
+    assert np.isnan(median_interval([1.0], rng)).all()
+    assert np.isnan(median_interval([1.0, np.nan], rng)).all()
+
+
+@given(st.permutations([1.0, 5.0, 4.0, 9.0, 2.0, np.inf]))
+def test_the_interval_of_a_median_does_not_depend_on_the_order(sample):
+    assert median_interval(sample, np.random.default_rng(0)) == median_interval([1.0, 2.0, 4.0, 5.0, 9.0, np.inf], np.random.default_rng(0))
+
+
+def test_ratios_are_averaged_on_a_log_scale():
+    assert geometric_mean([0.5, 2.0]) == pytest.approx(1.0)
+    assert geometric_mean([1.0, 10.0, 100.0]) == pytest.approx(10.0)
+    assert np.isnan(geometric_mean([]))
+    low, high = ratio_interval([2.0] * 4, np.random.default_rng(0))
+    assert (low, high) == (pytest.approx(2.0), pytest.approx(2.0))
+    one, other = ratio_interval([2.0, 3.0, 5.0], np.random.default_rng(0)), ratio_interval([1 / 2, 1 / 3, 1 / 5], np.random.default_rng(0))
+    assert one.low < geometric_mean([2.0, 3.0, 5.0]) < one.high
+    assert one.low == pytest.approx(1 / other.high, rel=0.1)

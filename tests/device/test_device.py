@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from lrbench.device import Machine, describe, deterministic, name_of, provenance, select
+from lrbench.device.machine import _told
 from lrbench.spec.faults import BadInput
 
 CPU = torch.device("cpu")
@@ -41,7 +42,7 @@ class TestSelect:
         gpus(count)
         assert [name_of(device) for device in select(wish)] == expected
 
-    @pytest.mark.parametrize("wish", ["", "gpu", "cuda:", "cuda:-1", "cuda:0,", "cuda:a", "CPU", "cpu:0", " cpu", "mps"])
+    @pytest.mark.parametrize("wish", ["", "gpu", "cuda:", "cuda:-1", "cuda:0,", "cuda:a", "CPU", "cpu:0", " cpu", "mps:0", "xpu:1"])
     def test_anything_else_is_told_what_is_possible(self, wish, gpus):
         gpus(1)
         with pytest.raises(BadInput, match="must be auto, cpu, cuda, or cuda:i,j"):
@@ -56,6 +57,32 @@ class TestSelect:
         gpus(0)
         with pytest.raises(BadInput, match=r"sees no CUDA device here\. Use --device cpu\."):
             select("cuda")
+
+    @pytest.fixture
+    def accelerator(self, monkeypatch):
+        def have(found, count=0):
+            monkeypatch.setattr(torch.accelerator, "current_accelerator", lambda check_available: check_available and found)
+            monkeypatch.setattr(torch.accelerator, "device_count", lambda: count)
+
+        return have
+
+    @pytest.mark.parametrize("kind", ["mps", "xpu"])
+    @pytest.mark.parametrize("found", [None, torch.device("cuda")])
+    def test_an_accelerator_that_is_not_there(self, kind, found, accelerator):
+        accelerator(found, count=1)
+        with pytest.raises(BadInput, match=f"--device {kind}: torch .* sees no {kind} device here. Use --device cpu."):
+            select(kind)
+
+    @pytest.mark.parametrize("kind", ["mps", "xpu"])
+    def test_an_accelerator_of_another_kind(self, kind, gpus, accelerator):
+        gpus(0)
+        accelerator(torch.device(kind), count=2)
+        assert [name_of(device) for device in select(kind)] == [f"{kind}:0", f"{kind}:1"]
+        assert select("auto") == [CPU]
+        machine = describe(select(kind))
+        assert (machine.kind, machine.count, machine.driver) == (kind, 2, None)
+        assert machine.slug.startswith(f"{kind}-")
+        assert provenance(machine)["energy_reason"] == f"no sensor of {kind} devices is read"
 
 
 ONE = Machine("cpu", "AMD EPYC 7763 64-Core Processor", 8, 32, None, None, "2.9.0", 1)
@@ -94,7 +121,46 @@ class TestMachine:
         facts = provenance(describe([CPU]))
         assert facts["slug"] == describe([CPU]).slug
         assert facts["packages"]["torch"].partition("+")[0] == torch.__version__.partition("+")[0]
-        assert {"python", "os", "cpu", "cores", "commit", "dirty"} <= set(facts)
+        assert {"python", "os", "cpu", "cores", "commit", "dirty", "ram_gib", "cpu_vectors", "cpu_governor"} <= set(facts)
+        assert {"gpus", "compute_capability", "cudnn", "rocm", "driver", "precision", "determinism"} <= set(facts)
+        assert bool(facts["energy_source"]) != bool(facts["energy_reason"])
+
+    def test_provenance_never_says_zero_or_nothing_for_unknown(self):
+        facts = provenance(describe([CPU]))
+        assert {key for key, value in facts.items() if value in (0, "") and value is not False} <= {"energy_reason"}
+
+    def test_provenance_tells_how_products_are_rounded_and_repeated(self, monkeypatch):
+        monkeypatch.setenv("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+        deterministic()
+        facts = provenance(describe([CPU]))
+        assert set(facts["precision"]) == {"float32_matmul", "cuda_matmul_fp32", "cudnn_conv_fp32"}
+        assert facts["determinism"]["cudnn_deterministic"] is True
+        assert facts["determinism"]["cublas_workspace"] == ":4096:8"
+
+    def test_a_flag_that_torch_refuses_to_tell_is_none(self):
+        matmul = torch.backends.cuda.matmul
+        before, matmul.fp32_precision = matmul.fp32_precision, "tf32"
+        try:
+            assert provenance(describe([CPU]))["precision"]["cuda_matmul_fp32"] == "tf32"
+        finally:
+            matmul.fp32_precision = before
+
+        def refuse():
+            raise RuntimeError("mix of the legacy and new APIs")
+
+        assert _told(refuse) is None
+
+    def test_provenance_of_gpus(self, nvml, monkeypatch):
+        nvml.add("GPU-b")
+        monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+        monkeypatch.setattr(torch.cuda, "get_device_name", lambda _: "NVIDIA H100 80GB HBM3")
+        monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _: (9, 0))
+        facts = provenance(dataclasses.replace(OTHER, driver=None))
+        assert facts["gpus"] == ["NVIDIA H100 80GB HBM3"] * 2
+        assert facts["compute_capability"] == ["9.0"] * 2
+        assert facts["driver"] == "580.95.05"
+        assert (facts["energy_source"], facts["energy_reason"]) == ("NVML: the whole GPU", "")
+        assert "GPU-b" not in json.dumps(facts)
 
     def test_outside_a_checkout_there_is_no_commit(self, monkeypatch, tmp_path):
         monkeypatch.setattr("lrbench.device.machine.__file__", str(tmp_path / "lrbench" / "device" / "machine.py"))

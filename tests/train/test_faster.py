@@ -1,5 +1,10 @@
 """Faster modes do what eager does, or are given up with the reason."""
 
+import gc
+import weakref
+from dataclasses import replace
+from functools import partial
+
 import numpy as np
 import pytest
 import torch
@@ -43,7 +48,7 @@ def test_compiled_members_are_those_of_the_reference_trainer(compiled):
     assert set(found) == {run.key for run in runs}
     for run in runs:
         expected, outcome = train(run, workload, workload.data(), CPU), found[run.key]
-        assert (outcome.trainer, outcome.mode, outcome.width) == ("population", "compiled", 4)
+        assert (outcome.trainer, outcome.mode) == ("population", "compiled")
         assert outcome.status == expected.status
         assert outcome.diverged_at == expected.diverged_at
         if run.lr < 1:
@@ -80,25 +85,128 @@ def test_batchnorm_and_convolutions_agree_in_float64(workload):
         assert outcome.test_loss == pytest.approx(eager[key].test_loss, rel=1e-9)
 
 
-class Wrong(Compiled):
-    """A compiler whose gradients are a tenth too large."""
+class Parts(Compiled):
+    """A compiler that knows which of the three parts it was given: gradients, update or scores."""
+
+    def __init__(self, function, *arguments):
+        self.part = "update" if isinstance(function, partial) else function.__name__
+        super().__init__(function, *arguments)
+
+
+class WrongGradients(Parts):
+    """Gradients are a tenth too large."""
 
     def __call__(self, *arguments):
         found = super().__call__(*arguments)
-        return ({name: value * 1.1 for name, value in found[0].items()}, found[1]) if isinstance(found, tuple) else found
+        return ({name: value * 1.1 for name, value in found[0].items()}, found[1]) if self.part == "gradients" else found
+
+
+class WrongUpdate(Parts):
+    """Steps are a tenth too large."""
+
+    def __call__(self, *arguments):
+        return super().__call__(*arguments[:-1], arguments[-1] * 1.1) if self.part == "update" else super().__call__(*arguments)
+
+
+class WrongLoss(Parts):
+    """Losses and metrics are a tenth too large where models are evaluated."""
+
+    def __call__(self, *arguments):
+        found = super().__call__(*arguments)
+        return found * 1.1 if self.part == "scores" else found
+
+
+class WrongMetric(Parts):
+    """Metrics alone are."""
+
+    def __call__(self, *arguments):
+        found = super().__call__(*arguments)
+        return found * torch.tensor([[1.0], [1.1]]) if self.part == "scores" else found
+
+
+class Tired(Parts):
+    """The last part is more than it can do."""
+
+    def __init__(self, function, *arguments):
+        super().__init__(function, *arguments)
+        if self.part == "scores":
+            raise RuntimeError("no more")
+
+
+@pytest.fixture
+def compiler(request, monkeypatch):
+    """A compiler in the place of PyTorch's, for functions that no other has compiled."""
+    monkeypatch.setattr(faster, "Compiled", request.param)
+    monkeypatch.setattr(faster, "_made", {})
 
 
 @pytest.mark.parametrize(
-    ("compiler", "reason"), [(Wrong, "gradient differs by 0.1 of its change"), (None, "TypeError: 'NoneType' object is not callable")]
+    ("compiler", "reason"),
+    [
+        (WrongGradients, "gradient differs by 0.1 of its change"),
+        (WrongUpdate, "weight differs by 0.1 of its change"),
+        (WrongLoss, "validation loss differs by 0.1 of its change"),
+        (WrongMetric, "validation metric differs by 0.1 of its change"),
+        (Tired, "RuntimeError: no more"),
+        (None, "TypeError: 'NoneType' object is not callable"),
+    ],
+    indirect=["compiler"],
 )
-def test_a_mode_that_differs_or_fails_is_given_up_and_says_so(compiler, reason, monkeypatch):
-    monkeypatch.setattr(faster, "Compiled", compiler)
-    monkeypatch.setattr(faster, "_made", {})
-    runs = [a_run("quadratic", lr=lr, steps=20) for lr in (0.01, 0.1)]
-    found = outcomes(runs, width=2, mode="compiled")
+def test_a_mode_that_differs_or_fails_is_given_up_as_a_whole_and_says_so(compiler, reason):
+    runs = [a_run("cancer-logistic", lr=lr, steps=20) for lr in (0.01, 0.1)]
+    given_up = population(runs, width=2, mode="compiled")
+    assert given_up.mode.endswith(reason)
+    assert given_up.slots.faster is None
+    assert given_up.slots.scores == given_up.slots.model.scores
+    found = {run.key: outcome for run, outcome in given_up.train()}
     for key, outcome in outcomes(runs).items():
-        assert found[key].mode == f"eager: compiled given up: {reason}"
+        assert found[key].mode.startswith("eager: compiled given up: ")
         np.testing.assert_array_equal(found[key].step_loss, outcome.step_loss)
+        np.testing.assert_array_equal(found[key].val_loss, outcome.val_loss)
+
+
+@pytest.mark.parametrize("compiler", [WrongUpdate], indirect=True)
+@pytest.mark.parametrize(
+    "still", [{"layer_lr": ("freeze", {"layers": ["layer1", "layer2"]})}, {"schedule": ("lambda", {"points": [[0.0, 0.0], [1.0, 1.0]]})}]
+)
+def test_runs_that_would_not_move_show_nothing_by_that(compiler, still):
+    """What is compiled for them serves the next population too, whose runs do move."""
+    runs = [a_run("digits-mlp", lr=lr, steps=20, **still) for lr in (0.01, 0.1)]
+    assert "differs by 0.1 of its change" in population(runs, width=2, mode="compiled").mode
+
+
+@pytest.mark.parametrize("compiler", [Parts], indirect=True)
+def test_models_that_are_not_finite_show_nothing(compiler):
+    """A verdict on them is not kept for others."""
+    base = WORKLOADS["quadratic"]
+    runs = [a_run("quadratic", lr=lr, steps=20) for lr in (0.01, 0.1)]
+    broken = replace(base, loss=lambda *given: base.loss(*given) * torch.nan)
+    found = Population(runs, broken, base.data(), CPU, width=2, mode="compiled")
+    assert found.mode == "eager: compiled given up: loss is finite in no run, so nothing can be compared"
+    assert not [key for key in faster._made if key[-1] in ("step", "evaluation")]
+
+
+def test_a_compiled_mode_without_own_kernels_says_so(monkeypatch):
+    monkeypatch.setattr(faster, "without_kernels", lambda _: "there is no C++ compiler")
+    runs = [a_run("quadratic", lr=lr, steps=20) for lr in (0.01, 0.1)]
+    assert {one.mode for one in outcomes(runs, width=2, mode="compiled").values()} == {
+        "compiled: without own kernels: there is no C++ compiler"
+    }
+
+
+def test_a_compiled_population_that_is_dropped_is_freed_at_once():
+    runs = [a_run("quadratic", lr=lr, steps=20) for lr in (0.01, 0.1)]
+    population(runs, width=2, mode="compiled")  # compiling leaves cycles of its own
+    gc.collect()
+    gc.disable()
+    try:
+        again = population(runs, width=2, mode="compiled")
+        again.advance()
+        left = weakref.ref(next(iter(again.slots.params.values())))
+        del again
+        assert left() is None
+    finally:
+        gc.enable()
 
 
 class FakeReplay:

@@ -1,6 +1,8 @@
 """A population is its runs, trained at once: the same weights, losses and lrs as one by one."""
 
+import gc
 import itertools
+import weakref
 from dataclasses import replace
 
 import numpy as np
@@ -9,11 +11,13 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from runs import a_run
+from torch.optim.lr_scheduler import LambdaLR
 
 from lrbench.spec.outcome import Status
 from lrbench.strategies import LAYER_LRS, SCHEDULES, impossible
-from lrbench.train import Interrupted, Population, Training, alone, train
+from lrbench.train import AuditError, Interrupted, Population, Training, alone, train
 from lrbench.train.rules import RULES
+from lrbench.train.seeds import derive
 from lrbench.workloads import WORKLOADS, describe
 
 CPU = torch.device("cpu")
@@ -131,6 +135,38 @@ def test_neither_order_nor_company_changes_a_member_by_a_bit(runs, width):
         assert_same(outcome, whole[key])
 
 
+ANYWHERE = [name for name in RULES if name != BFLOAT]
+SIZES = {"cancer-logistic": {}, "quadratic": {}, "mnist5k-cnn": {"batch_size": 8, "steps": 3, "eval_every": 3}}
+
+
+def on(workload):
+    """Runs of every rule on a workload; a few where they are large."""
+    size = SIZES[workload]
+    rules = ANYWHERE[:: 3 if size else 1]
+    return [a_run(workload, rule, lr=1e-3 * (1 + i), seed=i % 3, **({"steps": 6, "eval_every": 6} | size)) for i, rule in enumerate(rules)]
+
+
+@pytest.mark.parametrize("workload", SIZES)
+@given(data=st.data())
+@settings(max_examples=6, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+def test_company_changes_no_member_by_a_bit_on_any_kind_of_model(workload, data):
+    runs = on(workload)
+    whole = weights_together(runs)
+    some = data.draw(st.lists(st.sampled_from(runs), min_size=2, unique_by=lambda run: run.key))
+    for key, weights in weights_together(some).items():
+        for name, value in weights.items():
+            assert torch.equal(value, whole[key][name]), name
+
+
+def test_rows_of_a_batched_product_do_not_depend_on_their_place():
+    """Without MKL_CBWR, which lrbench sets, they do: by the alignment of a row of 30 numbers."""
+    for seed in range(20):
+        torch.manual_seed(seed)
+        a, b = torch.randn(1, 1, 32).repeat(8, 1, 1), torch.randn(1, 32, 30).repeat(8, 1, 1)
+        product = torch.bmm(a, b)
+        assert torch.equal(product, product[:1].expand_as(product))
+
+
 MEMBERS = st.builds(
     lambda optimizer, policy, schedule, lr, seed: a_run("digits-mlp", optimizer, policy, schedule, lr=lr, seed=seed, **FIFTY),
     st.sampled_from([name for name in RULES if name not in (BFLOAT, "lars")]), st.sampled_from(sorted(LAYER_LRS)),
@@ -184,6 +220,74 @@ def test_diverged_members_are_let_go():
     assert {len(value) for value in population.slots.params.values()} == {2}
 
 
+@pytest.mark.parametrize("pass_on", [lambda lrs: lrs * 1.001, lambda lrs: lrs.roll(1, 0), lambda lrs: lrs.flip(2)])
+def test_the_audit_is_of_the_lrs_that_steps_were_passed(pass_on):
+    workload = WORKLOADS["digits-mlp"]
+    runs = [a_run(schedule="cosine", lr=lr) for lr in (1e-3, 1e-2)]
+    population = Population(runs, workload, workload.data(), CPU)
+    coming = population._coming_lrs
+    population._coming_lrs = lambda steps: pass_on(coming(steps))
+    with pytest.raises(AuditError, match=r"parameter 'layer1\.linear\.weight' was stepped with lr .* at step 1, and its table says "):
+        list(population.train())
+
+
+def test_a_population_that_is_dropped_is_freed_at_once():
+    population = Population(mixed(4), workload_of(mixed(4)), workload_of(mixed(4)).data(), CPU)
+    gc.collect()
+    gc.disable()
+    try:
+        population.advance()
+        left = [weakref.ref(value) for value in population.slots.params.values()]
+        del population
+        assert {one() for one in left} == {None}
+    finally:
+        gc.enable()
+
+
+def broken(seeds):
+    """digits-mlp, whose untrained model has a NaN for some seeds."""
+
+    def model():
+        made = WORKLOADS["digits-mlp"].model()
+        if torch.initial_seed() in {derive(seed, "model") for seed in seeds}:
+            with torch.no_grad():
+                next(made.parameters()).fill_(float("nan"))
+        return made
+
+    return replace(WORKLOADS["digits-mlp"], model=model)
+
+
+@pytest.mark.parametrize("schedule", ["constant", "plateau"])
+@pytest.mark.parametrize("seeds", [[0, 1, 2, 3, 4, 5], [0, 2, 3], [4, 5]])
+def test_a_model_that_is_not_finite_before_training_has_done_no_step(seeds, schedule):
+    workload, data = broken(seeds), WORKLOADS["digits-mlp"].data()
+    runs = [a_run(schedule=schedule, seed=seed, steps=20) for seed in range(6)]
+    found = {run.key: outcome for run, outcome in Population(runs, workload, data, CPU, width=2).train()}
+    for run in runs:
+        expected, outcome = train(run, workload, data, CPU), found[run.key]
+        assert outcome.status == expected.status
+        for one in (expected, outcome):
+            if run.seed in seeds:
+                assert (one.status, one.diverged_at, one.steps) == (Status.DIVERGED, 0, 0)
+                assert one.eval_step.shape == one.val_loss.shape == (0,)
+                assert one.group_lr.shape == (0, 1)
+            else:
+                assert (one.diverged_at, one.steps) == (None, 20)
+
+
+def test_the_width_is_how_many_began_together():
+    """Empty slots do not count; who enters when the others are gone has none beside it."""
+    lrs = (0.1, 0.15, 0.2, 1e4, 1e5, 1e6, 1e7, 1e8)
+    workload = WORKLOADS["quadratic"]
+    runs = [a_run("quadratic", lr=lr, steps=40) for lr in lrs]
+    assert {outcome.width for outcome in together(runs).values()} == {8}
+    [(_, padded)] = Population(runs[:1], workload, workload.data(), CPU, width=8, mode="eager").train()
+    assert padded.width == 1
+    some = [a_run("quadratic", lr=0.1, seed=seed, steps=40) for seed in range(5)]
+    widths = sorted(outcome.width for _, outcome in Population(some, workload, workload.data(), CPU, width=4).train())
+    assert widths == [1, 4, 4, 4, 4]
+
+
 def test_an_outcome_says_how_it_was_computed():
     outcome = next(iter(together(mixed(3)).values()))
     assert (outcome.trainer, outcome.mode, outcome.width) == ("population", "eager", 3)
@@ -211,3 +315,48 @@ def test_a_model_that_says_it_cannot_be_stacked_is_trained_alone(monkeypatch):
 )
 def test_what_cannot_be_stacked_says_why(run, reason):
     assert reason in alone(run)
+
+
+class Others(LambdaLR):
+    """A constant lr; another option of the groups changes late in training."""
+
+    def __init__(self, optimizer, at, option):
+        self.at, self.option = at, option
+        super().__init__(optimizer, lambda _: 1.0)
+
+    def step(self, epoch=None):
+        super().step(epoch)
+        if self.last_epoch >= self.at:
+            for group in self.optimizer.param_groups:
+                group[self.option] = 0.5
+
+
+@pytest.fixture
+def plugins(monkeypatch):
+    """Schedules of a plug-in: one that changes nothing but the lr, one that changes weight decay, and one that cannot be made."""
+    for name in ("of-lr", "of-weight-decay", "of-nothing"):
+        monkeypatch.setitem(SCHEDULES, name, SCHEDULES["constant"])
+        monkeypatch.delitem(SCHEDULES, name)
+
+    @SCHEDULES.register("of-lr")
+    def of_lr(optimizer, total):
+        """Half of it. Source: none."""
+        return LambdaLR(optimizer, lambda step: 0.5)
+
+    @SCHEDULES.register("of-weight-decay")
+    def of_weight_decay(optimizer, total):
+        """Late. Source: none."""
+        return Others(optimizer, total - 2, "weight_decay")
+
+    @SCHEDULES.register("of-nothing")
+    def of_nothing(optimizer, total):
+        """Never. Source: none."""
+        raise ValueError("no")
+
+
+@pytest.mark.usefixtures("plugins")
+@pytest.mark.parametrize("optimizer", [name for name in RULES if name != "rprop"])
+def test_a_plugins_schedule_that_changes_more_than_the_lr_is_noticed(optimizer):
+    assert alone(a_run(optimizer=optimizer, schedule="of-lr")) is None
+    assert alone(a_run(optimizer=optimizer, schedule="of-weight-decay")) == "of-weight-decay changes more than the lr: weight_decay"
+    assert alone(a_run(optimizer=optimizer, schedule="of-nothing")) == "of-nothing failed when tried: ValueError"

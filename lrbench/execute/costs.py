@@ -1,0 +1,21 @@
+"""The costs of a study, measured and stored."""
+
+from lrbench.cost import measure_study
+from lrbench.device import describe, provenance
+from lrbench.execute.progress import Ticker
+from lrbench.execute.run import Session
+from lrbench.spec.cost import Costs
+from lrbench.store import write_costs
+
+
+def measure_costs(session: Session) -> Costs:
+    """Measure what the steps of a session's matrix cost on each of its devices, and store that beside its runs, in place of what was there.
+
+    Nothing is written before all is measured.
+    """
+    with Ticker() as ticker:
+        found = measure_study(session.plan, session.devices, ticker)
+    plan, store = session.plan, session.store
+    store.describe(plan.facts(), provenance(describe(session.devices)), plan.skipped(), adds=False)
+    write_costs(store.folder, found)
+    return found
