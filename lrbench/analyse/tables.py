@@ -121,7 +121,7 @@ def no_worse(loss: float, start: float) -> float:
 
 
 def _speed(run: dict[str, Any], *, higher_is_better: bool) -> dict[str, Any]:
-    done, alone = len(run["step_loss"]), run["width"] == 1
+    done, alone = len(run["step_loss"]), run["trainer"] == "reference"
     hit = steps_to_target(run["val_metric"][1:], run["eval_step"][1:], run["target"], higher_is_better=higher_is_better)
     seconds = seconds_to_target(hit, done, run["train_seconds"])
     samples = run["batch_size"] * run["accumulate"] * done

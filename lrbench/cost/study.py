@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Sequence
 
 from lrbench.cost.cases import cases
 from lrbench.cost.measure import Bench
-from lrbench.device import Device, Telemetry, deterministic, matmul_peak, name_of, threads
+from lrbench.device import Device, Telemetry, deterministic, matmul_peak, name_of, threads, use
 from lrbench.plan import Plan
 from lrbench.spec.cost import Costs, Peak, StepCost, TimedRun
 from lrbench.spec.outcome import Status
@@ -38,6 +38,7 @@ def measure_study(plan: Plan, devices: Sequence[Device], tell: Tell) -> Costs:
 
 
 def _on_device(plan: Plan, device: Device, tell: Tell) -> Costs:
+    use(device)
     wanted = cases(plan)
     lost = _unavailable(one.case.run.workload.name for one in wanted)
     telemetry = Telemetry(device)

@@ -130,6 +130,7 @@ def _determinism() -> dict[str, bool | str | None]:
         "cudnn_benchmark": torch.backends.cudnn.benchmark,
         "deterministic_algorithms": torch.are_deterministic_algorithms_enabled(),
         "cublas_workspace": os.environ.get("CUBLAS_WORKSPACE_CONFIG"),
+        "mkl_cbwr": os.environ.get("MKL_CBWR"),
     }
 
 

@@ -100,7 +100,7 @@ def _one_by_one(run: Run, device: Device) -> tuple[dict[str, Tensor], Any, Any, 
     training.evaluate()
     while training.done < STEPS and not training.diverged:
         training.advance(run.eval_every)
-    losses, lrs = training.record.loss[0].astype(float), np.concatenate(training.lrs)
+    losses, lrs = training.record.loss[0].astype(float), np.concatenate([np.zeros((0, len(training.groups))), *training.lrs])
     return training.model.state_dict(), losses, lrs, int(training.record.diverged_at[0])
 
 

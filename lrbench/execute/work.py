@@ -67,7 +67,7 @@ class Worker:
             _raise_if_lost(error, self.device)
             note = f"population given up: {told(error)}"
             if is_out_of_memory(error):
-                width = max(1, min(unit.width, len(unit.runs)) // 2)
+                width = -(-min(unit.width, len(unit.runs)) // 2)
         if left:
             free_memory(self.device)  # not before the error is gone, which holds on to the population
             for runs in _pieces(tuple(left.values()), width):

@@ -257,8 +257,8 @@ class Population:
 
         Raises: AuditError where they differ.
         """
-        declared = self._declared(self.age, len(passed))
-        if (wrong := (passed.cpu().numpy() != declared) & self.going).any():
+        declared, counts = self._declared(self.age, len(passed)), self.going & (self.record.diverged_at == 0)
+        if (wrong := (passed.cpu().numpy() != declared) & counts).any():
             step, i, row = np.argwhere(wrong)[0]
             raise AuditError(
                 f"lr audit: parameter {self.slots.names[i]!r} was stepped with lr {passed[step, i, row]:.6g} "

@@ -43,7 +43,7 @@ def test_throughput_counts_examples_of_all_steps(plain):
 
 
 def test_the_clock_of_a_population_is_no_runs_clock(plain):
-    wide = Study(plain.folder, plain.facts, plain.machine, plain.runs.assign(width=8), plain.skipped)
+    wide = Study(plain.folder, plain.facts, plain.machine, plain.runs.assign(trainer="population"), plain.skipped)
     assert per_run(wide)[["samples_per_second", "seconds_to_target"]].isna().all(axis=None)
 
 

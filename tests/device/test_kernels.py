@@ -59,26 +59,46 @@ def test_an_infinity_or_a_nan_stays_in_its_row():
     assert found[[0, 1, 3, 4]].isfinite().all()
 
 
+def images_of(shape, dtype, layout, random):
+    """Random numbers [images, channels, height, width], and how they lie in memory."""
+    n, c, h, w = shape
+    if layout == "sliced":
+        return torch.randn(n + 1, c + 2, h + 1, w + 3, dtype=dtype, generator=random)[1:, 1 : c + 1, :h, 2 : w + 2]
+    if layout == "expanded":
+        return torch.randn(1, c, h, 1, dtype=dtype, generator=random).expand(shape)
+    made = torch.randn(shape, dtype=dtype, generator=random)
+    return made.contiguous(memory_format=torch.channels_last) if layout == "channels last" else made
+
+
+LAYOUTS = st.sampled_from(["contiguous", "channels last", "sliced", "expanded"])
+
+
 @given(
-    st.integers(1, 5), st.integers(1, 3), st.integers(1, 4), st.integers(1, 20), st.tuples(st.integers(1, 9), st.integers(1, 9)),
+    st.integers(1, 40), st.integers(1, 3), st.integers(1, 4), st.integers(1, 20), st.tuples(st.integers(1, 9), st.integers(1, 9)),
     st.tuples(st.integers(1, 4), st.integers(1, 4)), st.tuples(st.integers(1, 3), st.integers(1, 3)),
-    st.tuples(st.integers(0, 2), st.integers(0, 2)), st.booleans(),
+    st.tuples(st.integers(0, 2), st.integers(0, 2)), LAYOUTS, LAYOUTS, st.sampled_from([torch.float32, torch.float64]),
 )  # fmt: skip
-@settings(max_examples=200, deadline=None)
-def test_it_is_the_convolution_and_its_gradients(images, groups, c, o, image, kernel, stride, padding, channels_last):
+@settings(max_examples=300, deadline=None)
+def test_it_is_the_convolution_and_its_gradients(images, groups, c, o, image, kernel, stride, padding, layout, layout_g, dtype):
+    """More images than a vector has lanes, and not a multiple of it, are what fills lanes a second time, and not all of them."""
     kernel = tuple(min(k, i + 2 * p) for k, i, p in zip(kernel, image, padding, strict=True))
     random = torch.Generator().manual_seed(0)
-    x = torch.randn(images, groups * c, *image, dtype=torch.float64, generator=random)
-    x = x.contiguous(memory_format=torch.channels_last) if channels_last else x
-    w = torch.randn(groups * o, c, *kernel, dtype=torch.float64, generator=random)
+    x = images_of((images, groups * c, *image), dtype, layout, random)
+    w = torch.randn(groups * o, c, *kernel, dtype=dtype, generator=random)
     how = (*stride, *padding, groups)
-    out = torch.conv2d(x, w, stride=stride, padding=padding, groups=groups)
-    torch.testing.assert_close(torch.ops.lrbench.convolution(x, w, *how), out)
-    g = torch.randn(out.shape, dtype=torch.float64, generator=random)
+    out = torch.conv2d(x.double(), w.double(), stride=stride, padding=padding, groups=groups)
+    g = images_of(out.shape, dtype, layout_g, random)
     none = (False, [0, 0], groups, [True, True, False])
-    gx, gw, _ = torch.ops.aten.convolution_backward(g, x, w, None, stride, padding, [1, 1], *none)
-    torch.testing.assert_close(torch.ops.lrbench.convolution_input(g, w, *image, *how), gx)
-    torch.testing.assert_close(torch.ops.lrbench.convolution_weight(g, x, *kernel, *how), gw)
+    gx, gw, _ = torch.ops.aten.convolution_backward(g.double(), x.double(), w.double(), None, stride, padding, [1, 1], *none)
+    for found, exact in (
+        (torch.ops.lrbench.convolution(x, w, *how), out),
+        (torch.ops.lrbench.convolution_input(g, w, *image, *how), gx),
+        (torch.ops.lrbench.convolution_weight(g, x, *kernel, *how), gw),
+    ):
+        assert found.dtype == dtype
+        assert found.is_contiguous()
+        bound = 1e-12 if dtype == torch.float64 else 1e-4
+        torch.testing.assert_close(found.double(), exact, rtol=bound, atol=bound)
 
 
 def test_a_compiled_function_uses_them():

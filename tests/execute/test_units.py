@@ -1,5 +1,10 @@
 """Every run is in one unit, trained in the way that was measured to be the fastest."""
 
+import gc
+import weakref
+from dataclasses import replace
+from types import SimpleNamespace
+
 import pytest
 import torch
 from hypothesis import given
@@ -12,7 +17,7 @@ from lrbench.execute.units import Pace, Paces, Trial, cost, divide, kind
 from lrbench.execute.verify import table, verify
 from lrbench.execute.work import Unit, Worker
 from lrbench.spec.outcome import Status
-from lrbench.train import Population, rule_of
+from lrbench.train import Population, faster, rule_of
 from lrbench.train.rules import RULES, base
 from lrbench.workloads import WORKLOADS
 
@@ -88,23 +93,48 @@ def test_widths_that_do_not_fit_the_memory_are_not_tried(monkeypatch):
     tried = []
     monkeypatch.setattr(units, "cost", lambda make, *_: tried.append(make) or 1e-9 * len(tried))
     [run] = some(1)
-    Trial(run, 0, None, memory=10**6).measure(CPU)
-    assert len(tried) == 2, "alone, and 8 at once: 32 members would take more than a megabyte"
+    Trial(run, 0, None, memory=2 * 10**6).measure(CPU)
+    assert len(tried) == 2, "alone, and 8 at once: 32 members would take more than two megabytes"
 
 
-def test_a_measured_pace_makes_populations_no_slower_than_one_by_one():
+def test_the_lrs_of_a_long_budget_count_as_memory():
+    short, long = (Trial(a_run(optimizer="adam", steps=steps), 0, None, memory=10**7) for steps in (100, 10**6))
+    assert short._possible((8, 32)) == [8, 32]
+    assert long._possible((8, 32)) == []
+
+
+def test_small_models_are_measured_to_be_faster_together():
     [run] = some(1)
     _, pace = Trial(run, 0, None, 2**30).measure(CPU)
-    assert pace.width == 1 or pace.seconds < pace.alone
+    assert pace.why == ""
+    assert pace.width > 1
+    assert 0 < pace.seconds < 0.85 * pace.alone
     assert not pace.tried
 
 
-def test_a_model_that_cannot_be_stacked_is_measured_alone(monkeypatch):
+def test_a_model_that_cannot_be_stacked_is_measured_alone_and_the_plan_says_why(monkeypatch):
     monkeypatch.setattr(units, "Population", lambda *_, **__: 1 / 0)
-    [run] = some(1)
-    _, pace = Trial(run, 0, None, 2**30).measure(CPU)
-    assert pace.width == 1
+    runs = some(20)
+    _, pace = Trial(runs[0], 10**9, None, 2**30).measure(CPU)
+    assert (pace.width, pace.fast_width) == (1, 1)
     assert pace.alone > 0
+    assert {unit.why for unit in divide(runs, paces(runs, pace), 2)} == {
+        "measuring compiled mode failed: ZeroDivisionError: division by zero"
+    }
+    _, pace = Trial(runs[0], 0, None, 2**30).measure(CPU)
+    assert {unit.why for unit in divide(runs, paces(runs, pace), 2)} == {
+        "measuring populations failed: ZeroDivisionError: division by zero"
+    }
+
+
+def test_a_faster_mode_that_was_given_up_is_told_beside_the_pace_without_it(monkeypatch):
+    monkeypatch.setattr(faster, "Compiled", lambda *_: 1 / 0)
+    monkeypatch.setattr(faster, "_made", {})
+    runs = some(20)
+    _, pace = Trial(runs[0], 10**9, SLOW, 2**30).measure(CPU)
+    assert pace.tried
+    [why] = {unit.why for unit in divide(runs, paces(runs, pace), 2)}
+    assert why == "50 us per step of a run, one by one 300; compiled given up: ZeroDivisionError: division by zero"
 
 
 def test_the_cost_of_a_step_counts_its_share_of_an_evaluation():
@@ -118,11 +148,10 @@ class Crowded(Population):
     """A population for which memory suffices up to a width."""
 
     fits = 2
-    asked = []  # noqa: RUF012 - a list for one test
 
     def __init__(self, runs, workload, data, device, *, width, mode):
-        self.asked.append(width)
         super().__init__(runs, workload, data, device, width=width, mode=mode)
+        self.made.append((self.width, weakref.ref(self.slots.params["flat"])))
 
     def advance(self, steps=None):
         if self.width > self.fits:
@@ -130,20 +159,72 @@ class Crowded(Population):
         super().advance(steps)
 
 
-def test_out_of_memory_halves_the_width_and_loses_nothing(monkeypatch, tmp_path):
+@pytest.fixture
+def crowded(monkeypatch):
+    """The width of each population that a worker makes from here on, and a reference to weights of it."""
+    monkeypatch.setattr(Crowded, "made", [], raising=False)
     monkeypatch.setattr(work, "Population", Crowded)
-    runs = [a_run("quadratic", lr=0.01 * (i + 1), steps=20) for i in range(9)]
+    return Crowded.made
+
+
+@pytest.mark.parametrize(
+    ("rules", "widths"),
+    [
+        (["sgd"] * 9, [8, 4, 2]),
+        (["sgd"] * 3 + ["adam"] * 3 + ["lion"], [7, 4, 2, 2, 3, 2, 2]),
+        (["sgd"] * 4 + ["adam"] * 4, [8, 4, 2, 4, 2]),
+    ],
+)
+def test_out_of_memory_halves_the_width_and_loses_nothing(rules, widths, crowded, tmp_path):
+    runs = [a_run("quadratic", rule, lr=0.01 * (i + 1), steps=20) for i, rule in enumerate(rules)]
     found = list(Worker(CPU, tmp_path).carry_out(Unit(tuple(runs), width=8)))
-    assert Crowded.asked == [8, 4, 2]
+    assert [width for width, _ in crowded] == widths
     assert sorted(run.key for run, _ in found) == sorted(run.key for run in runs)
-    assert {outcome.status for _, outcome in found} == {Status.MISSED}
+    assert {(outcome.status, outcome.trainer) for _, outcome in found} == {(Status.MISSED, "population")}
 
 
-def test_one_members_error_is_its_own(monkeypatch, tmp_path):
-    monkeypatch.setattr(work, "Population", lambda *_, **__: 1 / 0)
+def test_a_population_that_did_not_fit_is_gone_before_memory_is_given_back(crowded, monkeypatch, tmp_path):
+    alive = []
+    monkeypatch.setattr(work, "free_memory", lambda _: alive.append([weights() is not None for _, weights in crowded]))
+    runs = [a_run("quadratic", lr=0.01 * (i + 1), steps=20) for i in range(8)]
+    gc.collect()
+    gc.disable()
+    try:
+        assert len(list(Worker(CPU, tmp_path).carry_out(Unit(tuple(runs), width=8)))) == 8
+    finally:
+        gc.enable()
+    assert alive == [[False], [False, False]]
+
+
+@pytest.mark.parametrize(("fits", "mode"), [(2, "eager"), (1, "eager: population given up: RuntimeError: DefaultCPUAllocator: can't")])
+def test_a_run_that_ends_alone_for_want_of_memory_says_so(fits, mode, crowded, monkeypatch, tmp_path):
+    monkeypatch.setattr(Crowded, "fits", fits)
+    runs = [a_run("quadratic", lr=0.01 * (i + 1), steps=20) for i in range(4)]
+    for _, outcome in Worker(CPU, tmp_path).carry_out(Unit(tuple(runs), width=4)):
+        assert outcome.mode.startswith(mode)
+        assert outcome.width == (2 if fits == 2 else 1)
+    assert crowded
+
+
+def test_one_members_error_is_its_own_and_is_told(monkeypatch, tmp_path):
+    def fail(*_, **__):
+        raise ValueError("a fault\nin the population: " + 1000 * "x")
+
+    monkeypatch.setattr(work, "Population", fail)
     runs = [a_run("quadratic", lr=0.01 * (i + 1), steps=20) for i in range(3)]
-    found = list(Worker(CPU, tmp_path).carry_out(Unit(tuple(runs), width=3)))
-    assert [outcome.trainer for _, outcome in found] == ["reference"] * 3
+    for _, outcome in Worker(CPU, tmp_path).carry_out(Unit(tuple(runs), width=3, mode="compiled")):
+        assert (outcome.trainer, outcome.status) == ("reference", Status.MISSED)
+        assert outcome.mode.startswith("eager: population given up: ValueError: a fault in the population: xxx")
+        assert len(outcome.mode) < 250
+
+
+def test_a_worker_computes_on_its_device_from_the_start(monkeypatch, tmp_path):
+    used = []
+    monkeypatch.setattr(work.signal, "signal", lambda *_: None)
+    monkeypatch.setattr(work, "use", used.append)
+    monkeypatch.setattr(work, "_worker", None, raising=False)
+    work.start("cpu", 1, tmp_path, SimpleNamespace(is_set=lambda: False), ())
+    assert used == [CPU]
 
 
 def test_what_is_finished_when_work_is_stopped_is_kept(tmp_path):
@@ -159,12 +240,55 @@ def test_verify_finds_agreement_and_says_where_there_is_none(monkeypatch):
     assert found.holds
     assert "agrees" in table([found])[0]
     assert found.runs >= 10
-    wrong = module.Finding("w", "adam", "eager", 2, 1e-3, 0.0, 0.0)
-    unused = module.Finding("w", "adam", "eager: compiled given up: no compiler", 2, 0.0, 0.0, 0.0)
-    assert not wrong.holds
-    assert "DIFFERS by more than 1e-09" in table([wrong])[0]
-    assert not unused.holds
-    assert "NOT USED" in table([unused])[0]
+    assert found.compared == found.runs
+
+
+@pytest.mark.parametrize(
+    ("mode", "numbers", "verdict"),
+    [
+        ("eager", (0.0, 0.0, 0.0, 2), "agrees"),
+        ("compiled: without own kernels: no compiler", (0.0, 0.0, 0.0, 2), "agrees"),
+        ("eager", (1e-3, 0.0, 0.0, 2), "DIFFERS by more than 1e-09"),
+        ("eager", (0.0, float("inf"), 0.0, 0), "DIFFERS by more than 1e-09"),
+        ("eager", (0.0, 0.0, 0.0, 0), "NOTHING TO COMPARE"),
+        ("eager: compiled given up: no compiler", (0.0, 0.0, 0.0, 2), "NOT USED"),
+    ],
+)
+def test_the_verdict_on_what_was_found(mode, numbers, verdict):
+    *far, compared = numbers
+    found = module.Finding("w", "adam", mode, 2, *far, compared)
+    assert found.holds == (verdict == "agrees")
+    assert verdict in table([found])[0]
+
+
+def test_a_weight_that_is_missing_is_no_agreement(monkeypatch):
+    assert module._far(torch.tensor([float("nan"), 1.0]), torch.tensor([1.0, 1.0])) == float("inf")
+    monkeypatch.setattr(module, "fast_modes", lambda _: ())
+    one_by_one = module._one_by_one
+
+    def spoilt(run, device):
+        weights, *rest = one_by_one(run, device)
+        return ({name: value * float("nan") for name, value in weights.items()}, *rest)
+
+    monkeypatch.setattr(module, "_one_by_one", spoilt)
+    [found] = verify(["quadratic"], CPU, ["adam"])
+    assert not found.holds
+
+
+def test_of_runs_that_all_diverge_nothing_is_said(monkeypatch):
+    workload = WORKLOADS["quadratic"]
+    monkeypatch.setattr(module, "fast_modes", lambda _: ())
+    monkeypatch.setitem(WORKLOADS, "quadratic", replace(workload, loss=lambda *given: workload.loss(*given) * torch.nan))
+    [found] = verify(["quadratic"], CPU, ["adam"])
+    assert (found.compared, found.weights, found.losses, found.holds) == (0, 0.0, 0.0, False)
+
+
+def test_verify_goes_on_with_the_others_when_a_run_diverges(monkeypatch):
+    monkeypatch.setattr(module, "fast_modes", lambda _: ())
+    monkeypatch.setattr(module, "SCHEDULES", ("constant", {"name": "lambda", "points": [[0.0, 1.0], [0.25, 1.0], [0.3, 1e5], [1.0, 1e5]]}))
+    [found] = verify(["quadratic"], CPU, ["sgd"])
+    assert 0 < found.compared < found.runs
+    assert found.holds
 
 
 def test_verify_notices_a_wrong_rule(monkeypatch):

@@ -119,7 +119,7 @@ class TestIncludeAndExclude:
 
     def test_an_include_without_any_workload_is_a_fault(self):
         assert faults(workload=None, include=[{"workload": "quadratic"}, {"optimizer": "sgd"}]) == [
-            "matrix: must name a workload, at the top or in each [[include]]"
+            "matrix: must name a workload, at the top or in each [[include]] and [[cost]]"
         ]
 
     def test_an_exclude_leaves_out_the_runs_that_match_every_key(self):
@@ -205,9 +205,9 @@ optimizer = { name = "sgd", momentm = 0.9 }
             "reference.toml: lr.cont: unknown key. Did you mean 'count'? Known: count, log, multiples, values.",
             "reference.toml: seed[1]: must be a whole number, got 1.5",
             "reference.toml: batch_size[0]: must be >= 1, got 0",
-            "reference.toml: precision[0]: must be 'fp64', 'fp32', 'bf16' or 'fp16', got 'fp8'",
-            "reference.toml: colour: unknown key. Known: accumulate, batch_size, budget, exclude, include, layer_lr, lr, name, optimizer, "
-            "precision, schedule, seed, workload.",
+            "reference.toml: precision[0]: must be 'fp64', 'fp32', 'tf32', 'bf16' or 'fp16', got 'fp8'",
+            "reference.toml: colour: unknown key. Known: accumulate, batch_size, budget, cost, exclude, include, layer_lr, lr, name, "
+            "optimizer, precision, schedule, seed, workload.",
             f"reference.toml: budget.quadratc: no workload called 'quadratc'. Did you mean 'quadratic'? {workloads}.",
             "reference.toml: budget.quadratc.steps: must be >= 1, got 0",
             "reference.toml: exclude[0].optimizer[0]: unknown key 'momentm'. Did you mean 'momentum'? Known: dampening, momentum, "
@@ -256,7 +256,7 @@ optimizer = { name = "sgd", momentm = 0.9 }
             ({"name": "..", "workload": 3}, "workload[0]: must be a text, got 3"),
             ({"include": 3}, "include: input should be a valid tuple"),
             ({"budget": {"quadratic": {"target": float("nan")}}}, "budget.quadratic.target: must be finite, got nan"),
-            ({"workload": None}, "must name a workload, at the top or in each [[include]]"),
+            ({"workload": None}, "must name a workload, at the top or in each [[include]] and [[cost]]"),
         ],
         ids=str,
     )  # fmt: skip
@@ -286,7 +286,7 @@ class TestFiles:
 
     def test_an_empty_file(self, tmp_path):
         (tmp_path / "empty.toml").touch()
-        assert self.fault(tmp_path / "empty.toml") == "empty.toml: must name a workload, at the top or in each [[include]]"
+        assert self.fault(tmp_path / "empty.toml") == "empty.toml: must name a workload, at the top or in each [[include]] and [[cost]]"
 
     def test_a_binary_file(self, tmp_path):
         (tmp_path / "picture.toml").write_bytes(bytes(range(256)))

@@ -102,10 +102,12 @@ class WrongGradients(Parts):
 
 
 class WrongUpdate(Parts):
-    """Steps are a tenth too large."""
+    """Steps of the first parameter are a tenth too large."""
 
     def __call__(self, *arguments):
-        return super().__call__(*arguments[:-1], arguments[-1] * 1.1) if self.part == "update" else super().__call__(*arguments)
+        if self.part == "update":
+            arguments[-1][0] *= 1.1
+        return super().__call__(*arguments)
 
 
 class WrongLoss(Parts):
@@ -152,7 +154,7 @@ def compiler(request, monkeypatch):
     ],
     indirect=["compiler"],
 )
-def test_a_mode_that_differs_or_fails_is_given_up_as_a_whole_and_says_so(compiler, reason):
+def test_a_mode_that_differs_or_fails_is_given_up_as_a_whole_and_says_so(compiler, reason):  # noqa: ARG001
     runs = [a_run("cancer-logistic", lr=lr, steps=20) for lr in (0.01, 0.1)]
     given_up = population(runs, width=2, mode="compiled")
     assert given_up.mode.endswith(reason)
@@ -169,14 +171,14 @@ def test_a_mode_that_differs_or_fails_is_given_up_as_a_whole_and_says_so(compile
 @pytest.mark.parametrize(
     "still", [{"layer_lr": ("freeze", {"layers": ["layer1", "layer2"]})}, {"schedule": ("lambda", {"points": [[0.0, 0.0], [1.0, 1.0]]})}]
 )
-def test_runs_that_would_not_move_show_nothing_by_that(compiler, still):
+def test_runs_that_would_not_move_show_nothing_by_that(compiler, still):  # noqa: ARG001
     """What is compiled for them serves the next population too, whose runs do move."""
     runs = [a_run("digits-mlp", lr=lr, steps=20, **still) for lr in (0.01, 0.1)]
     assert "differs by 0.1 of its change" in population(runs, width=2, mode="compiled").mode
 
 
 @pytest.mark.parametrize("compiler", [Parts], indirect=True)
-def test_models_that_are_not_finite_show_nothing(compiler):
+def test_models_that_are_not_finite_show_nothing(compiler):  # noqa: ARG001
     """A verdict on them is not kept for others."""
     base = WORKLOADS["quadratic"]
     runs = [a_run("quadratic", lr=lr, steps=20) for lr in (0.01, 0.1)]

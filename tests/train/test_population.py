@@ -339,9 +339,9 @@ def plugins(monkeypatch):
         monkeypatch.delitem(SCHEDULES, name)
 
     @SCHEDULES.register("of-lr")
-    def of_lr(optimizer, total):
+    def of_lr(optimizer, total):  # noqa: ARG001 - as every schedule is called
         """Half of it. Source: none."""
-        return LambdaLR(optimizer, lambda step: 0.5)
+        return LambdaLR(optimizer, lambda _: 0.5)
 
     @SCHEDULES.register("of-weight-decay")
     def of_weight_decay(optimizer, total):
@@ -349,7 +349,7 @@ def plugins(monkeypatch):
         return Others(optimizer, total - 2, "weight_decay")
 
     @SCHEDULES.register("of-nothing")
-    def of_nothing(optimizer, total):
+    def of_nothing(optimizer, total):  # noqa: ARG001
         """Never. Source: none."""
         raise ValueError("no")
 
