@@ -21,8 +21,7 @@ $(VENV)/installed: pyproject.toml constraints.txt
 setup: $(VENV)/installed ## create .venv and install lrbench with all it needs
 
 bench: $(VENV)/installed ## run the reference matrix (MATRIX=... for another), measure its steps and write its report
-	$(BIN)/lrbench run $(MATRIX) --device $(DEVICE) --threads $(THREADS)
-	$(BIN)/lrbench cost $(MATRIX) --device $(DEVICE) --threads $(THREADS)
+	$(BIN)/lrbench run $(MATRIX) --cost --device $(DEVICE) --threads $(THREADS)
 
 costs: $(VENV)/installed ## measure single steps as pytest-benchmark benchmarks
 	$(BIN)/pytest benchmarks/bench_step_cost.py

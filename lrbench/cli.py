@@ -12,6 +12,7 @@ import typer
 
 if TYPE_CHECKING:
     from lrbench.execute import Session, Summary
+    from lrbench.spec.cost import Costs
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -68,10 +69,12 @@ def run(
     device: DeviceWish = "auto",
     workers: Workers = None,
     threads: Threads = 1,
+    cost: Annotated[bool, typer.Option("--cost", help="Then measure what the steps cost, as `lrbench cost` does.")] = False,
     plugin: Plugins = [],  # noqa: B006 - typer reads the default, nobody changes it
 ) -> None:
     """Train what is missing of a matrix, then write and show its report."""
     from lrbench.execute import carry_out, make_session
+    from lrbench.execute.costs import measure_costs
 
     session = make_session(matrix, results=results, device=device, workers=workers, threads=threads, plugins=plugin)
     missing, stored = len(session.plan.missing), len(session.plan.possible) - len(session.plan.missing)
@@ -80,6 +83,8 @@ def run(
     if summary.interrupted:
         typer.echo("interrupted: what was finished is stored. Give the same command again to go on.", err=True)
         raise typer.Exit(130)
+    if cost:
+        typer.echo(_counted(measure_costs(session)), err=True)
     _conclude(session, summary)
 
 
@@ -114,9 +119,12 @@ def cost(
 
     session = make_session(matrix, results=results, device=device, threads=threads, plugins=plugin)
     found = measure_costs(session)
-    path = report.write(load(session.store.folder))
+    typer.echo(f"{_counted(found)}. Report: {report.write(load(session.store.folder))}")
+
+
+def _counted(found: "Costs") -> str:
     lost, doubtful = (sum(map(bool, values)) for values in ([c.reason for c in found.costs], [c.noise for c in found.costs]))
-    typer.echo(f"{len(found.costs)} steps measured, {doubtful} of them in doubt, {lost} not to be had. Report: {path}")
+    return f"{len(found.costs) - lost} steps measured, {doubtful} of them in doubt, {lost} not to be had"
 
 
 @app.command()

@@ -15,7 +15,7 @@ from lrbench.store import load
 COMMANDS = {
     "list": ["kind", "--plugin", "--json"],
     "plan": ["matrix", "--results", "--device", "--workers", "--threads", "--plugin", "--json"],
-    "run": ["matrix", "--results", "--device", "--workers", "--threads", "--plugin"],
+    "run": ["matrix", "--results", "--device", "--workers", "--threads", "--cost", "--plugin"],
     "cost": ["matrix", "--results", "--device", "--threads", "--plugin"],
     "doctor": ["--device", "--json"],
     "report": ["folder", "--price"],
@@ -198,6 +198,12 @@ class TestCost:
         report = (study.folder / "report.md").read_text()
         assert "## What a step costs" in report
         assert "Predicted" in report
+
+    def test_a_run_can_measure_them_too(self, cli, away):
+        code, _, err = cli("run", "m.toml", "--device", "cpu", "--workers", 1, "--cost")
+        assert code == 0
+        assert "1 steps measured, " in err
+        assert len(list(away.rglob("costs.json"))) == 1
 
     def test_costs_can_be_measured_before_any_run(self, cli):
         code, _, _ = cli("cost", "m.toml", "--device", "cpu", "--results", "elsewhere")

@@ -26,6 +26,7 @@ CASE = [*STRATEGY, *CONDITIONS, "implementation", "grouping", "compiled", "from_
 NUMBERS = [f.name for f in fields(StepCost) if f.type in (float | None, int | None)]
 """The measured columns of ``step_costs``: floats, NaN where a number could not be had."""
 UNMEASURED = "no step cost was measured for it"
+VARIES = "its steps cost more or less as training goes on"
 
 Floats = NDArray[np.floating[Any]]
 Conditions = tuple[Any, ...]
@@ -49,14 +50,14 @@ def seconds_after(stages: Sequence[StepCost], steps: float) -> float:
     """Seconds of the first ``steps`` training steps of one strategy on one device, evaluations not counted.
 
     Args: stages: its step costs, one for each step from which another one holds. steps: may be infinite, and so are the seconds then.
-    Returns: the integral of the step cost over the steps; NaN where a stage that is needed was not measured.
+    Returns: the integral of the step cost over the steps; NaN where a stage that is needed was not measured, or its cost varies.
     """
-    return _after(stages, steps, lambda cost: cost.seconds)
+    return _after(stages, steps, lambda cost: None if cost.varies else cost.seconds)
 
 
 def joules_after(stages: Sequence[StepCost], steps: float) -> float:
     """Joules of the first ``steps`` training steps, as ``seconds_after`` counts seconds."""
-    return _after(stages, steps, lambda cost: cost.joules)
+    return _after(stages, steps, lambda cost: None if cost.varies else cost.joules)
 
 
 def _after(stages: Sequence[StepCost], steps: float, measure: Measure) -> float:
@@ -119,7 +120,8 @@ def _until(runs: pd.DataFrame, known: dict[tuple[Any, ...], Stages]) -> dict[str
     runs = runs.sort_values(["seed", "key"])
     first = runs.iloc[0]
     steps_S = runs.steps_to_target.fillna(math.inf).to_numpy(float)
-    devices = known.get((first.base, *(first[axis] for axis in AXES), *(first[name] for name in CONDITIONS)), {})
+    measured = known.get((first.base, *(first[axis] for axis in AXES), *(first[name] for name in CONDITIONS)), {})
+    devices = {device: part for device, part in measured.items() if not any(cost.varies for cost in part)}
     budget = float(first.budget)
 
     def over_seeds(measure: Measure) -> Floats:
@@ -142,7 +144,7 @@ def _until(runs: pd.DataFrame, known: dict[tuple[Any, ...], Stages]) -> dict[str
         "joules": float(np.median(joules)),
         "joules_low": spread.low,
         "joules_high": spread.high,
-        "reason": _reasons((c.reason for part in devices.values() for c in part if not c.measured), devices),
+        "reason": VARIES if measured and not devices else _reasons((c.reason for part in devices.values() for c in part), devices),
         "joules_reason": _reasons((c.reason or c.joules_reason for part in devices.values() for c in part if c.joules is None), devices),
         "devices": " ".join(devices),
         "keys": " ".join(runs.key),

@@ -10,18 +10,21 @@ from lrbench.cost.cases import Wanted, groups_for
 from lrbench.cost.step import PARTS, CannotMeasure, Step
 from lrbench.device import OTHERS_CORES, Device, Load, Marks, Telemetry, extra_memory, name_of
 from lrbench.spec.cost import Case, Peak, StepCost
+from lrbench.strategies import OPTIMIZERS
 
 WARM_UP = 5
 """Steps before anything is timed: the optimizer makes its state, libraries choose their kernels, a compiled model is compiled."""
-WINDOWS = 7
+WINDOWS = 5
 WINDOW_SECONDS = 0.008
+LONG = 3.0
+"""How many times longer a window may be to be as long as an evaluation interval."""
 FEWEST = 3
 """The least steps of a window."""
 VISITS = 2
 """How often every case is visited, in turn, so that a slow spell of the machine does not fall on one case alone."""
 REPEATS = 3
 """How often an unsettled case is visited again."""
-AGREE = 0.05
+AGREE = 0.03
 """Two visits agree when their medians differ by less. Disturbances only ever add time, so the two fastest quiet visits count."""
 
 
@@ -67,7 +70,7 @@ class Bench:
             for n, i in enumerate(left):
                 tell(n, len(left))
                 try:
-                    seen[i].append(self._beside_others(self._visit(wanted[i].case)))
+                    seen[i].append(self._beside_others(self._visit(wanted[i].case, whole=bool(seen[i]))))
                 except CannotMeasure as reason:
                     failed[i] = str(reason)
                 except Exception as error:  # noqa: BLE001 - a case that fails is a value; the others go on
@@ -87,15 +90,18 @@ class Bench:
             self.since, self.fresh = self.telemetry.load(), []
         return visit
 
-    def _visit(self, case: Case) -> Visit:
+    def _visit(self, case: Case, *, whole: bool) -> Visit:
+        """One visit; with ``whole``, the parts of the step are not looked at again."""
         step = Step(case, self.device)
         step.advance(WARM_UP)
         each = _timed(step, FEWEST)
-        steps = max(FEWEST, round(WINDOW_SECONDS / each))
+        steps, interval = max(FEWEST, round(WINDOW_SECONDS / each)), case.run.eval_every
+        if interval * each <= LONG * WINDOW_SECONDS:
+            steps = interval * max(1, round(steps / interval))
         windows = max(WINDOWS, -(-int(1e6 * self.telemetry.shortest) // int(1e6 * steps * each)))
         with self.telemetry.watch() as watched:
             seconds = [_timed(step, steps) for _ in range(windows)]
-        shares, reason = self._shares(step, steps)
+        shares, reason = ({}, "") if whole else self._shares(step, steps)
         if (kind := _still(case)) not in self.still:
             extra = extra_memory(lambda: step.advance(1), self.device)
             self.still[kind] = (step.flops(), None if extra is None else step.resident_bytes() + extra)
@@ -104,7 +110,7 @@ class Bench:
 
     def _shares(self, step: Step, steps: int) -> tuple[dict[str, float], str]:
         try:
-            taken = step.parts(2 * steps, Marks(self.device))
+            taken = step.parts(max(steps, 10), Marks(self.device))
         except CannotMeasure as reason:
             return {}, str(reason)
         whole = float(np.median([one["whole"] for one in taken]))
@@ -131,7 +137,7 @@ class Bench:
         kept = settled(visits) or visits
         windows = np.concatenate([visit.seconds for visit in kept])
         low, seconds, high = (float(v) for v in np.quantile(windows, [0.25, 0.5, 0.75]))
-        first = min(kept, key=lambda visit: visit.median)
+        first, parts = min(kept, key=lambda visit: visit.median), visits[0]
         flops, peak_bytes = self.still[_still(wanted.case)]
         peak = self.peaks.get(run.precision)
         return StepCost(
@@ -142,11 +148,11 @@ class Bench:
             windows=len(windows),
             window_steps=first.window_steps,
             samples_per_second=run.batch_size * run.accumulate / seconds,
-            forward_share=first.shares.get("forward"),
-            backward_share=first.shares.get("backward"),
-            optimizer_share=first.shares.get("optimizer"),
-            scheduler_share=first.shares.get("scheduler"),
-            shares_reason=first.shares_reason,
+            forward_share=parts.shares.get("forward"),
+            backward_share=parts.shares.get("backward"),
+            optimizer_share=parts.shares.get("optimizer"),
+            scheduler_share=parts.shares.get("scheduler"),
+            shares_reason=parts.shares_reason,
             peak_bytes=peak_bytes,
             peak_reason="" if peak_bytes is not None else "nothing counts the memory of this device",
             flops=flops,
@@ -155,13 +161,20 @@ class Bench:
             joules=first.joules,
             joules_reason=first.joules_reason,
             noise=() if settled(visits) else doubts(visits),
+            varies="closure" in OPTIMIZERS[run.optimizer.name].flags,
         )
 
 
 def _timed(step: Step, steps: int) -> float:
-    """Seconds per step of a window, the device waited for at its edges only."""
-    before = step.record.seconds[0, 0]
-    step.advance(steps)
+    """Seconds per step of a window of training, the device waited for at its edges only.
+
+    If it is as long as the run's evaluation interval, it is that of training: evaluations empty caches, and are not counted.
+    """
+    before, interval = step.record.seconds[0, 0], step.case.run.eval_every
+    for done in range(0, steps, interval):
+        if interval <= steps:
+            step.validate()
+        step.advance(min(interval, steps - done))
     return float(step.record.seconds[0, 0] - before) / steps
 
 

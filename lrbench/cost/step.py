@@ -40,6 +40,7 @@ class Step(Training):
         run = case.run.but(steps=ENDLESS, eval_every=ENDLESS)
         super().__init__(run, WORKLOADS[run.workload.name], data_for(run, device), device)
         choose_implementation(self.optimizer, case)
+        self._evaluation_mode(False)
         self.eager = self.model
         if case.compiled:
             self.model = cast("nn.Module", torch.compile(self.model, dynamic=False))
@@ -50,6 +51,10 @@ class Step(Training):
 
     def evaluate(self) -> None:
         """Nothing."""
+
+    def validate(self) -> None:
+        """Evaluate as a training does after an interval, and record nothing."""
+        self._score(self.data.validation)
 
     def flops(self) -> int:
         """Floating-point operations of matrix products and convolutions in one step. Takes the step, uncompiled."""

@@ -74,7 +74,12 @@ def _peak(device: Device, precision: str) -> Peak | None:
 
 def to_time(runs: Iterable[Run], costs: Iterable[StepCost]) -> list[Run]:
     """Of each workload, ``WHOLE`` short runs of different optimizers whose step was measured: the lowest lrs, least apt to diverge."""
-    seconds = {(cost.workload, *strategy): cost.seconds for cost in costs if cost.seconds is not None for strategy in cost.strategies}
+    seconds = {
+        (cost.workload, *strategy): cost.seconds
+        for cost in costs
+        if cost.seconds is not None and not cost.varies
+        for strategy in cost.strategies
+    }
     chosen: dict[str, dict[str, Run]] = {}
     for run in sorted(runs, key=lambda run: (run.lr, run.key)):
         picked = chosen.setdefault(run.workload.label, {})

@@ -77,6 +77,9 @@ class StepCost:
     joules: float | None = None
     """Energy of the device per step, what it draws when idle included."""
     joules_reason: str = ""
+    varies: bool = False
+    """Whether a step costs more or less as training goes on, as one does that evaluates a closure as often as it likes: then the
+    time of a training cannot be told from one of its steps."""
     noise: tuple[str, ...] = ()
     """What made the measurement doubtful, and stayed so when it was repeated; empty for a quiet one."""
 

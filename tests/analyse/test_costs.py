@@ -70,6 +70,7 @@ class TestSecondsAfter:
         assert math.isnan(seconds_after(lost, math.inf))
         assert math.isnan(seconds_after(STAGES[1:], 5))
         assert math.isnan(seconds_after([], 5))
+        assert math.isnan(seconds_after([replace(STAGES[0], varies=True)], 5))
 
 
 class TestStepCosts:
