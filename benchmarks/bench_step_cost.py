@@ -7,7 +7,7 @@ On a machine with GPUs the first one is measured; `--benchmark-disable` only tri
 
 import pytest
 
-from lrbench.cost import Bench, Step, Wanted
+from lrbench.cost import Bench, Step, Wanted, measure
 from lrbench.device import Telemetry, describe, deterministic, name_of, select
 from lrbench.plan import expand, vocabulary
 from lrbench.spec.cost import Case
@@ -27,13 +27,13 @@ def case(workload, optimizer="adam", schedule="constant", precision="fp32", **ho
     return Case(run=run, **how)
 
 
-def measure(benchmark, wanted):
+def timed(benchmark, wanted):
     """Time the steps of a case, and note what else a step costs."""
     deterministic()
     step = Step(wanted, DEVICE)
     step.advance(WARM_UP)
     benchmark.pedantic(step.advance, (STEPS,), rounds=ROUNDS, warmup_rounds=1)
-    [cost] = Bench(DEVICE, Telemetry(DEVICE), {}).measure([Wanted(wanted)], lambda *_: None)
+    [cost] = measure([Wanted(wanted)], DEVICE, {}, Bench(DEVICE, Telemetry(DEVICE)).turn, lambda _: None)
     run = wanted.run
     benchmark.extra_info |= {
         "machine": describe([DEVICE]).slug,
@@ -56,23 +56,23 @@ def measure(benchmark, wanted):
 @pytest.mark.parametrize("workload", ["digits-mlp", "mnist5k-mlp", "mnist5k-cnn"])
 def bench_optimizer(benchmark, workload, optimizer):
     benchmark.group = f"{workload}: optimizers, {STEPS} steps"
-    measure(benchmark, case(workload, optimizer))
+    timed(benchmark, case(workload, optimizer))
 
 
 @pytest.mark.parametrize("implementation", IMPLEMENTATIONS)
 @pytest.mark.parametrize("grouping", GROUPINGS)
 def bench_layer_lr_groups(benchmark, grouping, implementation):
     benchmark.group = f"mnist5k-mlp, adam: parameter groups, {STEPS} steps"
-    measure(benchmark, case("mnist5k-mlp", grouping=grouping, implementation=implementation))
+    timed(benchmark, case("mnist5k-mlp", grouping=grouping, implementation=implementation))
 
 
 @pytest.mark.parametrize("schedule", ["constant", "cosine", "one-cycle", "sequential"])
 def bench_schedule(benchmark, schedule):
     benchmark.group = f"digits-mlp, adam: schedules, {STEPS} steps"
-    measure(benchmark, case("digits-mlp", schedule=schedule))
+    timed(benchmark, case("digits-mlp", schedule=schedule))
 
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
 def bench_precision(benchmark, precision):
     benchmark.group = f"mnist5k-cnn, adam: precisions, {STEPS} steps"
-    measure(benchmark, case("mnist5k-cnn", precision=precision))
+    timed(benchmark, case("mnist5k-cnn", precision=precision))

@@ -1,4 +1,7 @@
-"""The cost of steps, alone on a device: visits in turn, repeated where they disagree, and what stayed doubtful said."""
+"""The cost of steps, alone on a device: visits in turn, repeated where they disagree, and what stayed doubtful said.
+
+Each turn is taken in a process of its own: where a process happens to have its tensors can make a step several per cent slower or faster.
+"""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -47,38 +50,62 @@ class Visit:
 
 
 @dataclass
+class Turn:
+    """One visit to each of some cases, or the reason why it cannot be measured; by kind, the FLOPs and bytes that no schedule changes."""
+
+    visits: list[Visit | str]
+    still: dict[Any, tuple[int, int | None]]
+
+
+Take = Callable[[Sequence[Case], bool], Turn]
+"""How a turn is taken: see ``Bench.turn``."""
+
+
+def measure(wanted: Sequence[Wanted], device: Device, peaks: dict[str, Peak], take: Take, tell: Callable[[str], None]) -> list[StepCost]:
+    """Visit every case ``VISITS`` times in turn, and again those that their visits do not settle. ``peaks`` are by precision."""
+    seen: list[list[Visit]] = [[] for _ in wanted]
+    failed: dict[int, str] = {}
+    still: dict[Any, tuple[int, int | None]] = {}
+    for n in range(VISITS + REPEATS):
+        left = [i for i, visits in enumerate(seen) if i not in failed and (n < VISITS or not settled(visits))]
+        if left:
+            tell(f"{name_of(device)}: visit {n + 1} to {len(left)} of {len(wanted)} steps")
+            turn = take([wanted[i].case for i in left], n == 0)
+            still = turn.still | still
+            for i, visit in zip(left, turn.visits, strict=True):
+                if isinstance(visit, str):
+                    failed[i] = visit
+                else:
+                    seen[i].append(visit)
+    return [
+        unmeasured(one, device, failed[i]) if i in failed else _conclude(one, device, visits, still[_still(one.case)], peaks)
+        for i, (one, visits) in enumerate(zip(wanted, seen, strict=True))
+    ]
+
+
+@dataclass
 class Bench:
-    """A device on which cases are measured, one after the other."""
+    """A device on which steps are measured, one after the other."""
 
     device: Device
     telemetry: Telemetry
-    peaks: dict[str, Peak]
-    """The measured matrix products by precision."""
     since: Load | None = None
     fresh: list[Visit] = field(default_factory=list)
     """The visits since the machine's load was last read."""
     still: dict[Any, tuple[int, int | None]] = field(default_factory=dict)
-    """FLOPs and bytes of the cases seen, which do not depend on the schedule."""
 
-    def measure(self, wanted: Sequence[Wanted], tell: Callable[[int, int], None]) -> list[StepCost]:
-        """Visit every case ``VISITS`` times in turn, and again where the visits do not settle it."""
-        seen: list[list[Visit]] = [[] for _ in wanted]
+    def turn(self, cases: Sequence[Case], first: bool) -> Turn:
+        """Visit each case once; what does not change from visit to visit is looked at in the ``first`` turn only."""
         self.since = self.telemetry.load()
-        failed: dict[int, str] = {}
-        for turn in range(VISITS + REPEATS):
-            left = [i for i, visits in enumerate(seen) if i not in failed and (turn < VISITS or not settled(visits))]
-            for n, i in enumerate(left):
-                tell(n, len(left))
-                try:
-                    seen[i].append(self._beside_others(self._visit(wanted[i].case, whole=bool(seen[i]))))
-                except CannotMeasure as reason:
-                    failed[i] = str(reason)
-                except Exception as error:  # noqa: BLE001 - a case that fails is a value; the others go on
-                    failed[i] = f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
-        return [
-            self.unmeasured(one, failed[i]) if i in failed else self._conclude(one, visits)
-            for i, (one, visits) in enumerate(zip(wanted, seen, strict=True))
-        ]
+        return Turn([self._try(case, first) for case in cases], self.still)
+
+    def _try(self, case: Case, first: bool) -> Visit | str:
+        try:
+            return self._beside_others(self._visit(case, first))
+        except CannotMeasure as reason:
+            return str(reason)
+        except Exception as error:  # noqa: BLE001 - a case that fails is a value; the others go on
+            return f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
 
     def _beside_others(self, visit: Visit) -> Visit:
         """Now and then, look at what other processes used meanwhile; it is held against every visit since the last look."""
@@ -90,8 +117,7 @@ class Bench:
             self.since, self.fresh = self.telemetry.load(), []
         return visit
 
-    def _visit(self, case: Case, *, whole: bool) -> Visit:
-        """One visit; with ``whole``, the parts of the step are not looked at again."""
+    def _visit(self, case: Case, first: bool) -> Visit:
         step = Step(case, self.device)
         step.advance(WARM_UP)
         each = _timed(step, FEWEST)
@@ -101,8 +127,8 @@ class Bench:
         windows = max(WINDOWS, -(-int(1e6 * self.telemetry.shortest) // int(1e6 * steps * each)))
         with self.telemetry.watch() as watched:
             seconds = [_timed(step, steps) for _ in range(windows)]
-        shares, reason = ({}, "") if whole else self._shares(step, steps)
-        if (kind := _still(case)) not in self.still:
+        shares, reason = self._shares(step, steps) if first else ({}, "")
+        if first and (kind := _still(case)) not in self.still:
             extra = extra_memory(lambda: step.advance(1), self.device)
             self.still[kind] = (step.flops(), None if extra is None else step.resident_bytes() + extra)
         joules = None if watched.joules is None else watched.joules / (steps * windows)
@@ -116,53 +142,54 @@ class Bench:
         whole = float(np.median([one["whole"] for one in taken]))
         return {part: float(np.median([one[part] for one in taken])) / whole for part in PARTS}, ""
 
-    def unmeasured(self, wanted: Wanted, reason: str) -> StepCost:
-        """The record of a case that could not be measured."""
-        return StepCost(**self._what(wanted), reason=reason)
 
-    def _what(self, wanted: Wanted) -> dict[str, Any]:
-        case, run = wanted.case, wanted.case.run
-        return {
-            "device": name_of(self.device),
-            **{axis: getattr(run, axis).label for axis in ("workload", "optimizer", "layer_lr", "schedule")},
-            **{name: getattr(run, name) for name in ("batch_size", "accumulate", "precision")},
-            **{name: getattr(case, name) for name in ("implementation", "grouping", "compiled")},
-            "from_step": case.stage,
-            "groups": sum(group.joins <= case.stage for group in groups_for(case)),
-            "strategies": wanted.strategies,
-        }
+def unmeasured(wanted: Wanted, device: Device, reason: str) -> StepCost:
+    """The record of a case that could not be measured."""
+    return StepCost(**_what(wanted, device), reason=reason)
 
-    def _conclude(self, wanted: Wanted, visits: list[Visit]) -> StepCost:
-        run = wanted.case.run
-        kept = settled(visits) or visits
-        windows = np.concatenate([visit.seconds for visit in kept])
-        low, seconds, high = (float(v) for v in np.quantile(windows, [0.25, 0.5, 0.75]))
-        first, parts = min(kept, key=lambda visit: visit.median), visits[0]
-        flops, peak_bytes = self.still[_still(wanted.case)]
-        peak = self.peaks.get(run.precision)
-        return StepCost(
-            **self._what(wanted),
-            seconds=seconds,
-            seconds_low=low,
-            seconds_high=high,
-            windows=len(windows),
-            window_steps=first.window_steps,
-            samples_per_second=run.batch_size * run.accumulate / seconds,
-            forward_share=parts.shares.get("forward"),
-            backward_share=parts.shares.get("backward"),
-            optimizer_share=parts.shares.get("optimizer"),
-            scheduler_share=parts.shares.get("scheduler"),
-            shares_reason=parts.shares_reason,
-            peak_bytes=peak_bytes,
-            peak_reason="" if peak_bytes is not None else "nothing counts the memory of this device",
-            flops=flops,
-            flops_per_second=flops / seconds,
-            peak_share=flops / seconds / peak.flops_per_second if peak else None,
-            joules=first.joules,
-            joules_reason=first.joules_reason,
-            noise=() if settled(visits) else doubts(visits),
-            varies="closure" in OPTIMIZERS[run.optimizer.name].flags,
-        )
+
+def _what(wanted: Wanted, device: Device) -> dict[str, Any]:
+    case, run = wanted.case, wanted.case.run
+    return {
+        "device": name_of(device),
+        **{axis: getattr(run, axis).label for axis in ("workload", "optimizer", "layer_lr", "schedule")},
+        **{name: getattr(run, name) for name in ("batch_size", "accumulate", "precision")},
+        **{name: getattr(case, name) for name in ("implementation", "grouping", "compiled")},
+        "from_step": case.stage,
+        "groups": sum(group.joins <= case.stage for group in groups_for(case)),
+        "strategies": wanted.strategies,
+    }
+
+
+def _conclude(wanted: Wanted, device: Device, visits: list[Visit], still: tuple[int, int | None], peaks: dict[str, Peak]) -> StepCost:
+    run, (flops, peak_bytes), peak = wanted.case.run, still, peaks.get(wanted.case.run.precision)
+    kept = settled(visits) or visits
+    windows = np.concatenate([visit.seconds for visit in kept])
+    fastest, parts = min(kept, key=lambda visit: visit.median), visits[0]
+    low, seconds, high = (float(v) for v in np.quantile(windows, [0.25, 0.5, 0.75]))
+    return StepCost(
+        **_what(wanted, device),
+        seconds=seconds,
+        seconds_low=low,
+        seconds_high=high,
+        windows=len(windows),
+        window_steps=fastest.window_steps,
+        samples_per_second=run.batch_size * run.accumulate / seconds,
+        forward_share=parts.shares.get("forward"),
+        backward_share=parts.shares.get("backward"),
+        optimizer_share=parts.shares.get("optimizer"),
+        scheduler_share=parts.shares.get("scheduler"),
+        shares_reason=parts.shares_reason,
+        peak_bytes=peak_bytes,
+        peak_reason="" if peak_bytes is not None else "nothing counts the memory of this device",
+        flops=flops,
+        flops_per_second=flops / seconds,
+        peak_share=flops / seconds / peak.flops_per_second if peak else None,
+        joules=fastest.joules,
+        joules_reason=fastest.joules_reason,
+        noise=() if settled(visits) else doubts(visits),
+        varies="closure" in OPTIMIZERS[run.optimizer.name].flags,
+    )
 
 
 def _timed(step: Step, steps: int) -> float:

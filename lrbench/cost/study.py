@@ -1,13 +1,18 @@
 """All costs of a study: the peaks of each device, its cases, and some runs timed whole to compare with what the costs predict."""
 
+import multiprocessing
 import os
 from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+
+import torch
 
 from lrbench.cost.cases import cases
-from lrbench.cost.measure import Bench
-from lrbench.device import Device, Telemetry, deterministic, matmul_peak, name_of, threads, use
-from lrbench.plan import Plan
-from lrbench.spec.cost import Costs, Peak, StepCost, TimedRun
+from lrbench.cost.measure import Bench, Take, Turn, measure, unmeasured
+from lrbench.device import Device, Telemetry, deterministic, matmul_peak, name_of, threads, use, use_threads
+from lrbench.plan import Plan, load_plugins
+from lrbench.spec.cost import Case, Costs, Peak, StepCost, TimedRun
 from lrbench.spec.outcome import Status
 from lrbench.spec.run import Run
 from lrbench.train import data_for, train
@@ -21,14 +26,14 @@ WHOLE_SECONDS = 10.0
 Tell = Callable[[str], None]
 
 
-def measure_study(plan: Plan, devices: Sequence[Device], tell: Tell) -> Costs:
+def measure_study(plan: Plan, devices: Sequence[Device], tell: Tell, plugins: Sequence[Path] = ()) -> Costs:
     """Measure every case of a plan on each device, one device after the other and nothing beside it.
 
-    ``tell`` is called with a sentence on how far it is.
+    ``tell`` is called with a sentence on how far it is; ``plugins`` are files that the measuring processes import too.
     """
     deterministic()
     load = os.getloadavg()[0] if hasattr(os, "getloadavg") else None
-    found = [_on_device(plan, device, tell) for device in devices]
+    found = [_on_device(plan, device, tell, _in_a_process(device, plugins)) for device in devices]
     return Costs(
         costs=tuple(cost for part in found for cost in part.costs),
         timed=tuple(run for part in found for run in part.timed),
@@ -37,19 +42,39 @@ def measure_study(plan: Plan, devices: Sequence[Device], tell: Tell) -> Costs:
     )
 
 
-def _on_device(plan: Plan, device: Device, tell: Tell) -> Costs:
+def _on_device(plan: Plan, device: Device, tell: Tell, take: Take) -> Costs:
     use(device)
     wanted = cases(plan)
     lost = _unavailable(one.case.run.workload.name for one in wanted)
     telemetry = Telemetry(device)
     peaks = {precision: _peak(device, precision) for precision in sorted({one.case.run.precision for one in wanted})}
-    bench = Bench(device, telemetry, {precision: peak for precision, peak in peaks.items() if peak})
     here = [one for one in wanted if one.case.run.workload.name not in lost]
-    costs = bench.measure(here, lambda n, of: tell(f"{name_of(device)}: {n} of {of} steps measured"))
-    costs += [bench.unmeasured(one, lost[one.case.run.workload.name]) for one in wanted if one.case.run.workload.name in lost]
+    costs = measure(here, device, {precision: peak for precision, peak in peaks.items() if peak}, take, tell)
+    costs += [unmeasured(one, device, lost[one.case.run.workload.name]) for one in wanted if one.case.run.workload.name in lost]
     conditions = {"energy_source": telemetry.energy_source, "energy_reason": telemetry.energy_reason}
     whole = [_whole(run, device, telemetry) for run in to_time(plan.possible, costs)]
     return Costs(tuple(costs), tuple(run for run in whole if run), tuple(peak for peak in peaks.values() if peak), conditions)
+
+
+def _in_a_process(device: Device, plugins: Sequence[Path]) -> Take:
+    """Turns that are each taken in a new process."""
+    context = multiprocessing.get_context("spawn")
+
+    def take(cases: Sequence[Case], first: bool) -> Turn:
+        with ProcessPoolExecutor(1, context) as executor:
+            return executor.submit(_turn, name_of(device), threads(), plugins, cases, first).result()
+
+    return take
+
+
+def _turn(device: str, threads: int, plugins: Sequence[Path], cases: Sequence[Case], first: bool) -> Turn:
+    """What a process does: one turn."""
+    load_plugins(plugins)
+    use_threads(threads)
+    deterministic()
+    here = torch.device(device)
+    use(here)
+    return Bench(here, Telemetry(here)).turn(cases, first)
 
 
 def _unavailable(names: Iterable[str]) -> dict[str, str]:

@@ -14,7 +14,7 @@ def measure_costs(session: Session) -> Costs:
     Nothing is written before all is measured.
     """
     with Ticker() as ticker:
-        found = measure_study(session.plan, session.devices, ticker)
+        found = measure_study(session.plan, session.devices, ticker, session.plugins)
     plan, store = session.plan, session.store
     store.describe(plan.facts(), provenance(describe(session.devices)), plan.skipped(), adds=False)
     write_costs(store.folder, found)

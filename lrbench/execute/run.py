@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lrbench.device import Device, cpu_cores, describe, deterministic, no_tf32, provenance, select, use_threads
+from lrbench.device import Device, cpu_cores, describe, deterministic, no_tf32, provenance, select, use_tf32, use_threads
 from lrbench.execute.pool import Pool
 from lrbench.execute.progress import Progress
 from lrbench.execute.units import Paces, divide
@@ -72,7 +72,8 @@ def make_session(
     if not 1 <= threads <= cpu_cores():
         raise BadInput(f"--threads {threads}: must be from 1 to {cpu_cores()}, the cores that this process may use")
     use_threads(threads)
-    deterministic()  # here too, so that what is written of this process holds for its workers
+    deterministic()  # here too, as below: so that what is written of this process holds for its workers
+    use_tf32(False)
     usual = max(1, cpu_cores() // threads) if devices[0].type == "cpu" else len(devices)
     store = Store(Path(results) / read.name / describe(devices).slug)
     plan = sort_out(read, store.finished())

@@ -4,7 +4,7 @@ import pytest
 import torch
 from runs import a_run
 
-from lrbench.cost import Bench, Wanted
+from lrbench.cost import Bench, Wanted, measure
 from lrbench.device import Telemetry, matmul_peak
 from lrbench.execute.doctor import examine
 from lrbench.spec.cost import Case, Peak
@@ -19,7 +19,7 @@ def test_a_step_has_all_its_costs(implementation, precision):
     case = Case(run=a_run("mnist5k-cnn", "adam", precision=precision), implementation=implementation)
     peaks = {precision: Peak("cuda:0", precision, *matmul_peak(CUDA, precision))}
     telemetry = Telemetry(CUDA)
-    [cost] = Bench(CUDA, telemetry, peaks).measure([Wanted(case)], lambda *_: None)
+    [cost] = measure([Wanted(case)], CUDA, peaks, Bench(CUDA, telemetry).turn, lambda _: None)
     assert cost.reason == ""
     assert 0.0 < cost.forward_share + cost.backward_share + cost.optimizer_share + cost.scheduler_share <= 1.05
     assert cost.peak_bytes > 0

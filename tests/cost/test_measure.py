@@ -5,8 +5,8 @@ from dataclasses import fields, replace
 import pytest
 from runs import a_run
 
-from lrbench.cost import Bench, Wanted, measure_study
-from lrbench.cost.measure import REPEATS, VISITS, Visit, doubts, settled
+from lrbench.cost import Bench, Wanted, measure, measure_study
+from lrbench.cost.measure import REPEATS, VISITS, Turn, Visit, _still, doubts, settled
 from lrbench.cost.study import to_time
 from lrbench.device import Telemetry
 from lrbench.plan import make_plan, vocabulary
@@ -36,27 +36,16 @@ class TestSettled:
         assert doubts([visit(1.0, ["busy"]), visit(1.5, ["busy"])]) == ("busy", "2 visits differ by up to 50 %")
 
 
-class Scripted(Bench):
-    """A bench whose visits see what a script says."""
+class Script:
+    """Turns whose visits see what a script says."""
 
-    def __init__(self, device, *medians):
-        super().__init__(device, Telemetry(device), {})
-        self.script, self.visited = list(medians), 0
+    def __init__(self, *medians):
+        self.medians, self.turns = medians, 0
 
-    def _beside_others(self, visit):
-        return visit
-
-    def _visit(self, case, *, whole):
-        assert whole is bool(self.visited)
-        self.visited += 1
-        self.still.setdefault(self._key(case), (1000, 5000))
-        return visit(self.script[min(self.visited, len(self.script)) - 1])
-
-    @staticmethod
-    def _key(case):
-        from lrbench.cost.measure import _still
-
-        return _still(case)
+    def __call__(self, cases, first):
+        assert first is (self.turns == 0)
+        self.turns += 1
+        return Turn([visit(self.medians[self.turns - 1]) for _ in cases], {_still(case): (1000, 5000) for case in cases})
 
 
 @pytest.mark.parametrize(
@@ -64,9 +53,9 @@ class Scripted(Bench):
     [([1.0, 1.0], VISITS, False), ([2.0, 1.0, 1.0], 3, False), ([2.0**i for i in range(9)], VISITS + REPEATS, True)],
 )
 def test_visits_are_repeated_until_two_agree_and_no_longer(medians, visited, doubtful, cpu):
-    bench = Scripted(cpu, *medians)
-    [cost] = bench.measure([Wanted(Case(run=a_run()))], lambda *_: None)
-    assert bench.visited == visited
+    script, told = Script(*medians), []
+    [cost] = measure([Wanted(Case(run=a_run()))], cpu, {}, script, told.append)
+    assert script.turns == len(told) == visited
     assert bool(cost.noise) is doubtful
     if not doubtful:
         assert cost.seconds == pytest.approx(1.0)
@@ -75,8 +64,15 @@ def test_visits_are_repeated_until_two_agree_and_no_longer(medians, visited, dou
         assert cost.flops_per_second == pytest.approx(1000.0)
 
 
+def test_a_case_that_fails_is_a_reason_and_the_others_go_on(cpu):
+    cases = [Case(run=a_run(optimizer="rmsprop"), implementation="fused"), Case(run=a_run())]
+    lost, found = Bench(cpu, Telemetry(cpu)).turn(cases, True).visits
+    assert lost == "rmsprop has no fused implementation"
+    assert found.median > 0.0
+
+
 def test_what_others_do_is_held_against_the_visits_meanwhile(cpu, monkeypatch):
-    bench = Bench(cpu, Telemetry(cpu), {})
+    bench = Bench(cpu, Telemetry(cpu))
     answers = iter([None, 0.7, None, 0.1])
     monkeypatch.setattr(bench.telemetry, "busy_with_others", lambda _: next(answers))
     visits = [bench._beside_others(visit(1.0)) for _ in range(4)]

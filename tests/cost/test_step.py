@@ -107,7 +107,7 @@ def test_resident_bytes_are_weights_gradients_state_and_data(cpu):
 
 def test_the_optimizers_share_is_the_profilers(cpu):
     case = Case(run=a_run("mnist5k-mlp", "adam"))
-    shares, _ = Bench(cpu, Telemetry(cpu), {})._shares(Step(case, cpu), 10)
+    shares, _ = Bench(cpu, Telemetry(cpu))._shares(Step(case, cpu), 10)
     step = Step(case, cpu)
     step.advance(5)
     with profile(activities=[ProfilerActivity.CPU]) as profiled:
