@@ -25,9 +25,9 @@ FEWEST = 3
 """The least steps of a window."""
 VISITS = 2
 """How often every case is visited, in turn, so that a slow spell of the machine does not fall on one case alone."""
-REPEATS = 3
+REPEATS = 2
 """How often an unsettled case is visited again."""
-AGREE = 0.03
+AGREE = 0.05
 """Two visits agree when their medians differ by less. Disturbances only ever add time, so the two fastest quiet visits count."""
 
 

@@ -24,7 +24,7 @@ class TestSettled:
         assert settled([visit(1.0), visit(1.025)]) == [visit(1.0), visit(1.025)]
 
     def test_two_that_do_not_are_none(self):
-        assert settled([visit(1.0), visit(1.035)]) == []
+        assert settled([visit(1.0), visit(1.06)]) == []
 
     def test_a_slow_spell_is_left_out_once_two_others_agree(self):
         assert [one.median for one in settled([visit(1.0), visit(1.5), visit(1.01)])] == [1.0, 1.01]
