@@ -74,7 +74,6 @@ def run(
 ) -> None:
     """Train what is missing of a matrix, then write and show its report."""
     from lrbench.execute import carry_out, make_session
-    from lrbench.execute.costs import measure_costs
 
     session = make_session(matrix, results=results, device=device, workers=workers, threads=threads, plugins=plugin)
     missing, stored = len(session.plan.missing), len(session.plan.possible) - len(session.plan.missing)
@@ -84,6 +83,8 @@ def run(
         typer.echo("interrupted: what was finished is stored. Give the same command again to go on.", err=True)
         raise typer.Exit(130)
     if cost:
+        from lrbench.execute.costs import measure_costs
+
         typer.echo(_counted(measure_costs(session)), err=True)
     _conclude(session, summary)
 
@@ -178,7 +179,7 @@ def show(
 
 @app.command()
 def verify(
-    workload: Annotated[list[str], typer.Option(help="A workload to train; can be repeated.")] = ["digits-mlp"],  # noqa: B006
+    workload: Annotated[list[str], typer.Option(help="A workload to train; can be repeated.")] = ["digits-mlp"],  # noqa: B006 - as below
     device: DeviceWish = "auto",
     plugin: Plugins = [],  # noqa: B006 - typer reads the default, nobody changes it
 ) -> None:

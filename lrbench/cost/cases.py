@@ -3,17 +3,14 @@
 import itertools
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from functools import cache
 from typing import Any
 
-import torch
-
-from lrbench.plan import Plan, product, vocabulary
+from lrbench.plan import Plan, params_of, product, vocabulary
 from lrbench.spec.cost import Case, Grouping
 from lrbench.spec.param import Param
-from lrbench.spec.run import Choice, Run
-from lrbench.strategies import LAYER_LRS, OPTIMIZERS, Group, groups_of, impossible
-from lrbench.workloads import WORKLOADS, describe
+from lrbench.spec.run import Run
+from lrbench.strategies import OPTIMIZERS, Group, groups_of, impossible
+from lrbench.workloads import WORKLOADS
 
 Strategy = tuple[str, str, str]
 
@@ -71,17 +68,13 @@ def _alone(plan: Plan) -> Iterator[Case]:
     for block in matrix.cost:
         whole = matrix.completed(block).model_copy(update={"lr": None, "seed": (0,)})
         axes = (block.implementation or ("default",), block.grouping or ("policy",), block.compiled or (False,))
-        for run, (how, grouping, compiled) in itertools.product(product(whole, matrix, words), itertools.product(*axes)):
-            usual = _usual(run) if grouping == "policy" else _usual(run).but(layer_lr=_uniform())
-            for case in stages(Case(run=usual, implementation=how, grouping=grouping, compiled=compiled)):
-                if (kind := _kind(case)) not in seen and not impossible(usual, params_of(run.workload.name)):
-                    seen.add(kind)
-                    yield case
-
-
-def _uniform() -> Choice:
-    entry = LAYER_LRS["uniform"]
-    return Choice(name=entry.name, revision=entry.revision, settings=entry.settings().model_dump(mode="json"), label=entry.name)
+        for how, grouping, compiled in itertools.product(*axes):
+            one_lr = whole if grouping == "policy" else whole.model_copy(update={"layer_lr": None})
+            for run in map(_usual, product(one_lr, matrix, words)):
+                for case in stages(Case(run=run, implementation=how, grouping=grouping, compiled=compiled)):
+                    if (kind := _kind(case)) not in seen and not impossible(run, params_of(WORKLOADS[run.workload.name])):
+                        seen.add(kind)
+                        yield case
 
 
 def _kind(case: Case) -> Any:
@@ -94,16 +87,9 @@ def _kind(case: Case) -> Any:
     return (run.workload.label, optimizer, shape, run.schedule.label, *conditions)
 
 
-@cache
-def params_of(workload: str) -> tuple[Param, ...]:
-    """The descriptions of a workload's parameters."""
-    with torch.device("meta"):
-        return describe(WORKLOADS[workload], WORKLOADS[workload].model())
-
-
 def groups_for(case: Case) -> list[Group]:
     """The parameter groups of a case: its policy's, or all parameters at one lr in as many groups as its grouping says."""
-    params = params_of(case.run.workload.name)
+    params = params_of(WORKLOADS[case.run.workload.name])
     found = groups_of(case.run, params)
     return found if case.grouping == "policy" else [part for group in found for part in _split(group, params, case.grouping)]
 

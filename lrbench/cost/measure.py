@@ -10,9 +10,10 @@ from typing import Any
 import numpy as np
 
 from lrbench.cost.cases import Wanted, groups_for
-from lrbench.cost.step import PARTS, CannotMeasure, Step
+from lrbench.cost.step import CannotMeasure, Step
 from lrbench.device import OTHERS_CORES, Device, Load, Marks, Telemetry, extra_memory, name_of
-from lrbench.spec.cost import Case, Peak, StepCost
+from lrbench.spec.cost import PARTS, Case, Peak, StepCost
+from lrbench.spec.faults import told
 from lrbench.strategies import OPTIMIZERS
 
 WARM_UP = 5
@@ -105,7 +106,7 @@ class Bench:
         except CannotMeasure as reason:
             return str(reason)
         except Exception as error:  # noqa: BLE001 - a case that fails is a value; the others go on
-            return f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
+            return told(error, 300)
 
     def _beside_others(self, visit: Visit) -> Visit:
         """Now and then, look at what other processes used meanwhile; it is held against every visit since the last look."""

@@ -18,7 +18,6 @@ from lrbench.workloads import WORKLOADS
 
 ENDLESS = 1_000_000
 """More steps than are measured; a schedule is then at its beginning, where it costs what it costs anywhere."""
-PARTS = ("forward", "backward", "optimizer", "scheduler")
 FLAGS = {
     "for-loop": {"foreach": False, "fused": False},
     "foreach": {"foreach": True, "fused": False},

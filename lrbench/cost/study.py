@@ -10,13 +10,13 @@ import torch
 
 from lrbench.cost.cases import cases
 from lrbench.cost.measure import Bench, Take, Turn, measure, unmeasured
-from lrbench.device import Device, Telemetry, deterministic, matmul_peak, name_of, threads, use, use_threads
+from lrbench.device import Device, Telemetry, matmul_peak, name_of, settle, threads
 from lrbench.plan import Plan, load_plugins
 from lrbench.spec.cost import Case, Costs, Peak, StepCost, TimedRun
 from lrbench.spec.outcome import Status
 from lrbench.spec.run import Run
 from lrbench.train import data_for, train
-from lrbench.workloads import WORKLOADS, Unavailable
+from lrbench.workloads import WORKLOADS, fetch
 
 WHOLE = 2
 """How many runs of each workload are timed whole."""
@@ -31,7 +31,6 @@ def measure_study(plan: Plan, devices: Sequence[Device], tell: Tell, plugins: Se
 
     ``tell`` is called with a sentence on how far it is; ``plugins`` are files that the measuring processes import too.
     """
-    deterministic()
     load = os.getloadavg()[0] if hasattr(os, "getloadavg") else None
     found = [_on_device(plan, device, tell, _in_a_process(device, plugins)) for device in devices]
     return Costs(
@@ -43,9 +42,9 @@ def measure_study(plan: Plan, devices: Sequence[Device], tell: Tell, plugins: Se
 
 
 def _on_device(plan: Plan, device: Device, tell: Tell, take: Take) -> Costs:
-    use(device)
+    settle(device, threads())
     wanted = cases(plan)
-    lost = _unavailable(one.case.run.workload.name for one in wanted)
+    lost = fetch(one.case.run.workload.name for one in wanted)
     telemetry = Telemetry(device)
     peaks = {precision: _peak(device, precision) for precision in sorted({one.case.run.precision for one in wanted})}
     here = [one for one in wanted if one.case.run.workload.name not in lost]
@@ -70,22 +69,9 @@ def _in_a_process(device: Device, plugins: Sequence[Path]) -> Take:
 def _turn(device: str, threads: int, plugins: Sequence[Path], cases: Sequence[Case], first: bool) -> Turn:
     """What a process does: one turn."""
     load_plugins(plugins)
-    use_threads(threads)
-    deterministic()
     here = torch.device(device)
-    use(here)
+    settle(here, threads)
     return Bench(here, Telemetry(here)).turn(cases, first)
-
-
-def _unavailable(names: Iterable[str]) -> dict[str, str]:
-    """The workloads whose data cannot be had, with the reasons."""
-    lost = {}
-    for name in dict.fromkeys(names):
-        try:
-            WORKLOADS[name].data()
-        except Unavailable as reason:
-            lost[name] = str(reason)
-    return lost
 
 
 def _peak(device: Device, precision: str) -> Peak | None:

@@ -6,7 +6,7 @@ from lrbench.device.load import Load
 from lrbench.device.machine import Machine, cpu_cores, describe, provenance
 from lrbench.device.memory import extra_memory
 from lrbench.device.peak import matmul_peak
-from lrbench.device.precision import no_tf32, use_tf32
+from lrbench.device.precision import DTYPES, no_tf32, use_tf32
 from lrbench.device.select import (
     Device,
     deterministic,
@@ -17,6 +17,7 @@ from lrbench.device.select import (
     memory_limit,
     name_of,
     select,
+    settle,
     synchronize,
     use,
 )
@@ -26,6 +27,7 @@ from lrbench.device.threads import threads, use_threads
 from lrbench.device.timing import Marks
 
 __all__ = [
+    "DTYPES",
     "OTHERS_CORES",
     "Compiled",
     "Device",
@@ -51,6 +53,7 @@ __all__ = [
     "no_tf32",
     "provenance",
     "select",
+    "settle",
     "synchronize",
     "threads",
     "use",

@@ -14,6 +14,7 @@ from typing import Any
 import torch
 
 from lrbench.spec.cache import cache_folder
+from lrbench.spec.faults import one_line
 
 SOURCE = Path(__file__).with_name("kernels.cpp")
 FLAGS = ("-O3", "-march=native", "-std=c++20", "-fPIC", "-shared")
@@ -26,7 +27,7 @@ def missing() -> str | None:
         torch.ops.load_library(_built())
     except (OSError, RuntimeError, subprocess.SubprocessError) as error:
         said = error.stderr if isinstance(error, subprocess.CalledProcessError) else str(error)
-        return f"the kernels could not be built: {' '.join(str(said).split())[:200]}"
+        return f"the kernels could not be built: {one_line(said)}"
 
     fakes: dict[str, Callable[..., Any]] = {
         "matmul": lambda a, b: a.new_empty(a.shape[0], a.shape[1], b.shape[2]),

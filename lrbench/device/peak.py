@@ -8,15 +8,9 @@ from statistics import median
 
 import torch
 
+from lrbench.device.precision import DTYPES
 from lrbench.device.select import synchronize
 
-DTYPES = {
-    "fp64": torch.float64,
-    "fp32": torch.float32,
-    "tf32": torch.float32,
-    "bf16": torch.bfloat16,
-    "fp16": torch.float16,
-}
 CPU_SIZES = (512, 1024, 2048)
 GPU_SIZES = (4096, 8192)
 WINDOWS = 3

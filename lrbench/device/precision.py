@@ -2,6 +2,15 @@
 
 import torch
 
+DTYPES = {
+    "fp64": torch.float64,
+    "fp32": torch.float32,
+    "tf32": torch.float32,
+    "bf16": torch.bfloat16,
+    "fp16": torch.float16,
+}
+"""The type in which each precision computes."""
+
 
 def use_tf32(wanted: bool) -> None:
     """Round the factors of float32 products to TF32 (10 bits of mantissa) on GPUs that can, or, unlike cuDNN's default, do not.
@@ -11,7 +20,7 @@ def use_tf32(wanted: bool) -> None:
     rounding = "tf32" if wanted else "ieee"
     torch.backends.cuda.matmul.fp32_precision = rounding
     torch.backends.cudnn.conv.fp32_precision = rounding  # type: ignore[attr-defined] # made when torch is imported
-    torch.backends.cudnn.rnn.fp32_precision = rounding  # type: ignore[attr-defined]
+    torch.backends.cudnn.rnn.fp32_precision = rounding  # type: ignore[attr-defined] # as above
 
 
 def no_tf32(device: torch.device) -> str | None:

@@ -5,7 +5,8 @@ import re
 
 import torch
 
-from lrbench.device.threads import threads
+from lrbench.device.precision import use_tf32
+from lrbench.device.threads import threads, use_threads
 from lrbench.spec.faults import BadInput
 
 Device = torch.device
@@ -57,6 +58,13 @@ def use(device: Device) -> None:
         torch.accelerator.set_device_index(device)
 
 
+def settle(device: Device, threads: int) -> None:
+    """Make this process one that computes on a device, with so many threads of the CPU."""
+    use_threads(threads)
+    deterministic()
+    use(device)
+
+
 def synchronize(device: Device) -> None:
     """Wait until the device has done all it was given."""
     if device.type != "cpu":
@@ -98,7 +106,8 @@ def free_memory(device: Device) -> None:
 
 
 def deterministic() -> None:
-    """Ask for the same bits each time, and for the threads that this process may use."""
+    """Ask for the same bits each time, for float32 products that are not rounded to TF32, and for the threads that this process may use."""
     torch.set_num_threads(threads())
+    use_tf32(False)
     torch.backends.cudnn.benchmark = False
     torch.backends.cudnn.deterministic = True

@@ -3,7 +3,7 @@
 from lrbench.cost import measure_study
 from lrbench.device import describe, provenance
 from lrbench.execute.progress import Ticker
-from lrbench.execute.run import Session
+from lrbench.execute.run import Session, prepare
 from lrbench.spec.cost import Costs
 from lrbench.store import write_costs
 
@@ -13,9 +13,9 @@ def measure_costs(session: Session) -> Costs:
 
     Nothing is written before all is measured.
     """
+    plan, store = prepare(session.plan), session.store
     with Ticker() as ticker:
-        found = measure_study(session.plan, session.devices, ticker, session.plugins)
-    plan, store = session.plan, session.store
+        found = measure_study(plan, session.devices, ticker, session.plugins)
     store.describe(plan.facts(), provenance(describe(session.devices)), plan.skipped(), adds=False)
     write_costs(store.folder, found)
     return found

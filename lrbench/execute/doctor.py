@@ -12,6 +12,7 @@ import torch
 from lrbench.device import Device, Telemetry, describe, deterministic, kernels_missing, name_of, provenance
 from lrbench.execute.verify import verify
 from lrbench.plan import expand, vocabulary
+from lrbench.spec.faults import told
 from lrbench.spec.matrix import parse_matrix
 from lrbench.spec.run import Run
 from lrbench.strategies import OPTIMIZERS
@@ -54,7 +55,7 @@ def _kept(name: str, look: Callable[[], tuple[str, str, str]]) -> Check:
     try:
         return Check(name, *look())
     except Exception as error:  # noqa: BLE001 - whatever breaks is what the user must learn of
-        return Check(name, "fault", f"{type(error).__name__}: {' '.join(str(error).split())[:300]}", "see whether torch itself works here")
+        return Check(name, "fault", told(error, 300), "see whether torch itself works here")
 
 
 def _data() -> Iterator[Check]:

@@ -34,14 +34,18 @@ class Hand:
     given: dict[Future[Any], Unit | None] = field(default_factory=dict)
     lives: bool = False
 
+    def ask(self, function: Callable[..., Any], *arguments: Any) -> Future[Any]:
+        """Have the process call a function; where it has died already, the answer is that."""
+        try:
+            return self.executor.submit(function, *arguments)
+        except BrokenProcessPool as error:
+            future: Future[Any] = Future()
+            future.set_exception(error)
+            return future
+
     def give(self, function: Callable[..., Any], unit: Unit | None = None) -> None:
         """Hand it something to do."""
-        try:
-            future = self.executor.submit(function, *(() if unit is None else (unit,)))
-        except BrokenProcessPool as error:
-            future = Future()
-            future.set_exception(error)
-        self.given[future] = unit
+        self.given[self.ask(function, *([unit] if unit else []))] = unit
 
     def finished(self) -> list[Done]:
         """What it did of what it was given, once it is closed."""
@@ -91,7 +95,7 @@ class Pool:
             return []
         self._begin()
         hands = itertools.cycle(self.hands)
-        asked = [(hand, hand.executor.submit(measure, trial)) for hand, trial in zip(hands, trials, strict=False)]
+        asked = [(hand, hand.ask(measure, trial)) for hand, trial in zip(hands, trials, strict=False)]
         found, failed = [], {}
         for hand, future in asked:
             try:

@@ -3,40 +3,55 @@
 import sys
 import time
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from types import TracebackType
 from typing import Self
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn
 from rich.progress import Progress as Bar
+from rich.status import Status as Spinner
 
 from lrbench.spec.outcome import Status
 
 LINE_SECONDS = 15.0
 
 
-class Progress:
+class Live:
+    """What shows on standard error how far something is: in one place on a terminal, with a line now and then elsewhere."""
+
+    def __init__(self, make: Callable[[Console], Bar | Spinner]) -> None:
+        console = Console(stderr=True)
+        self.live = make(console) if console.is_terminal else None
+        self.shown = time.monotonic()
+
+    def __enter__(self) -> Self:
+        if self.live:
+            self.live.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        if self.live:
+            self.live.stop()
+
+    def line(self, sentence: str, *, now: bool = False) -> None:
+        """Say a sentence, if it is time to."""
+        if now or time.monotonic() - self.shown >= LINE_SECONDS:
+            self.shown = time.monotonic()
+            print(sentence, file=sys.stderr, flush=True)
+
+
+class Progress(Live):
     """Counts finished runs by status, and shows on standard error what part of the expected work is done and how long the rest takes."""
 
     def __init__(self, total: int) -> None:
         self.total, self.counts = total, Counter[Status]()
         self.expected: dict[str, float] = {}
         self.work = self.worked = 0.0
-        self.started = self.shown = time.monotonic()
-        console = Console(stderr=True)
+        self.started = time.monotonic()
         columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[left]}"))
-        self.bar = Bar(*columns, console=console) if console.is_terminal else None
-        self.task = self.bar.add_task("runs", total=total, left="") if self.bar else None
-
-    def __enter__(self) -> Self:
-        if self.bar:
-            self.bar.start()
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        if self.bar:
-            self.bar.stop()
+        super().__init__(lambda console: Bar(*columns, console=console))
+        self.task = self.live.add_task("runs", total=total, left="") if isinstance(self.live, Bar) else None
 
     def expect(self, seconds: Mapping[str, float]) -> None:
         """Begin the training, now that it is known what each run, by its key, is expected to cost."""
@@ -47,12 +62,11 @@ class Progress:
         self.counts[status] += 1
         self.worked += self.expected.get(key, 0.0)
         done = sum(self.counts.values())
-        if self.bar and self.task is not None:
-            self.bar.update(self.task, completed=done, left=self.left())
-        elif time.monotonic() - self.shown >= LINE_SECONDS or done == self.total:
-            self.shown = time.monotonic()
+        if isinstance(self.live, Bar) and self.task is not None:
+            self.live.update(self.task, completed=done, left=self.left())
+        else:
             counts = ", ".join(f"{n} {status}" for status, n in sorted(self.counts.items()))
-            print(f"{done}/{self.total} runs{self.left()}: {counts}", file=sys.stderr, flush=True)
+            self.line(f"{done}/{self.total} runs{self.left()}: {counts}", now=done == self.total)
 
     def left(self) -> str:
         """How long the rest takes if it goes as what is done, in words; nothing where that cannot be said."""
@@ -61,30 +75,18 @@ class Progress:
         return f", about {spoken((time.monotonic() - self.started) * max(0.0, self.work - self.worked) / self.worked)} left"
 
 
-class Ticker:
-    """Says a sentence about how far something is: in one place on a terminal, a line now and then elsewhere."""
+class Ticker(Live):
+    """Says a sentence about how far something is."""
 
     def __init__(self) -> None:
-        console = Console(stderr=True)
-        self.status = console.status("") if console.is_terminal else None
-        self.shown = time.monotonic()
-
-    def __enter__(self) -> Self:
-        if self.status:
-            self.status.start()
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        if self.status:
-            self.status.stop()
+        super().__init__(lambda console: console.status(""))
 
     def __call__(self, sentence: str) -> None:
-        """Say it, if it is time to."""
-        if self.status:
-            self.status.update(sentence)
-        elif time.monotonic() - self.shown >= LINE_SECONDS:
-            self.shown = time.monotonic()
-            print(sentence, file=sys.stderr, flush=True)
+        """Say it."""
+        if isinstance(self.live, Spinner):
+            self.live.update(sentence)
+        else:
+            self.line(sentence)
 
 
 def spoken(seconds: float) -> str:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lrbench.device import Device, cpu_cores, describe, deterministic, no_tf32, provenance, select, use_tf32, use_threads
+from lrbench.device import Device, cpu_cores, describe, no_tf32, provenance, select, settle
 from lrbench.execute.pool import Pool
 from lrbench.execute.progress import Progress
 from lrbench.execute.units import Paces, divide
@@ -22,7 +22,7 @@ from lrbench.spec.matrix import parse_matrix, read_matrix
 from lrbench.spec.outcome import Status
 from lrbench.spec.run import Run
 from lrbench.store import Store, Study, load
-from lrbench.workloads import WORKLOADS, Unavailable
+from lrbench.workloads import fetch
 
 FLUSH_SECONDS = 2.0
 
@@ -71,9 +71,7 @@ def make_session(
         raise BadInput(f"--workers {workers}: must be at least 1")
     if not 1 <= threads <= cpu_cores():
         raise BadInput(f"--threads {threads}: must be from 1 to {cpu_cores()}, the cores that this process may use")
-    use_threads(threads)
-    deterministic()  # here too, as below: so that what is written of this process holds for its workers
-    use_tf32(False)
+    settle(devices[0], threads)  # here too, so that what is written of this process holds for its workers
     usual = max(1, cpu_cores() // threads) if devices[0].type == "cpu" else len(devices)
     store = Store(Path(results) / read.name / describe(devices).slug)
     plan = sort_out(read, store.finished())
@@ -107,15 +105,7 @@ def run(matrix: Text | Mapping[str, Any], **options: Any) -> Study:
 
 def prepare(plan: Plan) -> Plan:
     """Fetch the data and weights that the missing runs need, once; a workload whose data cannot be had is skipped with the reason."""
-    lost = {}
-    for name in dict.fromkeys(run.workload.name for run in plan.missing):
-        try:
-            workload = WORKLOADS[name]
-            workload.data()
-            if workload.pretrained:
-                workload.pretrained()
-        except Unavailable as reason:
-            lost[name] = str(reason)
+    lost = fetch(run.workload.name for run in plan.missing)
     return plan.skip(lambda run: lost.get(run.workload.name))
 
 

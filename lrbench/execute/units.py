@@ -13,8 +13,10 @@ import torch
 from torch import Tensor
 
 from lrbench.device import Device, describe, fast_modes, memory_limit
-from lrbench.execute.work import Unit, told
+from lrbench.execute.work import Unit
+from lrbench.plan import params_of
 from lrbench.spec.cache import cache_folder
+from lrbench.spec.faults import told
 from lrbench.spec.run import Run
 from lrbench.store import write_whole
 from lrbench.train import Population, Training, alone, data_for, dtype_of, rule_of, shared
@@ -230,9 +232,7 @@ class Trial:
 
     def _tables(self) -> int:
         """Bytes of one member's lrs for the whole budget, at most: those of every parameter as they are used, and of every group."""
-        with torch.device("meta"):
-            parameters = len(list(WORKLOADS[self.run.workload.name].model().parameters()))
-        return self.run.steps * parameters * (dtype_of(self.run).itemsize + 8)
+        return self.run.steps * len(params_of(WORKLOADS[self.run.workload.name])) * (dtype_of(self.run).itemsize + 8)
 
     def _footprint(self) -> int:
         """Bytes that one member takes, about: parameters with gradients and two states, and what the layers put out, with gradients."""

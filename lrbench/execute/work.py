@@ -9,8 +9,9 @@ from typing import Any
 
 import torch
 
-from lrbench.device import Device, deterministic, free_memory, is_lost, is_out_of_memory, name_of, use, use_threads
+from lrbench.device import Device, free_memory, is_lost, is_out_of_memory, name_of, settle
 from lrbench.plan import load_plugins
+from lrbench.spec.faults import one_line, told
 from lrbench.spec.outcome import Outcome, Status
 from lrbench.spec.run import Run
 from lrbench.train import Checkpoint, Interrupted, Population, data_for, rule_of, train
@@ -88,11 +89,6 @@ class Worker:
         return [(run, outcome)]
 
 
-def told(error: Exception) -> str:
-    """An error in one line of bounded length."""
-    return " ".join(f"{type(error).__name__}: {error}".split())[:200]
-
-
 def _noted(mode: str, note: str) -> str:
     return f"{mode}: {note}" if note else mode
 
@@ -109,12 +105,12 @@ class DeviceLost(Exception):  # noqa: N818 - a described fact about a device
 
 def _raise_if_lost(error: Exception, device: Device) -> None:
     if is_lost(error):
-        raise DeviceLost(f"{name_of(device)} was lost: {' '.join(str(error).split())[:300]}") from error
+        raise DeviceLost(f"{name_of(device)} was lost: {one_line(error, 300)}") from error
 
 
 def crashed(run: Run, reason: str) -> Outcome:
     """The outcome of a run that failed."""
-    return Outcome(key=run.key, status=Status.CRASHED, reason=" ".join(reason.split())[:500])
+    return Outcome(key=run.key, status=Status.CRASHED, reason=one_line(reason, 500))
 
 
 def _where(error: Exception) -> str:
@@ -138,13 +134,11 @@ def start(device: str, threads: int, checkpoints: Path, stop: Any, plugins: Sequ
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
         load_plugins(plugins)
-        use_threads(threads)
-        deterministic()
         _worker = Worker(torch.device(device), checkpoints, stop.is_set)
-        use(_worker.device)
+        settle(_worker.device, threads)
         torch.ones(1, device=_worker.device).item()  # a device that cannot do this is none
     except Exception as error:  # noqa: BLE001 - whatever it is, this process cannot work, and says why when it is asked
-        _worker = Lost(f"{device}: {' '.join(str(error).split())[:300]}")
+        _worker = Lost(f"{device}: {one_line(error, 300)}")
 
 
 def ready() -> list[Done] | Lost:

@@ -87,15 +87,13 @@ def make_plan(matrix: Matrix, stored: Iterable[str] = ()) -> Plan:
     """
     possible, skips, known = [], [], frozenset(stored)
     reasons: dict[str, str | None] = {}
-    params: dict[str, tuple[Param, ...]] = {}
     for run in expand(matrix, vocabulary()):
         name = run.workload.name
         if name not in reasons:
             reasons[name] = WORKLOADS[name].missing()
-        if name not in params:
-            params[name] = _params(WORKLOADS[name])
+        params = params_of(WORKLOADS[name])
         stays = run.key in known
-        reason = None if stays else reasons[name] or _too_large(run) or impossible(run, params[name]) or _unfit(run)
+        reason = None if stays else reasons[name] or _too_large(run) or impossible(run, params) or _unfit(run)
         if reason:
             skips.append(Skip(run, reason))
         else:
@@ -104,7 +102,12 @@ def make_plan(matrix: Matrix, stored: Iterable[str] = ()) -> Plan:
     return Plan(matrix, tuple(possible), tuple(skips), known)
 
 
-def _params(workload: Workload) -> tuple[Param, ...]:
+@cache
+def params_of(workload: Workload) -> tuple[Param, ...]:
+    """The descriptions of a workload's parameters.
+
+    Raises: BadInput when its model and its layers disagree.
+    """
     try:
         with torch.device("meta"):
             return describe(workload, workload.model())
@@ -151,7 +154,7 @@ def _workload_facts(workload: Workload, run: Run) -> dict[str, Any]:
     facts: dict[str, Any] = {name: getattr(workload, name) for name in ("name", "meaning", "source", "licence", "target_reason")}
     facts |= {"metric": workload.metric.name, "higher_is_better": workload.metric.higher_is_better, "layers": list(workload.layers)}
     facts |= {"target": run.target, "steps": run.steps, "batch_size": run.batch_size, "eval_every": run.eval_every}
-    facts["parameters"] = sum(torch.Size(p.shape).numel() for p in _params(workload))
+    facts["parameters"] = sum(torch.Size(p.shape).numel() for p in params_of(workload))
     return facts | {f"{part}_examples": n for part, n in zip(("train", "validation", "test"), workload.examples, strict=True)}
 
 

@@ -111,14 +111,10 @@ def machine(found: Findings) -> str:
     """Where it ran, with what, and how fast it went."""
     facts = found.study.machine
     plain = {name: value for name, value in sorted(facts.items()) if name != "packages" and value is not None}
-    known = [[name.replace("_", " "), md.plain(_value(value))] for name, value in plain.items()]
+    known = [[name.replace("_", " "), md.plain(text.fact(value))] for name, value in plain.items()]
     packages = ", ".join(f"{name} {version}" for name, version in sorted(facts.get("packages", {}).items()))
     rows = [*known, ["packages", md.plain(packages)]] if packages else known
     return md.section("Machine", md.details("Hardware and versions", md.table(["", ""], rows)), _throughput(found))
-
-
-def _value(value: Any) -> str:
-    return ("yes" if value else "no") if isinstance(value, bool) else str(value)
 
 
 def _throughput(found: Findings) -> str:

@@ -11,6 +11,7 @@ from lrbench.analyse import CONDITIONS, contrasts, geometric_mean, groups, predi
 from lrbench.report import markdown as md
 from lrbench.report import text
 from lrbench.report.findings import Findings
+from lrbench.spec.cost import PARTS
 
 SHORT = 10
 """The most rows of a table that is not folded."""
@@ -18,7 +19,6 @@ LONG = 300
 """The most rows of one that is."""
 MARK = "†"
 """Stands at a measurement that stayed doubtful."""
-PARTS = ("forward", "backward", "optimizer", "scheduler")
 REASONS = {"shares_reason": "Shares of the step", "peak_reason": "Peak memory", "joules_reason": "Energy"}
 
 
@@ -325,7 +325,7 @@ def _beside(p: Any) -> list[str]:
 
 
 def _conditions(found: Findings) -> str:
-    facts = [[name.replace("_", " "), md.plain(_value(value))] for name, value in sorted(found.study.costs.conditions.items())]
+    facts = [[name.replace("_", " "), md.plain(text.fact(value))] for name, value in sorted(found.study.costs.conditions.items())]
     peaks = [
         [md.plain(p.device), p.precision, text.measure(p.flops_per_second, text.FLOPS), f"{p.size:,}"]
         for p in sorted(found.study.costs.peaks, key=lambda p: (p.device, p.precision))
@@ -335,15 +335,6 @@ def _conditions(found: Findings) -> str:
         md.table(["Device", "Precision", "Fastest matrix product", "Rows and columns"], peaks, right=[2, 3]) if peaks else "",
     ]
     return "\n\n".join(table for table in tables if table) or "Nothing was recorded."
-
-
-def _value(value: Any) -> str:
-    """A fact as words."""
-    if isinstance(value, dict):
-        return ", ".join(f"{name} {_value(v)}" for name, v in sorted(value.items()))
-    if isinstance(value, list | tuple):
-        return ", ".join(map(_value, value))
-    return ("yes" if value else "no") if isinstance(value, bool) else text.NONE if value is None else str(value)
 
 
 def cases_csv(found: Findings) -> str:

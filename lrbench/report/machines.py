@@ -32,7 +32,7 @@ def machines(two: Comparison) -> str:
 
 def _machine(two: Comparison, name: str, study: Study) -> list[str]:
     facts = study.machine
-    flags = ", ".join(f"{key.replace('_', ' ')} {value}" for key, value in sorted(facts.items()) if "precision" in key or "tf32" in key)
+    flags = text.fact({key: value for key, value in facts.items() if "precision" in key or "tf32" in key})
     threads = study.costs.conditions.get("threads", facts.get("threads_per_worker"))
     shown = [facts.get("model"), facts.get("count"), facts.get("driver"), facts.get("cuda"), facts.get("torch"), threads, flags]
     cells = [md.code(name), *(text.NONE if fact in {None, ""} else md.plain(str(fact)) for fact in shown)]

@@ -95,6 +95,19 @@ def count(n: int, word: str) -> str:
     return f"{n:,} {word if n == 1 else plural}"
 
 
+def fact(value: object) -> str:
+    """A recorded fact in words.
+
+    >>> fact(True), fact(None), fact({"b_c": 1, "a": [2, 3]}), fact([])
+    ('yes', '-', 'a 2, 3, b c 1', '-')
+    """
+    if isinstance(value, dict):
+        return ", ".join(f"{str(name).replace('_', ' ')} {fact(v)}" for name, v in sorted(value.items())) or NONE
+    if isinstance(value, list | tuple):
+        return ", ".join(map(fact, value)) or NONE
+    return ("yes" if value else "no") if isinstance(value, bool) else NONE if value is None else str(value)
+
+
 def some(words: Sequence[str], most: int) -> str:
     """The first words of a list, and how many more there are.
 

@@ -6,6 +6,8 @@ from typing import Any, Literal
 from lrbench.spec.run import Precision, Run
 from lrbench.spec.types import Count, Strict
 
+PARTS = ("forward", "backward", "optimizer", "scheduler")
+"""The parts of a step whose shares are measured."""
 Implementation = Literal["default", "for-loop", "foreach", "fused"]
 Grouping = Literal["policy", "one", "two", "layer", "parameter"]
 

@@ -21,6 +21,20 @@ def fault(text: str) -> PydanticCustomError:
     return PydanticCustomError("lrbench_fault", "{text}", {"text": text})
 
 
+def one_line(text: object, most: int = 200) -> str:
+    r"""A text, or an error's words, on one line of bounded length.
+
+    >>> one_line("no\nluck  today", 9)
+    'no luck t'
+    """
+    return " ".join(str(text).split())[:most]
+
+
+def told(error: BaseException, most: int = 200) -> str:
+    """An error's kind and words on one line of bounded length."""
+    return one_line(f"{type(error).__name__}: {error}", most)
+
+
 def nearest(name: str, known: Iterable[str]) -> str:
     """A sentence that names the closest known word, if one is close, and all of them.
 

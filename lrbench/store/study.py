@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 import tomli_w
 
 from lrbench.spec.cost import Costs
-from lrbench.spec.faults import BadInput
+from lrbench.spec.faults import BadInput, one_line
 from lrbench.spec.outcome import Outcome, Status
 from lrbench.spec.run import Run
 from lrbench.store.costs import read_costs
@@ -134,8 +134,9 @@ def _damage(folder: Path) -> Iterator[None]:
     try:
         yield
     except (OSError, ValueError, LookupError, TypeError, pa.ArrowException) as error:
-        what = " ".join(str(error).split())
-        raise BadInput(f"{folder}: is damaged and cannot be read: {what}. Restore its files, or remove the damaged one.") from error
+        raise BadInput(
+            f"{folder}: is damaged and cannot be read: {one_line(error, 1000)}. Restore its files, or remove the damaged one."
+        ) from error
 
 
 def _shards(folder: Path, place: str = RUNS) -> list[Path]:

@@ -7,8 +7,6 @@ import torch
 from lrbench.spec.run import Run
 from lrbench.workloads import WORKLOADS, Data
 
-DTYPES = {"fp64": torch.float64, "bf16": torch.bfloat16, "fp16": torch.float16}
-
 
 def dtype_of(run: Run) -> torch.dtype:
     """The type of a run's weights and data; lower precisions are autocast from float32."""

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from lrbench.device import Compiled, Replayed, without_kernels
+from lrbench.spec.faults import told
 from lrbench.train.reference import EVALUATION_BATCH
 from lrbench.train.slots import Slots
 from lrbench.train.stacked import Changing, Tensors, update
@@ -42,7 +43,7 @@ def speed_up(slots: Slots, mode: str, rows: Tensor) -> str:
     except Differs as found:
         return f"eager: {mode} given up: {found}"
     except Exception as error:  # noqa: BLE001 - a compiler or a driver may fail in any way
-        return f"eager: {mode} given up: {type(error).__name__}: {' '.join(str(error).split())[:160]}"
+        return f"eager: {mode} given up: {told(error)}"
     lack = without_kernels(slots.device) if mode == "compiled" else None
     return f"{mode}: without own kernels: {lack}" if lack else mode
 

@@ -12,14 +12,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lrbench.device import deterministic, use_tf32
+from lrbench.device import DTYPES, deterministic, use_tf32
 from lrbench.spec.outcome import Outcome
 from lrbench.spec.run import Run
 from lrbench.strategies import OPTIMIZERS, Group, Pacer, Timing, audit, groups_of, lr_curve
 from lrbench.strategies.composite import Staged
 from lrbench.train.checkpoint import Checkpoint
 from lrbench.train.clocks import Clocks
-from lrbench.train.data import DTYPES, dtype_of
+from lrbench.train.data import dtype_of
 from lrbench.train.record import Lrs, Record
 from lrbench.train.seeds import Order, derive
 from lrbench.workloads import Data, Split, Workload, describe

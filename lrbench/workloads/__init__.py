@@ -1,5 +1,6 @@
 """The workloads, one file each. ``WORKLOADS`` is the catalog."""
 
+from collections.abc import Iterable
 from typing import NoReturn
 
 from lrbench.spec.faults import nearest
@@ -39,6 +40,21 @@ for _module in (quadratic, cancer_logistic, digits_mlp, mnist5k_mlp, mnist5k_cnn
 
 add_workload = WORKLOADS.add
 
+
+def fetch(names: Iterable[str]) -> dict[str, str]:
+    """Have the data and weights of some workloads here, once. Returns: those whose data cannot be had, with the reasons."""
+    lost = {}
+    for name in dict.fromkeys(names):
+        try:
+            workload = WORKLOADS[name]
+            workload.data()
+            if workload.pretrained:
+                workload.pretrained()
+        except Unavailable as reason:
+            lost[name] = str(reason)
+    return lost
+
+
 __all__ = [
     "ACCURACY",
     "WORKLOADS",
@@ -51,5 +67,6 @@ __all__ = [
     "accuracy",
     "add_workload",
     "describe",
+    "fetch",
     "fingerprint",
 ]

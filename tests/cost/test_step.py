@@ -8,9 +8,9 @@ from runs import a_run
 from torch.profiler import ProfilerActivity, profile
 
 from lrbench.cost.measure import Bench
-from lrbench.cost.step import PARTS, CannotMeasure, Step
+from lrbench.cost.step import CannotMeasure, Step
 from lrbench.device import Marks, Telemetry
-from lrbench.spec.cost import Case
+from lrbench.spec.cost import PARTS, Case
 from lrbench.train import Training, data_for
 from lrbench.workloads import WORKLOADS
 

@@ -175,3 +175,6 @@ def test_determinism_takes_one_thread():
     assert torch.get_num_threads() == 1
     assert torch.backends.cudnn.deterministic
     assert not torch.backends.cudnn.benchmark
+    torch.backends.cudnn.conv.fp32_precision = "tf32"  # as cuDNN has it, and as a run in TF32 leaves it
+    deterministic()
+    assert torch.backends.cudnn.conv.fp32_precision == torch.backends.cuda.matmul.fp32_precision == "ieee"

@@ -15,6 +15,7 @@ import torch
 
 import lrbench
 from lrbench.execute import Session, carry_out, make_session, pool
+from lrbench.execute.costs import measure_costs
 from lrbench.execute.estimate import estimate
 from lrbench.execute.pool import Pool
 from lrbench.execute.preview import preview, preview_text
@@ -192,6 +193,19 @@ class TestOneWorker:
         assert len(made.plan.missing) == 2
         assert sum(carry_out(made).counts.values()) == 1
         assert list(stored(made).skipped.reason) == ["the server is down"]
+
+    def test_costs_measured_after_it_leave_what_was_skipped_as_it_was(self, tmp_path, monkeypatch):
+        def unavailable():
+            raise Unavailable("the server is down")
+
+        monkeypatch.setitem(WORKLOADS, "cancer-logistic", dataclasses.replace(WORKLOADS["cancer-logistic"], data=unavailable))
+        made = make_session({"workload": ["cancer-logistic", "quadratic"], "seed": 0}, results=tmp_path / "r", workers=1)
+        carry_out(made)
+        before = stored(made)
+        assert [cost.workload for cost in measure_costs(made).costs] == ["quadratic"]
+        after = stored(made)
+        assert list(after.skipped.reason) == list(before.skipped.reason) == ["the server is down"]
+        assert after.facts == before.facts
 
 
 class TestWorkers:

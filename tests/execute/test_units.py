@@ -1,6 +1,7 @@
 """Every run is in one unit, trained in the way that was measured to be the fastest."""
 
 import gc
+import sys
 import weakref
 from dataclasses import replace
 from types import SimpleNamespace
@@ -221,7 +222,7 @@ def test_one_members_error_is_its_own_and_is_told(monkeypatch, tmp_path):
 def test_a_worker_computes_on_its_device_from_the_start(monkeypatch, tmp_path):
     used = []
     monkeypatch.setattr(work.signal, "signal", lambda *_: None)
-    monkeypatch.setattr(work, "use", used.append)
+    monkeypatch.setattr(sys.modules["lrbench.device.select"], "use", used.append)
     monkeypatch.setattr(work, "_worker", None, raising=False)
     work.start("cpu", 1, tmp_path, SimpleNamespace(is_set=lambda: False), ())
     assert used == [CPU]
