@@ -12,7 +12,6 @@ import typer
 
 if TYPE_CHECKING:
     from lrbench.execute import Session, Summary
-    from lrbench.spec.cost import Costs
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -83,9 +82,7 @@ def run(
         typer.echo("interrupted: what was finished is stored. Give the same command again to go on.", err=True)
         raise typer.Exit(130)
     if cost:
-        from lrbench.execute.costs import measure_costs
-
-        typer.echo(_counted(measure_costs(session)), err=True)
+        typer.echo(_measured(session), err=True)
     _conclude(session, summary)
 
 
@@ -115,15 +112,22 @@ def cost(
     """Measure what a training step of each strategy costs, alone on each device, then write the report. Leave the machine idle for it."""
     from lrbench import report
     from lrbench.execute import make_session
-    from lrbench.execute.costs import measure_costs
     from lrbench.store import load
 
     session = make_session(matrix, results=results, device=device, threads=threads, plugins=plugin)
-    found = measure_costs(session)
-    typer.echo(f"{_counted(found)}. Report: {report.write(load(session.store.folder))}")
+    told = _measured(session)
+    typer.echo(f"{told}. Report: {report.write(load(session.store.folder))}")
 
 
-def _counted(found: "Costs") -> str:
+def _measured(session: "Session") -> str:
+    """Measure the costs of a session, and say how it went."""
+    from lrbench.execute.costs import measure_costs
+
+    try:
+        found = measure_costs(session)
+    except KeyboardInterrupt:
+        typer.echo("interrupted: the costs from before stay as they were. Give the same command again to measure anew.", err=True)
+        raise typer.Exit(130) from None
     lost, doubtful = (sum(map(bool, values)) for values in ([c.reason for c in found.costs], [c.noise for c in found.costs]))
     return f"{len(found.costs) - lost} steps measured, {doubtful} of them in doubt, {lost} not to be had"
 

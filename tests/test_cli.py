@@ -10,7 +10,8 @@ import lrbench
 from lrbench.cli import app, main
 from lrbench.device import cpu_cores
 from lrbench.plan import vocabulary
-from lrbench.store import load
+from lrbench.spec.cost import Costs
+from lrbench.store import load, write_costs
 
 COMMANDS = {
     "list": ["kind", "--plugin", "--json"],
@@ -209,6 +210,25 @@ class TestCost:
         code, _, _ = cli("cost", "m.toml", "--device", "cpu", "--results", "elsewhere")
         assert code == 0
         assert cli("report", "elsewhere")[0] == 0
+
+    def test_a_folder_that_cannot_be_written_is_told_before_anything_is_measured(self, cli, monkeypatch):
+        monkeypatch.setattr("lrbench.execute.costs.measure_study", None)
+        code, out, err = cli("cost", "m.toml", "--device", "cpu", "--results", "m.toml")
+        assert (code, out) == (2, "")
+        assert err.count("\n") == 1
+        assert "Not a directory" in err
+
+    @pytest.mark.parametrize("command", [["cost"], ["run", "--workers", 1, "--cost"]], ids=str)
+    def test_an_interrupt_leaves_the_costs_from_before_and_says_so(self, command, cli, monkeypatch, study):
+        def interrupted(*_):
+            raise KeyboardInterrupt
+
+        write_costs(study.folder, Costs(conditions={"threads": 1}))
+        monkeypatch.setattr("lrbench.execute.costs.measure_study", interrupted)
+        code, _, err = cli(command[0], "m.toml", "--device", "cpu", *command[1:])
+        assert code == 130
+        assert err.splitlines()[-1].startswith("interrupted: the costs from before stay as they were.")
+        assert load(study.folder).costs.conditions == {"threads": 1}
 
     def test_other_threads_are_another_machine(self, cli, away):
         if cpu_cores() < 2:

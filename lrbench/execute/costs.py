@@ -11,11 +11,11 @@ from lrbench.store import write_costs
 def measure_costs(session: Session) -> Costs:
     """Measure what the steps of a session's matrix cost on each of its devices, and store that beside its runs, in place of what was there.
 
-    Nothing is written before all is measured.
+    The costs from before stay until all is measured; a folder that cannot be written is told before anything is.
     """
     plan, store = prepare(session.plan), session.store
+    store.describe(plan.facts(), provenance(describe(session.devices)), plan.skipped(), adds=False)
     with Ticker() as ticker:
         found = measure_study(plan, session.devices, ticker, session.plugins)
-    store.describe(plan.facts(), provenance(describe(session.devices)), plan.skipped(), adds=False)
     write_costs(store.folder, found)
     return found
