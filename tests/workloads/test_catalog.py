@@ -20,7 +20,7 @@ SIZES = {
     "digits-mlp": (1197, 300, 300),
     "mnist5k-mlp": (4000, 500, 500),
     "mnist5k-cnn": (4000, 500, 500),
-    "mnist-transfer": (50, 500, 500),
+    "mnist-transfer": (100, 250, 500),
     "fashion-mlp": (55_000, 5_000, 10_000),
     "fashion-cnn": (55_000, 2_000, 10_000),
 }
@@ -40,7 +40,7 @@ FINGERPRINTS = {
     "digits-mlp": "18beac7bae127caa6d91d6fd719be1db358d3c13b9d808c417a4e012bc4c9441",
     "mnist5k-mlp": "9c807ad87ef402194c2ca4e68fd8f87e796deea64534568e37e80b8e974a7c05",
     "mnist5k-cnn": "9c807ad87ef402194c2ca4e68fd8f87e796deea64534568e37e80b8e974a7c05",
-    "mnist-transfer": "f21f17410218428007b84f3f12cf6176d2adc3cb45a6480dae402dbb89dcd66d",
+    "mnist-transfer": "45be1109e709841c9ade615364b0e4f215a25975d91c1348952947ef7626340d",
     "fashion-mlp": "e0a6c1eef9053d41d9817483157e41b06c4ba74255deb50e3985065c0a0f66d5",
     "fashion-cnn": "08770ea6bc166a3960d8ce478438af5f296ee71ead31aa7b727d8414ffa9bc86",
 }
