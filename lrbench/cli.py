@@ -160,11 +160,12 @@ def write_report(
     price: Annotated[
         list[str], typer.Option("--price", help="NAME=PRICE of a machine, per hour of all of it, in any currency. Can be repeated.")
     ] = [],  # noqa: B006 - typer reads the default, nobody changes it
+    export: Annotated[bool, typer.Option("--export", help="Also every table as LaTeX and CSV, every figure as SVG and PDF.")] = False,
 ) -> None:
     """Write the report of every study below a folder anew, and compare the machines of a matrix. Needs neither GPU nor torch."""
     from lrbench.report import write_reports
 
-    for path in write_reports(folder, price):
+    for path in write_reports(folder, price, export=export):
         typer.echo(path)
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import torch
 
 from lrbench.cost.cases import cases
+from lrbench.cost.earlier import beside_earlier
 from lrbench.cost.measure import Bench, Take, Turn, measure, unmeasured
 from lrbench.device import Device, Telemetry, matmul_peak, name_of, settle, threads
 from lrbench.plan import Plan, load_plugins
@@ -26,19 +27,22 @@ WHOLE_SECONDS = 10.0
 Tell = Callable[[str], None]
 
 
-def measure_study(plan: Plan, devices: Sequence[Device], tell: Tell, plugins: Sequence[Path] = ()) -> Costs:
+def measure_study(plan: Plan, devices: Sequence[Device], tell: Tell, plugins: Sequence[Path] = (), earlier: Costs | None = None) -> Costs:
     """Measure every case of a plan on each device, one device after the other and nothing beside it.
 
-    ``tell`` is called with a sentence on how far it is; ``plugins`` are files that the measuring processes import too.
+    ``tell`` is called with a sentence on how far it is; ``plugins`` are files that the measuring processes import too; what differs from
+    ``earlier`` costs of the same machine is marked.
     """
     load = os.getloadavg()[0] if hasattr(os, "getloadavg") else None
     found = [_on_device(plan, device, tell, _in_a_process(device, plugins)) for device in devices]
-    return Costs(
+    whole = Costs(
         costs=tuple(cost for part in found for cost in part.costs),
         timed=tuple(run for part in found for run in part.timed),
         peaks=tuple(peak for part in found for peak in part.peaks),
-        conditions={"threads": threads(), "load_before": load} | {k: v for part in found for k, v in part.conditions.items()},
+        conditions={"threads": threads(), "torch": torch.__version__, "load_before": load}
+        | {k: v for part in found for k, v in part.conditions.items()},
     )
+    return beside_earlier(whole, earlier or Costs())
 
 
 def _on_device(plan: Plan, device: Device, tell: Tell, take: Take) -> Costs:

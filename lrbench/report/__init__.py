@@ -7,45 +7,50 @@ from pathlib import Path
 import pandas as pd
 
 from lrbench.analyse import per_run, rows
-from lrbench.report import background, comparison, costs, measured, opening
-from lrbench.report.figures import galleries, write_pictures
+from lrbench.report import background, cards, comparison, costs, measured, opening
+from lrbench.report import export as for_papers
+from lrbench.report.figures import galleries
 from lrbench.report.findings import Findings
+from lrbench.report.gallery import write_pictures
 from lrbench.report.prices import parse_prices
 from lrbench.store import Study, load, studies, write_whole
 
 __all__ = ["results", "verdict_text", "write", "write_reports"]
 
 
-def write(study: Study, *, folder: Path | None = None) -> Path:
+def write(study: Study, *, folder: Path | None = None, export: bool = False) -> Path:
     """Write ``summary.csv``, ``report.md`` and ``figures/*.png``, by default into the study's own folder.
 
-    Where step costs were measured, also ``costs.csv`` and ``times.csv``. Files of an earlier report that this one does not have are
-    removed. Returns: the path of ``report.md``.
+    Where step costs were measured, also ``costs.csv`` and ``times.csv``; with ``export``, every table as LaTeX and CSV and every figure as
+    SVG and PDF into ``export/``. Files of an earlier report that this one does not have are removed. Returns: the path of ``report.md``.
     """
     folder = folder or study.folder
     found = Findings(study)
     drawn = galleries(found)
-    write_pictures(folder, [picture for gallery in drawn.values() for picture in gallery.pictures])
+    write_pictures(folder, drawn.values())
     write_whole(folder / "summary.csv", found.cells.to_csv(index=False, float_format="%.6g", lineterminator="\n"))
     for name, table in {"costs.csv": costs.cases_csv, "times.csv": costs.times_csv}.items():
         if found.step_costs.empty:
             (folder / name).unlink(missing_ok=True)
         else:
             write_whole(folder / name, table(found))
-    return write_whole(folder / "report.md", _report(found, drawn))
+    told = _report(found, drawn)
+    if export:
+        for_papers.export(folder, told, drawn.values())
+    return write_whole(folder / "report.md", told)
 
 
-def write_reports(folder: str | PathLike[str], prices: Sequence[str] = ()) -> list[Path]:
+def write_reports(folder: str | PathLike[str], prices: Sequence[str] = (), *, export: bool = False) -> list[Path]:
     """Write the report of every study at or below a folder, into the study, and a comparison beside studies of one matrix.
 
-    Args: prices: ``NAME=PRICE``, what an hour of a whole machine costs; see ``prices.parse_prices``.
+    Args: prices: ``NAME=PRICE``, what an hour of a whole machine costs; see ``prices.parse_prices``. export: see ``write``.
     Returns: the paths of the reports, then of the comparisons.
     Raises: BadInput when there is no study, or one is damaged, or a price makes no sense; nothing is written then.
     """
     found = [load(path) for path in studies(Path(folder))]
     together = comparison.together(found)
     known = parse_prices(prices, [name for part in together.values() for name in part])
-    return [write(study) for study in found] + [comparison.write(place, part, known) for place, part in together.items()]
+    return [write(study, export=export) for study in found] + [comparison.write(place, part, known) for place, part in together.items()]
 
 
 def results(folder: str | PathLike[str]) -> pd.DataFrame:
@@ -63,6 +68,7 @@ def _report(found: Findings, drawn: measured.Galleries) -> str:
         opening.title(found),
         opening.warnings(found),
         opening.verdict(found),
+        cards.cards(found, drawn["lr-by-layer"]),
         measured.lr_response(found, drawn),
         measured.learning_curves(drawn),
         measured.side_by_side(drawn),

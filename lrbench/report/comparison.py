@@ -13,7 +13,7 @@ from lrbench.report import machine_figures as pictures
 from lrbench.report import machines, text
 from lrbench.report import markdown as md
 from lrbench.report.comparing import Comparison
-from lrbench.report.figures import Gallery, write_pictures
+from lrbench.report.gallery import Gallery, write_pictures
 from lrbench.store import Study, write_whole
 
 FILE = "comparison.md"
@@ -35,7 +35,7 @@ def write(folder: Path, studies: Mapping[str, Study], prices: Mapping[str, float
     """
     two = Comparison(dict(sorted(studies.items())), {name: price for name, price in sorted((prices or {}).items()) if name in studies})
     drawn = pictures.galleries(two.speedups, two.known_times)
-    write_pictures(folder, [picture for gallery in drawn.values() for picture in gallery.pictures])
+    write_pictures(folder, drawn.values())
     return write_whole(folder / FILE, _text(two, drawn))
 
 

@@ -27,6 +27,8 @@ STYLE: dict[Any, Any] = {
     "lines.linewidth": 1.6,
     "lines.markersize": 4,
     "svg.hashsalt": "lrbench",
+    "svg.fonttype": "none",
+    "pdf.fonttype": 42,
 }
 
 
@@ -47,16 +49,20 @@ def draw(names: Sequence[str], panel: Callable[["Axes", str], None], *, columns:
     return figure
 
 
-def png(figure: "Figure") -> bytes:
-    """The figure as PNG on white, so that it reads in dark mode too; the same figure gives the same bytes."""
+def encoded(figure: "Figure", kind: str) -> bytes:
+    """The figure as ``png``, ``svg`` or ``pdf``, on white, so that it reads in dark mode too; the same figure gives the same bytes."""
     import matplotlib as mpl
     from matplotlib.backends.backend_agg import FigureCanvasAgg
 
     buffer = io.BytesIO()
     FigureCanvasAgg(figure)
     with mpl.rc_context(STYLE):
-        figure.savefig(buffer, format="png", dpi=110, facecolor="white", metadata={"Software": None})
+        figure.savefig(buffer, format=kind, dpi=110, facecolor="white", metadata=UNDATED[kind])
     return buffer.getvalue()
+
+
+UNDATED: dict[str, dict[str, None]] = {"png": {"Software": None}, "svg": {"Date": None}, "pdf": {"CreationDate": None}}
+"""For each format, what would make the bytes of one figure differ from day to day, left out."""
 
 
 def line_style(rank: int) -> Style:

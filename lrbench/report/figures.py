@@ -1,9 +1,7 @@
-"""The figures of a report: five kinds, each drawn for as many workloads as fit into ``MOST`` figures."""
+"""The figures of a report: five kinds, each drawn for as many workloads as there is room for."""
 
 import textwrap
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,10 +9,11 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from lrbench.analyse import STRATEGY, of_strategy, rows
-from lrbench.report import text
-from lrbench.report.drawing import BASELINE, Style, draw, line_style, png
+from lrbench.report import cards, text
+from lrbench.report import gallery as layout
+from lrbench.report.drawing import BASELINE, Style, draw, line_style
 from lrbench.report.findings import Findings
-from lrbench.store import write_whole
+from lrbench.report.gallery import Gallery, Picture, gallery, numbered
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -26,38 +25,18 @@ TOP = 4
 """The most strategies in one panel, besides the plain one."""
 VIEW = 0.6
 """The share of the range of outcomes that a panel shows."""
-PER_FIGURE = 4
-"""Workloads in one figure; large heat maps have one of their own."""
 WRAP = 40
 """The longest line, in letters, of a label below a heat map."""
 FLAT = 1e-3
 """Differences below this share of the value are drawn as none."""
 SMALL = 8
 """Heat maps of up to so many rows share a figure."""
-MOST = 5
-"""The most figures of one kind: five kinds make 25 images."""
-
-
-@dataclass(frozen=True)
-class Picture:
-    """A drawn figure: its file name, what it shows, and its content."""
-
-    name: str
-    alt: str
-    content: bytes
-
-
-@dataclass(frozen=True)
-class Gallery:
-    """The figures of one kind, and the workloads for which there was no room."""
-
-    pictures: tuple[Picture, ...] = ()
-    left_out: tuple[str, ...] = ()
 
 
 def galleries(found: Findings) -> dict[str, Gallery]:
     """Every figure of the report, by kind; a kind without anything to show is empty."""
     kinds: dict[str, Callable[[Findings], Gallery]] = {
+        "lr-by-layer": cards.lrs,
         "lr-response-optimizers": optimizer_responses,
         "lr-response-strategies": strategy_responses,
         "curves": curves,
@@ -65,24 +44,6 @@ def galleries(found: Findings) -> dict[str, Gallery]:
         "optimizer-layer-lr": lambda f: heatmaps(f, "layer_lr"),
     }
     return {kind: make(found) for kind, make in kinds.items()}
-
-
-def write_pictures(folder: Path, pictures: Sequence[Picture]) -> None:
-    """Write pictures into ``figures/`` of a folder, in place of those from before."""
-    wanted = {write_whole(folder / "figures" / picture.name, picture.content) for picture in pictures}
-    for old in set((folder / "figures").glob("*.png")) - wanted:
-        old.unlink()
-
-
-def gallery(kind: str, alt: str, workloads: Sequence[str], panel: Callable[["Axes", str], None], **layout: Any) -> Gallery:
-    """The figures of one kind, several workloads in each."""
-    per = layout.pop("per_figure", PER_FIGURE)
-    groups = [workloads[i : i + per] for i in range(0, len(workloads), per)][:MOST]
-    pictures = [
-        Picture(f"{kind}-{i}.png" if len(groups) > 1 else f"{kind}.png", f"{alt}: {', '.join(group)}", png(draw(group, panel, **layout)))
-        for i, group in enumerate(groups, 1)
-    ]
-    return Gallery(tuple(pictures), tuple(workloads[per * MOST :]))
 
 
 def optimizer_responses(found: Findings) -> Gallery:
@@ -229,18 +190,14 @@ def heatmaps(found: Findings, axis: str) -> Gallery:
     """The best validation metric of each schedule or layer-lr policy under each optimizer that was run with several of them."""
     grids = {w: grid for w in found.ranked_workloads if not (grid := _grid(found, w, axis)).empty}
     small = [w for w, grid in grids.items() if len(grid) <= SMALL]
-    groups = [small[i : i + PER_FIGURE] for i in range(0, len(small), PER_FIGURE)] + [[w] for w in grids if w not in small]
+    groups = [small[i : i + layout.PER_FIGURE] for i in range(0, len(small), layout.PER_FIGURE)] + [[w] for w in grids if w not in small]
     name = axis.replace("_", "-")
     alt = f"Best validation metric of each {name.replace('layer-lr', 'layer-lr policy')} under each optimizer"
     pictures = [
-        Picture(
-            f"optimizer-{name}-{i}.png" if len(groups) > 1 else f"optimizer-{name}.png",
-            f"{alt}: {', '.join(group)}",
-            png(_heatmaps(found, {w: grids[w] for w in group})),
-        )
-        for i, group in enumerate(groups[:MOST], 1)
+        Picture(numbered(f"optimizer-{name}", i, len(groups)), f"{alt}: {', '.join(group)}", _heatmaps(found, {w: grids[w] for w in group}))
+        for i, group in enumerate(groups[: layout.MOST], 1)
     ]
-    return Gallery(tuple(pictures), tuple(w for group in groups[MOST:] for w in group))
+    return Gallery(tuple(pictures), tuple(w for group in groups[layout.MOST :] for w in group))
 
 
 def _grid(found: Findings, workload: str, axis: str) -> pd.DataFrame:

@@ -17,6 +17,11 @@ def code(label: str) -> str:
     return f"`{' '.join(label.split())}`".replace("|", "\\|") if label else ""
 
 
+def code_html(label: str) -> str:
+    """A label as it is typed, where Markdown is not read: in the summary of ``details``."""
+    return f"<code>{plain(label)}</code>"
+
+
 def table(header: Sequence[str], rows: Iterable[Sequence[str]], *, right: Iterable[int] = ()) -> str:
     """A table; ``right`` names the columns of numbers. Cells must be safe already: see ``plain`` and ``code``."""
     aligned = set(right)

@@ -8,8 +8,9 @@ import pandas as pd
 from lrbench.analyse import CLAIMS, DEFINITIONS, STRATEGY, divergence_rate, effect_measures, effects, groups, rows, strategy
 from lrbench.report import markdown as md
 from lrbench.report import text
-from lrbench.report.figures import LINES, TOP, Gallery
+from lrbench.report.figures import LINES, TOP
 from lrbench.report.findings import Findings
+from lrbench.report.gallery import Gallery
 
 Galleries = dict[str, Gallery]
 
@@ -19,7 +20,7 @@ def shown(gallery: Gallery, caption: str) -> str:
     if not gallery.pictures:
         return ""
     more = f" Not drawn: {', '.join(map(md.plain, gallery.left_out))}." if gallery.left_out else ""
-    return "\n\n".join([*(md.image(f"figures/{p.name}", p.alt) for p in gallery.pictures), f"*{caption}{more}*"])
+    return "\n\n".join([*(md.image(p.file, p.alt) for p in gallery.pictures), f"*{caption}{more}*"])
 
 
 def lr_response(found: Findings, pictures: Galleries) -> str:

@@ -128,6 +128,9 @@ HOW_TO_READ = """\
 counting as the untrained model); numbers are interquartile means over seeds, brackets bootstrap 95 % intervals over seeds. *Plain* is \
 the same optimizer with one constant lr for all layers.
 
+*Which runs.* The keys of the runs under each number stand in [summary.csv](summary.csv), by strategy and lr, and for the best strategies \
+in their cards below; `lrbench show KEY` tells a run's whole story.
+
 *How sure.* A strategy is *not separated* from the best when a paired t-test over the shared seeds, Holm-corrected within the workload, \
 is above 5 %, or the mean difference below 0.1 % (of the metric, or of the initial loss): no difference was shown, \
 which is not the same as none. *Gain* is the interquartile mean of the differences by seed, not the difference of the means. \

@@ -211,7 +211,7 @@ class TestReports:
     @pytest.fixture(autouse=True)
     def _only_the_comparison(self, monkeypatch, pair):
         assert pair
-        monkeypatch.setattr("lrbench.report.write", lambda made: made.folder / "report.md")
+        monkeypatch.setattr("lrbench.report.write", lambda made, **_: made.folder / "report.md")
 
     def test_a_matrix_folder_gets_a_comparison(self, root):
         assert [path.relative_to(root).as_posix() for path in write_reports(root, ["gpu-b=2.5"])] == [
