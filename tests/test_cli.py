@@ -20,6 +20,7 @@ COMMANDS = {
     "cost": ["matrix", "--results", "--device", "--threads", "--plugin"],
     "doctor": ["--device", "--json"],
     "report": ["folder", "--price"],
+    "score": ["curves", "--targets", "--baseline", "--map", "--plot", "--json"],
     "show": ["key", "--results", "--json"],
     "schedules": ["--plot", "--steps", "--plugin"],
     "verify": ["--workload", "--device", "--plugin"],
