@@ -164,13 +164,12 @@ def _steady(measured: Stages) -> Stages:
 def seconds_of_runs(best: pd.DataFrame, costs: Costs) -> "pd.Series[float]":
     """Training seconds until the target of each run, by its index: its steps to target x what those steps cost, as in ``time_to_target``.
 
-    Infinite where the target is never reached, NaN where it is and the cost is not known.
+    Infinite where the target is never reached, NaN where the cost is not known, whether it is reached or not.
     """
     known = stages_of(costs)
-    steps = best.steps_to_target.fillna(math.inf)
     seconds = [
-        hit if math.isinf(hit) else _median_after(_steady(_measured_for(run, known)), hit, lambda c: c.seconds)
-        for run, hit in zip(rows(best), steps, strict=True)
+        _median_after(_steady(_measured_for(run, known)), math.inf if math.isnan(hit) else hit, lambda c: c.seconds)
+        for run, hit in zip(rows(best), best.steps_to_target, strict=True)
     ]
     return pd.Series(seconds, best.index, dtype=float)
 

@@ -5,7 +5,7 @@ import math
 import pandas as pd
 
 from lrbench.analyse.costs import seconds_of_runs
-from lrbench.analyse.frames import rows, strategy
+from lrbench.analyse.frames import STRATEGY, rows, strategy
 from lrbench.analyse.score import Standings, arranged
 from lrbench.spec.cost import Costs
 
@@ -31,15 +31,13 @@ def shared_standings(runs: pd.DataFrame, best: pd.DataFrame, costs: Costs) -> St
 
 def _seeds(runs: pd.DataFrame, best: pd.DataFrame, costs: Costs) -> pd.DataFrame:
     """Seconds and steps to target by workload, strategy and seed; infinite where it is never reached, NaN where a cost is not known."""
+    ranked = pd.MultiIndex.from_frame(best[STRATEGY])
     trained = runs[runs.trained]
-    named = trained.assign(strategy=[strategy(row) for row in rows(trained)])[["workload", "strategy", "seed"]].drop_duplicates()
-    reached = best.assign(strategy=[strategy(row) for row in rows(best)], steps=best.steps_to_target.fillna(math.inf))
-    reached["seconds"] = seconds_of_runs(best, costs)
-    found = reached.groupby(["workload", "strategy", "seed"], as_index=False)[["seconds", "steps"]].max()
-    without = named.merge(found[["workload", "strategy"]].drop_duplicates(), how="left", indicator=True)
-    lost = without[without["_merge"] == "left_only"][["workload", "strategy", "seed"]].assign(seconds=math.inf, steps=math.inf)
-    both = pd.concat([part for part in (found, lost) if len(part)] or [found])
-    return both.sort_values(["workload", "strategy", "seed"], ignore_index=True)
+    lost = trained[~pd.MultiIndex.from_frame(trained[STRATEGY]).isin(ranked)].drop_duplicates([*STRATEGY, "seed"])
+    chosen = pd.concat([best, lost.assign(steps_to_target=math.nan)[best.columns]], ignore_index=True) if len(lost) else best
+    times = chosen.assign(strategy=[strategy(row) for row in rows(chosen)], seconds=seconds_of_runs(chosen, costs))
+    times["steps"] = times.steps_to_target.fillna(math.inf)
+    return times[["workload", "strategy", "seed", "seconds", "steps"]].sort_values(["workload", "strategy", "seed"], ignore_index=True)
 
 
 def block(run: pd.DataFrame) -> tuple[list[str], list[str]]:

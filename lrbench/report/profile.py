@@ -76,8 +76,8 @@ def section(found: Findings, drawn: Gallery) -> str:
     order = [s for s in standings.order if s in standings.order[:SHORT] or standings.strategies[s] in plain][: 2 * SHORT]
     rest = [s for s in standings.order if s not in order]
     caption = (
-        f"The {BEST} best strategies and, dashed, the {PLAIN} best with one constant lr for all layers; further left and up is better. Each line is drawn a "
-        "little below the one before, so that equal ones can be seen."
+        f"The {BEST} best strategies and, dashed, the {PLAIN} best with one constant lr for all layers; further left and up is better. "
+        "Each line is drawn a little below the one before, so that equal ones can be seen."
     )
     more = f"\n\n{len(rest) - LONG:,} more are left out." if len(rest) > LONG else ""
     return md.section(
