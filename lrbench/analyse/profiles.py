@@ -110,7 +110,8 @@ def score_bounds(times: Floats, base_W: Ints, tau_max: float, rng: np.random.Gen
 
     Shapes: ``times`` is ``[W, S, K]``.
 
-    NaN bounds for a strategy that has no two studies on any workload.
+    NaN bounds for a strategy that has no two studies on any workload. Among many noisy strategies the fastest drawn is faster than the
+    fastest measured, so that an interval can lie below the score.
     Source: Efron 1979, Annals of Statistics 7, 1-26.
     """
     ordered = np.sort(times, axis=-1)  # so that the names and the order of studies change nothing

@@ -122,7 +122,7 @@ def _rule(found: Scores) -> str:
     lines = [
         f"Score: area under the performance profile for tau from 1 to {tau}, between 0 and 1.",
         f"Time of a study: that of its trial that reaches the target {which}. Medians over studies; one that never reaches is infinite.",
-        "Brackets: bootstrap 95 % intervals over studies.",
+        "Brackets: bootstrap 95 % intervals over studies; one below its score says that the lead is partly luck.",
         f"Counts: workloads within {tau} x the fastest, with their held-out variants.",
     ]
     if found.baseline:
