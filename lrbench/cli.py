@@ -170,6 +170,24 @@ def write_report(
 
 
 @app.command()
+def score(
+    curves: Annotated[list[Path], typer.Argument(help="Measurements of other tools: tidy CSV or Parquet files.", show_default=False)],
+    targets: Annotated[Path, typer.Option(help="A file (TOML) with the metric and the target of each workload.", show_default=False)],
+    baseline: Annotated[str, typer.Option(help="A strategy; also tell how many times as fast as it the others are.")] = "",
+    columns: Annotated[list[str], typer.Option("--map", help="COLUMN=NAME where a column has another name. Can be repeated.")] = [],  # noqa: B006 - as above
+    plot: Annotated[Path | None, typer.Option(help="Draw the performance profiles (PNG, SVG or PDF).", show_default=False)] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Score curves that other tools recorded by their time to target, as AlgoPerf does. Needs neither GPU nor torch."""
+    from lrbench.report import scores
+
+    found = scores.score_files(curves, targets, columns, baseline, plot)
+    for remark in scores.remarks(found):
+        typer.echo(remark, err=True)
+    typer.echo(json.dumps(scores.as_json(found), indent=2) if as_json else scores.as_text(found))
+
+
+@app.command()
 def show(
     key: Annotated[str, typer.Argument(help="A run key, or the beginning of one.", show_default=False)],
     results: Results = Path("results"),

@@ -120,8 +120,8 @@ def _until(runs: pd.DataFrame, known: dict[tuple[Any, ...], Stages]) -> dict[str
     runs = runs.sort_values(["seed", "key"])
     first = runs.iloc[0]
     steps_S = runs.steps_to_target.fillna(math.inf).to_numpy(float)
-    measured = known.get((first.base, *(first[axis] for axis in AXES), *(first[name] for name in CONDITIONS)), {})
-    devices = {device: part for device, part in measured.items() if not any(cost.varies for cost in part)}
+    measured = _measured_for(first, known)
+    devices = _steady(measured)
     budget = float(first.budget)
 
     def over_seeds(measure: Measure) -> Floats:
@@ -149,6 +149,29 @@ def _until(runs: pd.DataFrame, known: dict[tuple[Any, ...], Stages]) -> dict[str
         "devices": " ".join(devices),
         "keys": " ".join(runs.key),
     }
+
+
+def _measured_for(run: Any, known: dict[tuple[Any, ...], Stages]) -> Stages:
+    """The step costs of a run's strategy under its conditions."""
+    return known.get((run.base, *(getattr(run, axis) for axis in AXES), *(getattr(run, name) for name in CONDITIONS)), {})
+
+
+def _steady(measured: Stages) -> Stages:
+    """Those of devices where no step costs more or less as training goes on."""
+    return {device: part for device, part in measured.items() if not any(cost.varies for cost in part)}
+
+
+def seconds_of_runs(best: pd.DataFrame, costs: Costs) -> "pd.Series[float]":
+    """Training seconds until the target of each run, by its index: its steps to target x what those steps cost, as in ``time_to_target``.
+
+    Infinite where the target is never reached, NaN where the cost is not known, whether it is reached or not.
+    """
+    known = stages_of(costs)
+    seconds = [
+        _median_after(_steady(_measured_for(run, known)), math.inf if math.isnan(hit) else hit, lambda c: c.seconds)
+        for run, hit in zip(rows(best), best.steps_to_target, strict=True)
+    ]
+    return pd.Series(seconds, best.index, dtype=float)
 
 
 def _median_after(devices: Stages, steps: float, measure: Measure) -> float:

@@ -113,6 +113,21 @@ def paired_p(difference_S: ArrayLike, margin: float = 0.0) -> float:
     return float(2.0 * stdtr(len(d) - 1, -abs(mean) / deviation * np.sqrt(len(d))))
 
 
+def mean_beyond_p(value_S: ArrayLike, target: float) -> float:
+    """One-sided p-value of the t-test that the mean lies above a target: small where it surely does.
+
+    Shapes: S values, all finite. NaN with fewer than two. All equal: 0 above the target, 1 below it, 0.5 on it.
+    Source: Student 1908; equals ``scipy.stats.ttest_1samp(values, target, alternative="greater")``.
+    """
+    values = np.asarray(value_S, np.float64)
+    if len(values) < 2:
+        return float("nan")
+    excess, deviation = float(values.mean()) - target, float(values.std(ddof=1))
+    if values.min() == values.max():
+        return float(0.5 - 0.5 * np.sign(values[0] - target))
+    return float(stdtr(len(values) - 1, -excess / deviation * np.sqrt(len(values))))
+
+
 def equivalence_p(difference_S: ArrayLike, margin: float) -> float:
     """p-value of the paired equivalence test: that the mean difference lies within ``margin`` of zero.
 

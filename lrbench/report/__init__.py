@@ -7,7 +7,7 @@ from pathlib import Path
 import pandas as pd
 
 from lrbench.analyse import per_run, rows
-from lrbench.report import background, cards, comparison, costs, measured, opening
+from lrbench.report import background, cards, comparison, costs, measured, opening, profile
 from lrbench.report import export as for_papers
 from lrbench.report.figures import galleries
 from lrbench.report.findings import Findings
@@ -74,6 +74,7 @@ def _report(found: Findings, drawn: measured.Galleries) -> str:
         measured.side_by_side(drawn),
         measured.large_and_small(found),
         measured.stability(found),
+        profile.section(found, drawn[profile.NAME]),
         costs.times(found),
         costs.steps(found),
         background.catalog(found),

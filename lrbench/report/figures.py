@@ -9,7 +9,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from lrbench.analyse import STRATEGY, of_strategy, rows
-from lrbench.report import cards, text
+from lrbench.report import cards, profile, text
 from lrbench.report import gallery as layout
 from lrbench.report.drawing import BASELINE, Style, draw, line_style
 from lrbench.report.findings import Findings
@@ -42,6 +42,7 @@ def galleries(found: Findings) -> dict[str, Gallery]:
         "curves": curves,
         "optimizer-schedule": lambda f: heatmaps(f, "schedule"),
         "optimizer-layer-lr": lambda f: heatmaps(f, "layer_lr"),
+        profile.NAME: profile.pictures,
     }
     return {kind: make(found) for kind, make in kinds.items()}
 

@@ -7,6 +7,8 @@ from typing import Any
 import pandas as pd
 
 from lrbench import analyse
+from lrbench.analyse.score import Standings
+from lrbench.analyse.shared import shared_standings
 from lrbench.report.text import Metric
 from lrbench.store import Study
 
@@ -56,6 +58,16 @@ class Findings:
     def times(self) -> pd.DataFrame:
         """Time and energy to target of every strategy at its best lr."""
         return analyse.time_to_target(self.best, self.study.costs)
+
+    @cached_property
+    def standings(self) -> Standings | None:
+        """How the strategies that several workloads share do over all of them; None where no two workloads share two."""
+        return shared_standings(self.runs, self.best, self.study.costs)
+
+    @cached_property
+    def plain_strategies(self) -> set[str]:
+        """The names of strategies with one lr for all layers and steps."""
+        return {analyse.strategy(row) for row in analyse.rows(self.runs.loc[self.runs.plain, analyse.AXES].drop_duplicates())}
 
     @cached_property
     def curves(self) -> pd.DataFrame:

@@ -1,7 +1,6 @@
 """The matrix file: axes that multiply out to runs, checked whole, with every fault told at once."""
 
 import itertools
-import tomllib
 import typing
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -15,6 +14,7 @@ from lrbench.spec.catalog import Entry
 from lrbench.spec.cost import Grouping, Implementation
 from lrbench.spec.faults import BadInput, fault, faults_of, nearest
 from lrbench.spec.run import Precision
+from lrbench.spec.toml import read_toml
 from lrbench.spec.types import Count, Positive, Seed, Strict
 
 Vocabulary = Mapping[str, Mapping[str, Any]]
@@ -264,17 +264,7 @@ def read_matrix(path: Path, vocabulary: Vocabulary) -> Matrix:
 
     Raises: BadInput with every fault in the file, each with its path.
     """
-    try:
-        text = path.read_text(encoding="utf-8")
-    except OSError as error:
-        raise BadInput(f"{path}: cannot be read: {error.strerror}. Give the path of a matrix file (TOML).") from error
-    except UnicodeDecodeError as error:
-        raise BadInput(f"{path}: is not a text file in UTF-8. Give the path of a matrix file (TOML).") from error
-    try:
-        values = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        raise BadInput(f"{path.name}: is not TOML: {error}") from error
-    return parse_matrix({"name": path.stem} | values, vocabulary, where=path.name)
+    return parse_matrix({"name": path.stem} | read_toml(path, "a matrix file"), vocabulary, where=path.name)
 
 
 def parse_matrix(values: Mapping[str, Any], vocabulary: Vocabulary, *, where: str = "matrix") -> Matrix:
