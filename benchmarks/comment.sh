@@ -17,7 +17,8 @@ trap 'rm -f "$body"' EXIT
 
 # Only comments of the bot whose token this is: another's with the same marker could not be edited.
 earlier=$(gh api --paginate "repos/$repository/issues/$number/comments" \
-  --jq ".[] | select(.user.login == \"github-actions[bot]\" and (.body | startswith(\"$marker\"))) | .id" | head -n 1)
+  --jq ".[] | select(.user.login == \"github-actions[bot]\" and (.body | startswith(\"$marker\"))) | .id")
+earlier=${earlier%%$'\n'*} # the first, should there ever be two
 
 if [ -n "$earlier" ]; then
   gh api --silent --method PATCH "repos/$repository/issues/comments/$earlier" --field "body=@$body"

@@ -68,10 +68,14 @@ class Compared:
     found: tuple[Found, ...]
 
     @cached_property
+    def kinds(self) -> list[set[str]]:
+        """For each strategy on each workload, what can be said of it: some of ``KINDS``."""
+        return [kinds for found in self.found for kinds in _kinds(found.changes)]
+
+    @cached_property
     def counts(self) -> dict[str, int]:
         """How many strategies, each on its workload, are of which of ``KINDS``."""
-        kinds = [kind for found in self.found for kind in _kinds(found.changes)]
-        return {kind: sum(kind in of for of in kinds) for kind in KINDS}
+        return {kind: sum(kind in kinds for kinds in self.kinds) for kind in KINDS}
 
 
 def compare(base: str, head: str, inside: str = "results") -> Compared:
@@ -137,7 +141,7 @@ def check(fail_on: str, how: str, known: Iterable[str]) -> None:
 def summary(compared: Compared) -> str:
     """All of it in one line."""
     counts, only = compared.counts, (compared.matched.base_only, compared.matched.head_only)
-    total = count(sum(len(found.changes.strategies) for found in compared.found), "strategy")
+    total = count(len(compared.kinds), "strategy")
     if nothing_changed(compared):
         return f"nothing changed: {total} unchanged"
     told = [f"{counts[kind]:,} {'crash' if kind == CRASHES else kind}{_by_measure(compared, kind)}" for kind in KINDS[:6] if counts[kind]]
@@ -148,8 +152,7 @@ def summary(compared: Compared) -> str:
 
 def nothing_changed(compared: Compared) -> bool:
     """Whether both sides have the same strategies, and what they share is equal to the bit."""
-    counts = compared.counts
-    return counts[UNCHANGED] == sum(counts.values()) and not (compared.matched.base_only or compared.matched.head_only)
+    return compared.counts[UNCHANGED] == len(compared.kinds) and not (compared.matched.base_only or compared.matched.head_only)
 
 
 def _by_measure(compared: Compared, kind: str) -> str:
@@ -232,7 +235,8 @@ def _cost_warnings(found: Found) -> Iterator[str]:
 
 def table_of(compared: Compared, which: str) -> pd.DataFrame:
     """One table of ``Changes`` over all pairs; the column ``pair`` is the index of each row's pair."""
-    return pd.concat([getattr(found.changes, which).assign(pair=i) for i, found in enumerate(compared.found)], ignore_index=True)
+    tables: list[pd.DataFrame] = [getattr(found.changes, which).assign(pair=i) for i, found in enumerate(compared.found)]
+    return pd.concat([table for table in tables if len(table)] or tables[:1], ignore_index=True)
 
 
 def gravest_first(table: pd.DataFrame, verdicts: Sequence[str]) -> pd.DataFrame:

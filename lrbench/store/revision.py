@@ -23,7 +23,7 @@ def results_of(place: str, inside: str = "results") -> Iterator[tuple[str, Path]
     the files of studies are written, into a temporary folder.
     Raises: BadInput when it is none of these; faults that are told of the temporary folder inside the context name the revision.
     """
-    if Path(place).exists():
+    if place and Path(place).exists():
         yield place, Path(place)
         return
     revision, colon, folder = place.partition(":")
@@ -65,8 +65,12 @@ def _files(commit: str, place: str, inside: str) -> dict[str, str]:
     """
     folder = PurePosixPath(inside.strip("/") or ".")
     only = [] if folder == PurePosixPath() else ["--", str(folder)]
+    try:
+        listed = _git("ls-tree", "-r", "-z", "--full-tree", commit, *only)
+    except subprocess.CalledProcessError:  # a folder outside of the repository
+        listed = b""
     found = {}
-    for line in _git("ls-tree", "-r", "-z", "--full-tree", commit, *only).split(b"\0"):
+    for line in listed.split(b"\0"):
         facts, _, name = line.decode(errors="surrogateescape").partition("\t")
         path = PurePosixPath(name)
         if facts.startswith(REGULAR) and _of_a_study(path) and ".." not in path.parts:
