@@ -5,9 +5,10 @@ BIN := $(VENV)/bin
 MATRIX ?= benchmarks/reference.toml
 DEVICE ?= auto
 THREADS ?= 1
+BASE ?= main
 
 .DEFAULT_GOAL := help
-.PHONY: help setup bench costs report test check test-cuda docs overhead peers clean
+.PHONY: help setup bench costs report compare test check test-cuda docs overhead peers clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -28,6 +29,10 @@ costs: $(VENV)/installed ## measure single steps as pytest-benchmark benchmarks
 
 report: $(VENV)/installed ## write the reports of all stored results anew
 	$(BIN)/lrbench report results
+
+compare: MATRIX = benchmarks/pull-request.toml
+compare: $(VENV)/installed ## run a small matrix (MATRIX=...) at BASE=main and as things are here, and tell what became better or worse
+	PYTHON=$(BIN)/python benchmarks/pull_request.sh '$(BASE)' '$(MATRIX)'
 
 test: $(VENV)/installed ## run all tests that need no GPU
 	$(BIN)/pytest --quiet --numprocesses 2 --dist worksteal

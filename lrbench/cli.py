@@ -188,6 +188,25 @@ def score(
 
 
 @app.command()
+def compare(
+    base: Annotated[str, typer.Argument(help="Results before: a folder, a git revision, or REVISION:FOLDER.", show_default=False)],
+    head: Annotated[str, typer.Argument(help="Results now, likewise.", show_default=False)],
+    path: Annotated[str, typer.Option(help="The folder of results in a git revision.")] = "results",
+    fail_on: Annotated[str, typer.Option(help="Exit with 1 on any of these, separated by commas: worse, gone, crashed.")] = "",
+    how: Annotated[str, typer.Option("--format", help="text, md (for a pull request) or json.")] = "text",
+) -> None:
+    """Tell what is new, gone, better, worse or not separated between two sets of results, with effect sizes and tests."""
+    from lrbench.report import changes
+    from lrbench.report.changes_text import FORMATS
+
+    changes.check(fail_on, how, FORMATS)
+    found = changes.compare(base, head, path)
+    typer.echo(FORMATS[how](found))
+    if changes.failures(found, fail_on):
+        raise typer.Exit(1)
+
+
+@app.command()
 def show(
     key: Annotated[str, typer.Argument(help="A run key, or the beginning of one.", show_default=False)],
     results: Results = Path("results"),

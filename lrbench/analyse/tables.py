@@ -1,6 +1,7 @@
 """From a study to tables: one row per run, one row per cell (workload x strategy x lr)."""
 
 import math
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -63,9 +64,18 @@ def _condition_names(runs: pd.DataFrame) -> dict[str, str]:
     for (workload,), part in groups(runs, ["workload"]):
         varying = [c for c in CONDITIONS if part[c].nunique() > 1]
         for key, *values in part[["key", *varying]].itertuples(index=False):
-            told = ", ".join(f"{c}={v:g}" if isinstance(v, int | float) else f"{c}={v}" for c, v in zip(varying, values, strict=True))
-            names[str(key)] = f"{workload} [{told}]" if told else str(workload)
+            names[str(key)] = under(str(workload), dict(zip(varying, values, strict=True)))
     return names
+
+
+def under(workload: str, conditions: Mapping[str, Any]) -> str:
+    """The name of a workload under conditions that are not always the same.
+
+    >>> under("digits-mlp", {"batch_size": 32, "precision": "bf16"}), under("digits-mlp", {})
+    ('digits-mlp [batch_size=32, precision=bf16]', 'digits-mlp')
+    """
+    told = ", ".join(f"{c}={v:g}" if isinstance(v, int | float) else f"{c}={v}" for c, v in conditions.items())
+    return f"{workload} [{told}]" if told else workload
 
 
 def _measure(run: dict[str, Any], facts: dict[str, Any]) -> dict[str, Any]:

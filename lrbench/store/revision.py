@@ -1,0 +1,101 @@
+"""Results as they are in a folder, or as they were in a revision of a git repository."""
+
+import subprocess
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path, PurePosixPath
+
+from lrbench.spec.faults import BadInput, one_line
+
+WANTED = ("study.toml", "machine.json", "skipped.csv", "costs.json")
+"""What ``load`` reads of a study, besides its shards."""
+REGULAR = "100"
+"""How the mode of a regular file begins: links and submodules are not followed."""
+
+
+@contextmanager
+def results_of(place: str, inside: str = "results") -> Iterator[tuple[str, Path]]:
+    """What to call some results, and a folder with them, which lasts as long as the context.
+
+    Args: place: a folder; or a git revision, whose folder ``inside`` is meant, from the top of the repository that holds the working
+    directory; or ``REVISION:FOLDER``. A folder is preferred to a revision of the same name. Nothing is checked out, and of a revision only
+    the files of studies are written, into a temporary folder.
+    Raises: BadInput when it is none of these; faults that are told of the temporary folder inside the context name the revision.
+    """
+    if place and Path(place).exists():
+        yield place, Path(place)
+        return
+    revision, colon, folder = place.partition(":")
+    commit, inside = _commit(place, revision), folder if colon else inside
+    with tempfile.TemporaryDirectory(prefix="lrbench-") as made:
+        _write(Path(made), _files(commit, place, inside), commit)
+        try:
+            yield f"{revision} ({commit[:10]})", Path(made)
+        except BadInput as error:
+            raise BadInput(fault.replace(made, f"{revision}:{inside}") for fault in error.faults) from error
+
+
+def _commit(place: str, revision: str) -> str:
+    if not revision or revision.startswith("-"):
+        raise BadInput(f"{place}: is neither a folder nor a git revision. Give a folder of results, a revision, or REVISION:FOLDER.")
+    try:
+        return _git("rev-parse", "--verify", "--quiet", f"{revision}^{{commit}}").decode().strip()
+    except FileNotFoundError:
+        raise BadInput(f"{place}: is not a folder, and git, which could know it as a revision, is not installed.") from None
+    except subprocess.CalledProcessError as error:
+        why = one_line(error.stderr.decode(errors="replace")) or "git knows no such commit here"
+        raise BadInput(
+            f"{place}: is neither a folder nor a git revision ({why}). Give a folder of results, a revision, or REVISION:FOLDER."
+        ) from None
+
+
+def _git(*arguments: str, given: bytes | None = None) -> bytes:
+    """The output of git in the working directory.
+
+    Raises: CalledProcessError, whose ``stderr`` has git's own words; FileNotFoundError without git.
+    """
+    return subprocess.run(["git", *arguments], input=given, capture_output=True, check=True).stdout
+
+
+def _files(commit: str, place: str, inside: str) -> dict[str, str]:
+    """The objects of the files to write, by their paths below the folder.
+
+    Raises: BadInput when the commit has no study there.
+    """
+    folder = PurePosixPath(inside.strip("/") or ".")
+    only = [] if folder == PurePosixPath() else ["--", str(folder)]
+    try:
+        listed = _git("ls-tree", "-r", "-z", "--full-tree", commit, *only)
+    except subprocess.CalledProcessError:  # a folder outside of the repository
+        listed = b""
+    found = {}
+    for line in listed.split(b"\0"):
+        facts, _, name = line.decode(errors="surrogateescape").partition("\t")
+        path = PurePosixPath(name)
+        if facts.startswith(REGULAR) and _of_a_study(path) and ".." not in path.parts:
+            found[str(path.relative_to(folder))] = facts.split()[2]
+    if not any(PurePosixPath(path).name == "study.toml" for path in found):
+        raise BadInput(f"{place}: that commit has no study in {folder}. Name the folder of its results: --path FOLDER, or REVISION:FOLDER.")
+    return found
+
+
+def _of_a_study(path: PurePosixPath) -> bool:
+    return path.name in WANTED or (path.suffix == ".parquet" and path.parent.name == "runs")
+
+
+def _write(folder: Path, files: dict[str, str], commit: str) -> None:
+    """Write the objects into the folder, all read in one go."""
+    names: Sequence[str] = sorted(files)
+    told = _git("cat-file", "--batch", given="".join(f"{files[name]}\n" for name in names).encode())
+    at = 0
+    for name in names:
+        end = told.index(b"\n", at)
+        _, kind, *size = told[at:end].decode().split()
+        if kind != "blob":
+            raise BadInput(f"{name}: git cannot read it in {commit[:10]} ({kind}). Fetch the whole repository.")
+        at = end + 1 + int(size[0])
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(told[end + 1 : at])
+        at += 1

@@ -1,0 +1,71 @@
+"""Differences of means: known answers, and scipy as an independent implementation."""
+
+import math
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy import stats
+
+from lrbench.analyse.difference import FEWEST, difference
+
+values = st.lists(st.floats(-1e3, 1e3).map(lambda v: round(v, 3)), min_size=0, max_size=8)
+
+
+def arm(numbers, first=0):
+    return pd.Series(numbers, index=range(first, first + len(numbers)), dtype=float)
+
+
+def test_paired_by_seed_in_closed_form():
+    """Differences 1, 2, 3: mean 2, standard error 1/sqrt(3), t(2) = 4.302653 at 97.5 %."""
+    found = difference(arm([10.0, 20.0, 30.0]), arm([33.0, 11.0, 22.0]).rename({0: 2, 1: 0, 2: 1}))
+    assert (found.base, found.head, found.difference, found.seeds, found.paired) == (20.0, 22.0, 2.0, 3, True)
+    assert found.high - found.difference == pytest.approx(4.302653 / math.sqrt(3), rel=1e-6)
+    assert found.p == pytest.approx(2 * stats.t.sf(2 * math.sqrt(3), 2))
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_shared_seeds_as_scipys_paired_test(seed):
+    base, head = np.random.default_rng(seed).normal(0, 1, (2, 6))
+    found, other = difference(arm(base), arm(head)), stats.ttest_rel(head, base)
+    assert (found.p, found.low, found.high) == pytest.approx((other.pvalue, *other.confidence_interval(0.95)))
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_other_seeds_as_scipys_welch_test(seed):
+    rng = np.random.default_rng(seed)
+    base, head = rng.normal(0, 1, 4), rng.normal(1, 3, 7)
+    found, other = difference(arm(base), arm(head, first=100)), stats.ttest_ind(head, base, equal_var=False)
+    assert not found.paired
+    assert (found.p, found.low, found.high) == pytest.approx((other.pvalue, *other.confidence_interval(0.95)))
+
+
+def test_of_seeds_that_one_arm_lacks_nothing_is_made_up():
+    found = difference(arm([1.0, 2.0, 3.0, math.nan]), arm([1.5, 2.5, 3.6, 9.0]))
+    assert (found.seeds, found.base) == (3, 2.0)
+
+
+def test_one_common_seed_does_not_make_pairs():
+    assert not difference(arm([1.0, 2.0, 3.0]), arm([1.0, 2.0, 3.1], first=2)).paired
+
+
+@pytest.mark.parametrize(("shift", "p"), [(0.125, 1.0), (0.25, 0.0)])
+def test_within_the_margin_is_no_difference_however_sure_it_is(shift, p):
+    base = arm([0.0, 0.0, 0.0])
+    assert difference(base, base + shift, 0.125).p == p
+    assert difference(base, arm([shift] * 3, first=10), 0.125).p == p
+
+
+@pytest.mark.parametrize("first", [0, 10])
+@pytest.mark.parametrize("n", range(FEWEST))
+def test_too_few_seeds_separate_nothing(n, first):
+    assert math.isnan(difference(arm([0.0] * n), arm([1.0] * n, first)).p)
+
+
+@given(values, values, st.integers(0, 12))
+def test_exchanging_the_arms_changes_signs_alone(base, head, first):
+    one, other = difference(arm(base), arm(head, first)), difference(arm(head, first), arm(base))
+    back = (one.head, one.base, -one.difference, -one.high, -one.low, one.p, one.seeds, one.paired)
+    assert tuple(other) == pytest.approx(back, nan_ok=True)

@@ -1,0 +1,221 @@
+"""What ``lrbench compare`` prints, and with which exit code it ends."""
+
+import json
+import os
+import subprocess
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import pytest
+from synthetic import crash, fake, step_costs, study
+
+from lrbench.analyse import STRATEGY
+from lrbench.analyse.changes import WORSE
+from lrbench.cli import main
+from lrbench.report.changes import Compared, Found, compare, failures, summary, warnings
+from lrbench.report.changes_text import FORMATS, LIMIT, as_markdown, as_text
+from lrbench.spec.faults import BadInput
+
+ONE = {"workloads": ["digits_mlp"], "schedules": ["constant"]}
+
+
+def by(amount, optimizer="adam"):
+    def change(run, outcome):
+        moved = np.float32(amount) * (outcome.eval_step > 0)
+        return replace(outcome, val_metric=(outcome.val_metric + moved).astype(np.float32)) if run.optimizer.label == optimizer else outcome
+
+    return change
+
+
+def crashed(run, outcome):
+    return crash(run, outcome) if run.optimizer.label == "adam" and run.seed == 0 else outcome
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """Studies, each as ``<name>/synthetic/<machine>``."""
+    root = tmp_path_factory.mktemp("compare")
+    costs = step_costs(**ONE)
+    study(root / "base" / "synthetic" / "cpu-2", costs=costs, **ONE)
+    study(root / "worse" / "synthetic" / "cpu-2", costs=costs, change=by(-0.05), **ONE)
+    study(root / "better" / "synthetic" / "cpu-2", costs=costs, change=by(0.05), **ONE)
+    study(root / "crashed" / "synthetic" / "cpu-2", costs=costs, change=crashed, **ONE)
+    study(root / "gone" / "synthetic" / "cpu-2", costs=costs, optimizers=["adam", "rmsprop"], **ONE)
+    study(root / "more" / "synthetic" / "cpu-2", optimizers=["adam", "rmsprop", "sgd(momentum=0.9)", "lion"], **ONE)
+    study(root / "elsewhere" / "synthetic" / "fake-gpu-a", machine=fake("a"), costs=costs, **ONE)
+    study(root / "few" / "synthetic" / "cpu-2", seeds=[0, 1], change=by(-0.05), **ONE)
+    return root
+
+
+@pytest.fixture(autouse=True)
+def there(folder, monkeypatch):
+    monkeypatch.chdir(folder)
+
+
+@pytest.fixture
+def cli(capsys):
+    def call(*arguments):
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as end:
+            main(["compare", *map(str, arguments)])
+        told = capsys.readouterr()
+        return end.value.code or 0, told.out, told.err
+
+    return call
+
+
+@pytest.mark.parametrize("how", FORMATS)
+def test_identical_folders_are_nothing_changed_and_no_failure(how, cli):
+    code, out, err = cli("base", "base", "--format", how, "--fail-on", "worse,gone,crashed")
+    assert (code, err) == (0, "")
+    assert "nothing changed: 3 strategies unchanged" in out
+
+
+@pytest.mark.parametrize(
+    ("head", "fail_on", "code", "said"),
+    [
+        ("worse", "", 0, "of 3 strategies, 1 worse (validation 1, steps to target 1); 2 unchanged"),
+        ("worse", "worse", 1, "1 worse"),
+        ("worse", "gone,crashed", 0, "1 worse"),
+        ("better", "worse,gone,crashed", 0, "1 better (validation 1)"),
+        ("gone", "gone", 1, "of 3 strategies, 1 gone; 2 unchanged"),
+        ("gone", "worse", 0, "1 gone"),
+        ("crashed", "crashed", 1, "1 crash; 2 unchanged"),
+        ("crashed", "worse", 0, "1 crash"),
+        ("more", "worse,gone,crashed", 0, "of 4 strategies, 1 new; 3 unchanged"),
+        ("few", "worse", 0, "none is better or worse; 1 not separated, 2 unchanged"),
+    ],
+)
+def test_what_changed_and_the_exit_code(head, fail_on, code, said, cli):
+    ended, out, err = cli("base", head, "--fail-on", fail_on)
+    assert (ended, err) == (code, "")
+    assert said in out.splitlines()[0]
+
+
+def test_the_body_opens_with_a_line_and_a_table_of_what_matters(cli):
+    lines = cli("base", "worse", "--format", "md")[1].splitlines()
+    assert lines[0] == "**lrbench:** of 3 strategies, 1 worse (validation 1, steps to target 1); 2 unchanged"
+    assert lines[2] == "From `base` to `worse`.<br>"
+    assert lines[5].startswith("|   | Workload | Strategy | Measure | Before | Now | Change | p | lr |")
+    names = "| **worse** | `digits_mlp` | `adam / uniform / constant` | validation "
+    assert lines[7] == names + "| 87.8 % | 82.8 % | -5.0 points [-5.0, -5.0] | < 0.0001 | 0.01 |"
+
+
+def test_a_line_for_each_change_on_a_terminal():
+    told = as_text(compare("base", "crashed"))
+    assert "crashes: digits_mlp: adam / uniform / constant: crashed 0 of 25 → 5 of 25 (+5 runs; lr 0.01)" in told
+    assert "gone: digits_mlp: sgd(momentum=0.9) / uniform / constant" in as_text(compare("base", "gone"))
+
+
+def test_json_is_for_programs(cli):
+    code, out, _ = cli("base", "few", "--format", "json")
+    found = json.loads(out, parse_constant=lambda name: pytest.fail(f"{name} is not JSON"))
+    assert code == 0
+    assert found["counts"] | {"not separated": 1, "unchanged": 2, "worse": 0} == found["counts"]
+    [pair] = found["pairs"]
+    assert (pair["matrix"], pair["base_machine"], len(pair["strategies"])) == ("synthetic", "cpu-2", 3)
+    adam = [row for row in pair["measures"] if row["optimizer"] == "adam" and row["measure"] == "validation"]
+    assert [(row["p"], row["seeds"], row["verdict"]) for row in adam] == [(None, 2, "not separated")]
+
+
+def test_two_machines_are_compared_by_what_they_learn():
+    found = compare("base", "elsewhere")
+    assert "another machine (cpu-2, then fake-gpu-a): only what they learn is compared" in warnings(found)[0]
+    assert "step cost" not in as_markdown(found).split("How to read")[0].replace(warnings(found)[0], "")
+
+
+def test_a_study_without_a_partner_is_told_and_is_gone(tmp_path):
+    study(tmp_path / "synthetic" / "cpu-2", costs=step_costs(**ONE), **ONE)
+    study(tmp_path / "synthetic" / "fake-gpu-b", machine=fake("b"), **ONE)
+    found = compare(str(tmp_path), "base")
+    assert summary(found) == "of 3 strategies, 1 study gone; 3 unchanged"
+    assert any("compared with nothing: synthetic on fake-gpu-b" in line for line in warnings(found))
+    assert failures(found, "worse,gone") == ["gone"]
+
+
+@pytest.mark.parametrize(
+    ("head", "said"),
+    [
+        ("few", "Only 2 seeds"),
+        ("more", "step costs were measured before only"),
+    ],
+)
+def test_what_limits_the_comparison_is_told(head, said):
+    assert any(said in line for line in warnings(compare("base", head)))
+
+
+def test_other_terms_are_told(tmp_path):
+    study(tmp_path, target=0.7, **ONE)
+    assert any("budget, target or metric are others on digits_mlp" in line for line in warnings(compare("base", str(tmp_path))))
+
+
+def test_nothing_in_common_is_bad_input(tmp_path, cli):
+    made = study(tmp_path, **ONE)
+    (tmp_path / "study.toml").write_text((tmp_path / "study.toml").read_text().replace('"synthetic"', '"another"'))
+    code, out, err = cli("base", made.folder)
+    assert (code, out) == (2, "")
+    assert err == "compare: nothing in common. BASE has synthetic on cpu-2; HEAD has another on cpu-2. Give results of one matrix.\n"
+
+
+def test_two_revisions(folder, tmp_path, monkeypatch, cli):
+    monkeypatch.chdir(tmp_path)
+    who = {f"GIT_{who}_{what}": "nobody" for who in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")}
+    for words in (["init"], ["add", "."], ["commit", "--message", "base"]):
+        if words == ["add", "."]:
+            (folder / "base").rename(tmp_path / "kept")
+        subprocess.run(["git", *words], check=True, capture_output=True, env=os.environ | who)
+    (tmp_path / "kept").rename(folder / "base")
+    code, out, err = cli("HEAD", folder / "worse", "--path", "kept", "--fail-on", "worse")
+    assert (code, err) == (1, "")
+    assert out.splitlines()[2].startswith("from HEAD (")
+    assert cli("HEAD", "HEAD")[0] == 2
+
+
+def test_the_same_bytes_whatever_the_order_of_files(folder, tmp_path):
+    """Shards under other names, and so in another order."""
+    made = study(tmp_path / "synthetic" / "cpu-2", costs=step_costs(**ONE), change=by(-0.05), **ONE)
+    shards = sorted((made.folder / "runs").glob("*.parquet"))
+    for shard, name in zip(shards, "zy", strict=True):
+        shard.rename(shard.with_name(f"{name}.parquet"))
+    told = [compare("base", str(head)) for head in (folder / "worse", tmp_path)]
+    for how in FORMATS.values():
+        one, other = (how(replace(found, head="head")) for found in told)
+        assert one == other
+
+
+def repeated(found: Compared, times: int, label: int) -> Compared:
+    """The same comparison with so many strategies more, whose names are long."""
+
+    def many(table: pd.DataFrame) -> pd.DataFrame:
+        copies = [table.assign(optimizer=[f"{name}-{i:05}-{'|x' * label}" for name in table.optimizer]) for i in range(times)]
+        return pd.concat(copies, ignore_index=True).sort_values(STRATEGY, ignore_index=True)
+
+    [one] = found.found
+    made = replace(one.changes, **{name: many(table) for name, table in vars(one.changes).items()})
+    return replace(found, found=(Found(one.pair, made),))
+
+
+@pytest.mark.parametrize("head", ["worse", "gone", "more", "few"])
+@pytest.mark.parametrize(("times", "label"), [(1, 0), (20, 10), (700, 3), (200, 400)])
+def test_the_body_fits_a_comment_whatever_the_study(head, times, label):
+    found = repeated(compare("base", head), times, label)
+    told = as_markdown(found)
+    assert len(told) < LIMIT
+    assert told.count("<details>") == told.count("</details>")
+    assert told.startswith("**lrbench:** of ")
+    if times >= 200:
+        assert "left out" in told
+
+
+def test_what_is_left_out_is_counted():
+    found = repeated(compare("base", "worse"), 700, 3)
+    [before, _] = as_markdown(found).split("<details>", 1)
+    table = found.found[0].changes.measures
+    [left] = [int(line.split()[0].strip("*").replace(",", "")) for line in before.splitlines() if line.endswith("left out.*")]
+    assert before.count("| **worse** |") + left == int((table.verdict == WORSE).sum())
+
+
+def test_an_unknown_failure_is_told():
+    with pytest.raises(BadInput, match="there is no 'wrose'"):
+        failures(compare("base", "base"), "wrose")
