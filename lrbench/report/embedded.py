@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from lrbench.analyse import AXES, STRATEGY, groups, rows, strategy
+from lrbench.analyse import AXES, STRATEGY, groups, rows
 from lrbench.report import opening
 from lrbench.report.findings import Findings
 
@@ -55,17 +55,23 @@ def embedded(found: Findings, limits: Limits = LIMITS) -> dict[str, Any]:
     kept = _kept(table, cells, limits)
     cells = cells.merge(kept[STRATEGY].assign(row=range(len(kept))), on=STRATEGY).sort_values(["row", "lr"], ignore_index=True)
     labels = {axis: sorted(kept[axis].unique()) for axis in STRATEGY}
-    curves, grids = _curves(found, kept, limits)
+    keys = [str(keys).split() for keys in cells["keys"]]
+    curves, grids, thinned = _curves(found, kept, limits)
     return {
         "study": {"name": found.study.name, "summary": _words(opening.summary(found)), "warnings": _warnings(found)},
         "axes": labels,
         "workloads": [_workload(found, w) for w in labels["workload"]],
         "rows": {axis: _indices(kept[axis], labels[axis]) for axis in STRATEGY} | _columns(kept, ROW),
-        "cells": {"row": cells.row.tolist()} | _columns(cells, CELL) | {"keys": [_first(keys, limits.keys) for keys in cells["keys"]]},
+        "cells": {"row": cells.row.tolist()} | _columns(cells, CELL) | {"keys": [" ".join(of[: limits.keys]) for of in keys]},
         "curves": curves,
         "grids": grids,
         "limits": vars(limits).copy(),
-        "left_out": {"rows": len(table) - len(kept), "curves": int(kept.best_lr.notna().sum()) - len(curves["row"])},
+        "left_out": {
+            "rows": len(table) - len(kept),
+            "curves": int(kept.best_lr.notna().sum()) - len(curves["row"]),
+            "keys": sum(max(0, len(of) - limits.keys) for of in keys),
+            "thinned": thinned,
+        },
     }
 
 
@@ -122,7 +128,7 @@ def _cells(found: Findings) -> pd.DataFrame:
     """One row per workload, strategy and lr: those of ``summary.csv``, and over seeds the median, the least and the most."""
     at = [*STRATEGY, "lr"]
     cells = found.cells.rename(columns={name: name.removeprefix("val_") for name in ("val_metric", "val_metric_low", "val_metric_high")})
-    return cells.drop(columns=["steps_to_target", "val_loss"]).merge(_spread(found, at), on=at, how="left")
+    return cells.astype({"lr": float}).drop(columns=["steps_to_target", "val_loss"]).merge(_spread(found, at), on=at, how="left")
 
 
 def _spread(found: Findings, at: list[str]) -> pd.DataFrame:
@@ -144,19 +150,24 @@ def _kept(table: pd.DataFrame, cells: pd.DataFrame, limits: Limits) -> pd.DataFr
     return table.loc[sorted(fits)].reset_index(drop=True)
 
 
-def _curves(found: Findings, kept: pd.DataFrame, limits: Limits) -> tuple[dict[str, list[Any]], list[list[int]]]:
-    """The median curve and its range over seeds of the first rows by rank, at their best lr; and the grids of steps that they share."""
+def _curves(found: Findings, kept: pd.DataFrame, limits: Limits) -> tuple[dict[str, list[Any]], list[list[int]], int]:
+    """The median curve and its range over seeds of the first rows by rank, at their best lr.
+
+    Returns: the columns of ``CURVE``; the grids of steps that the curves share; how many of them have fewer points than evaluations.
+    """
     chosen = kept.dropna(subset="best_lr").sort_values(["rank", *STRATEGY]).head(limits.curves).index
     place = {tuple(row): i for i, row in zip(chosen, kept.loc[chosen, STRATEGY].itertuples(index=False, name=None), strict=True)}
     grids: dict[tuple[int, ...], int] = {}
-    lines = []
+    lines, thinned = [], 0
     for names, runs in groups(found.best, STRATEGY):
         if names in place:
-            step_E, n_E, ranges = _curve(found.curves.loc[sorted(runs.key)], limits.points)
+            stored = found.curves.loc[sorted(runs.key)]
+            step_E, n_E, ranges = _curve(stored, limits.points)
+            thinned += stored.eval_step.map(len).max() > len(step_E)
             grid = grids.setdefault(tuple(step_E), len(grids))
             lines.append([place[names], grid, n_E[0] if len(set(n_E)) == 1 else n_E, *ranges])
     columns = zip(*sorted(lines, key=lambda line: line[0]), strict=True) if lines else [[] for _ in CURVE]
-    return dict(zip(CURVE, map(list, columns), strict=True)), [list(grid) for grid in grids]
+    return dict(zip(CURVE, map(list, columns), strict=True)), [list(grid) for grid in grids], int(thinned)
 
 
 CURVE = ["row", "grid", "seeds", "metric", "metric_least", "metric_most", "loss", "loss_least", "loss_most"]
@@ -220,7 +231,3 @@ def _number(value: float, digits: int) -> float | int | str | None:
 def _indices(values: "pd.Series[str]", labels: Sequence[str]) -> list[int]:
     place = {label: i for i, label in enumerate(labels)}
     return [place[value] for value in values]
-
-
-def _first(keys: str, most: int) -> str:
-    return " ".join(keys.split()[:most])

@@ -720,11 +720,13 @@
   function showNotes() {
     const { limits, left_out: out, study } = data;
     const cut = [
-      out.rows ? `${count(out.rows, "strategy")} of the lowest ranks had no room` : "",
-      out.curves ? `${count(out.curves, "strategy")} of the lowest ranks have no curve here` : "",
+      out.rows ? `${count(out.rows, "strategy")} of the lowest ranks` : "",
+      out.curves ? `the curves of ${count(out.curves, "strategy")} of the lowest ranks` : "",
+      out.keys ? count(out.keys, "run key") : "",
+      out.thinned ? `evaluations of ${count(out.thinned, "curve")}` : "",
     ].filter(Boolean).join("; ");
     $("limits").textContent = `This file holds at most ${count(limits.rows, "row")}, ${limits.cells.toLocaleString("en-US")} outcomes at an lr, ${limits.keys} keys of each, ` +
-      `${limits.curves} curves of ${limits.points} points, and five digits of every value. ${cut ? `${cut}; summary.csv has all.` : "Nothing had to be left out but points of longer curves."}`;
+      `${limits.curves} curves of ${limits.points} points, and five digits of every value. ${cut ? `Left out: ${cut}. summary.csv has all strategies and keys.` : "Nothing had to be left out."}`;
     if (!study.warnings.length) return;
     $("warnings").hidden = false;
     $("warnings").querySelector("summary").textContent = `Beware of ${count(study.warnings.length, "thing")}`;
