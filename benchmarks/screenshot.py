@@ -1,6 +1,7 @@
 """Picture ``report.html`` of a study as a PNG: ``python benchmarks/screenshot.py results/reference/<machine> docs/report.png``.
 
-Needs selenium (the ``dev`` extra), and chromium and chromedriver on the machine. The page is made anew from the study, light, 1280 pixels wide.
+Needs selenium (the ``dev`` extra), and chromium and chromedriver on the machine. The page is made anew from the study, light, 1280 pixels
+wide.
 """
 
 import argparse
@@ -18,7 +19,7 @@ from lrbench.report.findings import Findings
 from lrbench.report.html import page
 from lrbench.store import load
 
-WIDTH = 1280
+WIDTH, COLOURS = 1280, 256
 
 
 def main():
@@ -28,7 +29,8 @@ def main():
     parser.add_argument("--height", type=int, default=1040)
     asked = parser.parse_args()
     picture = Image.open(io.BytesIO(shoot(page(Findings(load(asked.study))), asked.height)))
-    picture.convert("RGB").save(asked.picture, optimize=True)
+    few = picture.convert("RGB").quantize(COLOURS, Image.Quantize.MAXCOVERAGE, kmeans=8, dither=Image.Dither.NONE)
+    few.save(asked.picture, optimize=True)
 
 
 def shoot(document, height):
