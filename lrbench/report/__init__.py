@@ -12,6 +12,7 @@ from lrbench.report import export as for_papers
 from lrbench.report.figures import galleries
 from lrbench.report.findings import Findings
 from lrbench.report.gallery import write_pictures
+from lrbench.report.html import page
 from lrbench.report.prices import parse_prices
 from lrbench.store import Study, load, studies, write_whole
 
@@ -19,7 +20,7 @@ __all__ = ["results", "verdict_text", "write", "write_reports"]
 
 
 def write(study: Study, *, folder: Path | None = None, export: bool = False) -> Path:
-    """Write ``summary.csv``, ``report.md`` and ``figures/*.png``, by default into the study's own folder.
+    """Write ``summary.csv``, ``report.md``, ``report.html`` and ``figures/*.png``, by default into the study's own folder.
 
     Where step costs were measured, also ``costs.csv`` and ``times.csv``; with ``export``, every table as LaTeX and CSV and every figure as
     SVG and PDF into ``export/``. Files of an earlier report that this one does not have are removed. Returns: the path of ``report.md``.
@@ -34,6 +35,7 @@ def write(study: Study, *, folder: Path | None = None, export: bool = False) -> 
             (folder / name).unlink(missing_ok=True)
         else:
             write_whole(folder / name, table(found))
+    write_whole(folder / "report.html", page(found))
     told = _report(found, drawn)
     if export:
         for_papers.export(folder, told, drawn.values())

@@ -10,8 +10,11 @@ from lrbench.report.findings import Findings
 
 
 def title(found: Findings) -> str:
-    """The heading and one sentence."""
-    return f"# {md.plain(found.study.name)}\n\n{summary(found)}"
+    """The heading, one sentence, and where to look closer."""
+    return f"# {md.plain(found.study.name)}\n\n{summary(found)}\n\n{LINK}"
+
+
+LINK = "[report.html](report.html) has all strategies to sort, filter and lay over each other: one file, opened in a browser, offline."
 
 
 def summary(found: Findings) -> str:
@@ -29,8 +32,14 @@ def summary(found: Findings) -> str:
 
 def warnings(found: Findings) -> str:
     """What weakens the results; empty if nothing does."""
-    lines = [line for line in [_missing(found), _seeds(found), *_edges(found), _unfinished(found), _crashed(found), _dirty(found)] if line]
+    lines = cautions(found)
     return "\n".join(["> **Beware**", ">", *(f"> - {line}" for line in lines)]) if lines else ""
+
+
+def cautions(found: Findings) -> list[str]:
+    """A sentence for everything that weakens the results."""
+    told = [_missing(found), _seeds(found), *_edges(found), _unfinished(found), _crashed(found), _dirty(found)]
+    return [line for line in told if line]
 
 
 def _missing(found: Findings) -> str | None:

@@ -1,0 +1,57 @@
+"""Picture ``report.html`` of a study as a PNG: ``python benchmarks/screenshot.py results/reference/<machine> docs/report.png``.
+
+Needs selenium (the ``dev`` extra), and chromium and chromedriver on the machine. The page is made anew from the study, light, 1280 pixels
+wide.
+"""
+
+import argparse
+import base64
+import io
+import os
+import shutil
+import tempfile
+from pathlib import Path
+
+from PIL import Image
+from selenium import webdriver
+
+from lrbench.report.findings import Findings
+from lrbench.report.html import page
+from lrbench.store import load
+
+WIDTH, COLOURS = 1280, 256
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.partition(":")[0])
+    parser.add_argument("study", type=Path)
+    parser.add_argument("picture", type=Path)
+    parser.add_argument("--height", type=int, default=1040)
+    asked = parser.parse_args()
+    picture = Image.open(io.BytesIO(shoot(page(Findings(load(asked.study))), asked.height)))
+    few = picture.convert("RGB").quantize(COLOURS, Image.Quantize.MAXCOVERAGE, kmeans=8, dither=Image.Dither.NONE)
+    few.save(asked.picture, optimize=True)
+
+
+def shoot(document, height):
+    """The PNG of a page's first ``height`` pixels."""
+    options = webdriver.ChromeOptions()
+    options.binary_location = shutil.which("chromium") or shutil.which("google-chrome") or ""
+    for argument in ["--headless=new", "--hide-scrollbars", *(["--no-sandbox"] if os.geteuid() == 0 else [])]:
+        options.add_argument(argument)
+    browser = webdriver.Chrome(options=options, service=webdriver.ChromeService(shutil.which("chromedriver")))
+    try:
+        with tempfile.NamedTemporaryFile("w", suffix=".html", encoding="utf-8") as file:
+            file.write(document)
+            file.flush()
+            size = {"width": WIDTH, "height": height, "deviceScaleFactor": 1, "mobile": False}
+            browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+            browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": [{"name": "prefers-color-scheme", "value": "light"}]})
+            browser.get(Path(file.name).as_uri())
+            return base64.b64decode(browser.execute_cdp_cmd("Page.captureScreenshot", {"format": "png"})["data"])
+    finally:
+        browser.quit()
+
+
+if __name__ == "__main__":
+    main()
