@@ -1,7 +1,7 @@
 """AlgoPerf 0.5's published scores; see ``algoperf``.
 
-``algoperf_times.csv`` holds the median time of each submission on each workload, computed from the published logs: times in, scores out. The
-logs themselves are not part of lrbench, so what goes from them to the times is run by hand.
+``algoperf_times.csv`` holds the median time of each submission on each workload, computed from the published logs: times in, scores out.
+The logs are not part of lrbench, so the way from them to the times is run by hand.
 """
 
 import os
