@@ -58,6 +58,11 @@ class Findings:
         return analyse.time_to_target(self.best, self.study.costs)
 
     @cached_property
+    def factorials(self) -> list[analyse.Factorial]:
+        """The largest full factorial of each workload that has one."""
+        return analyse.factorials(self.runs)
+
+    @cached_property
     def curves(self) -> pd.DataFrame:
         """The stored curves, by run key."""
         return self.study.runs.set_index("key")
