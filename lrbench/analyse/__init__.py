@@ -2,6 +2,7 @@
 
 from lrbench.analyse.costs import CASE, CONDITIONS, contrasts, joules_after, predicted, seconds_after, step_costs, time_to_target
 from lrbench.analyse.effects import CLAIMS, DEFINITIONS, effect_measures, effects
+from lrbench.analyse.factorial import Factorial, contributions, factorials, level_means
 from lrbench.analyse.frames import AXES, STRATEGY, by_seed, groups, of_strategy, rows, strategy
 from lrbench.analyse.machines import (
     ALIKE,
@@ -22,11 +23,13 @@ from lrbench.analyse.response import responses
 from lrbench.analyse.stability import divergence_rate
 from lrbench.analyse.statistics import geometric_mean, seed_warning
 from lrbench.analyse.tables import cells, per_run
+from lrbench.analyse.tuning import BUDGETS, best_after, mean_interval, overall, recommendations, tuning_curves, untuned
 from lrbench.analyse.verdicts import at_best_lr, ranking, verdicts
 
 __all__ = [
     "ALIKE",
     "AXES",
+    "BUDGETS",
     "CASE",
     "CLAIMS",
     "CONDITIONS",
@@ -35,25 +38,33 @@ __all__ = [
     "EQUIVALENT",
     "STRATEGY",
     "UNDECIDED",
+    "Factorial",
     "at_best_lr",
+    "best_after",
     "by_seed",
     "case_costs",
     "cells",
     "contrasts",
+    "contributions",
     "cost_ratios",
     "divergence_rate",
     "effect_measures",
     "effects",
+    "factorials",
     "geometric_mean",
     "groups",
     "joules_after",
+    "level_means",
+    "mean_interval",
     "money",
     "of_strategy",
+    "overall",
     "parity",
     "per_run",
     "predicted",
     "rank_changes",
     "ranking",
+    "recommendations",
     "responses",
     "rows",
     "seconds_after",
@@ -65,5 +76,7 @@ __all__ = [
     "strategy",
     "time_to_target",
     "times_on",
+    "tuning_curves",
+    "untuned",
     "verdicts",
 ]

@@ -31,6 +31,7 @@ PER_RUN = {
     "budget": "int64", "steps": "int64", "target": "float64", "steps_to_target": "float64", "seconds_to_target": "float64",
     "val_metric": "float64", "val_loss": "float64", "train_loss": "float64", "test_metric": "float64", "test_loss": "float64",
     "quality": "float64", "score": "float64", "loss": "float64", "initial_loss": "float64", "early_loss": "float64", "gap": "float64",
+    "initial_metric": "float64",
     "spikes": "int64", "oscillation": "float64", "train_seconds": "float64", "samples_per_second": "float64",
     "higher_is_better": "bool", "plain": "bool", "starts_high": "bool", "ends_low": "bool", "default_lr": "float64",
 }  # fmt: skip
@@ -106,13 +107,15 @@ def _quality(run: dict[str, Any], *, finished: bool, higher_is_better: bool) -> 
     start = initial(run["val_loss"])
     last = {name: final(run[name]) if finished else math.nan for name in ("val_metric", "val_loss")}
     last["train_loss"] = run["train_loss"] if finished else math.nan
-    quality = last["val_metric"] if math.isfinite(last["val_metric"]) else initial(run["val_metric"])
+    untrained = initial(run["val_metric"])
+    quality = last["val_metric"] if math.isfinite(last["val_metric"]) else untrained
     early = value_at(run["val_loss"], run["eval_step"], EARLY * run["budget"])
     return last | {
         "quality": quality,
         "score": quality if higher_is_better else -quality,
         "loss": no_worse(last["val_loss"], start),
         "initial_loss": start,
+        "initial_metric": untrained,
         "early_loss": no_worse(early, start),
         "gap": overfitting_gap(last["val_loss"], last["train_loss"]),
         "exploded": run["status"] == "diverged"

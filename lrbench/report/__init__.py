@@ -7,7 +7,7 @@ from pathlib import Path
 import pandas as pd
 
 from lrbench.analyse import per_run, rows
-from lrbench.report import background, cards, comparison, costs, measured, opening, profile
+from lrbench.report import axes, background, cards, comparison, costs, measured, opening, profile, tuned
 from lrbench.report import export as for_papers
 from lrbench.report.figures import galleries
 from lrbench.report.findings import Findings
@@ -72,8 +72,10 @@ def _report(found: Findings, drawn: measured.Galleries) -> str:
         opening.verdict(found),
         cards.cards(found, drawn["lr-by-layer"]),
         measured.lr_response(found, drawn),
+        tuned.tuning(found, drawn["tuning"]),
         measured.learning_curves(drawn),
         measured.side_by_side(drawn),
+        axes.contributing(found, drawn),
         measured.large_and_small(found),
         measured.stability(found),
         profile.section(found, drawn[profile.NAME]),

@@ -1,4 +1,4 @@
-"""The figures of a report: five kinds, each drawn for as many workloads as there is room for."""
+"""The figures of a report: kinds, each drawn for as many workloads as there is room for."""
 
 import textwrap
 from collections.abc import Callable
@@ -9,7 +9,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from lrbench.analyse import STRATEGY, of_strategy, rows
-from lrbench.report import cards, profile, text
+from lrbench.report import axes_figures, cards, profile, text, tuning_figures
 from lrbench.report import gallery as layout
 from lrbench.report.drawing import BASELINE, Style, draw, line_style
 from lrbench.report.findings import Findings
@@ -39,10 +39,13 @@ def galleries(found: Findings) -> dict[str, Gallery]:
         "lr-by-layer": cards.lrs,
         "lr-response-optimizers": optimizer_responses,
         "lr-response-strategies": strategy_responses,
+        "tuning": tuning_figures.curves,
         "curves": curves,
         "optimizer-schedule": lambda f: heatmaps(f, "schedule"),
         "optimizer-layer-lr": lambda f: heatmaps(f, "layer_lr"),
         profile.NAME: profile.pictures,
+        "effects": axes_figures.effects,
+        "main-effects": axes_figures.levels,
     }
     return {kind: make(found) for kind, make in kinds.items()}
 

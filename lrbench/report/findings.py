@@ -70,6 +70,11 @@ class Findings:
         return {analyse.strategy(row) for row in analyse.rows(self.runs.loc[self.runs.plain, analyse.AXES].drop_duplicates())}
 
     @cached_property
+    def factorials(self) -> list[analyse.Factorial]:
+        """The largest full factorial of each workload that has one."""
+        return analyse.factorials(self.runs)
+
+    @cached_property
     def curves(self) -> pd.DataFrame:
         """The stored curves, by run key."""
         return self.study.runs.set_index("key")

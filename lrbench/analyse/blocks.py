@@ -1,0 +1,68 @@
+"""The largest complete block in a table with holes: what a comparison over all combinations of several axes needs."""
+
+from collections.abc import Callable, Iterator
+from math import prod
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Bools = NDArray[np.bool_]
+Block = tuple[NDArray[np.intp], ...]
+"""For each axis the levels that are kept, ascending."""
+MOST = 32
+"""The most patterns of holes that are tried on one axis."""
+
+
+def largest_block(present: Bools, worth: Callable[[Block], float] | None = None) -> Block | None:
+    """The block without a hole that is worth most.
+
+    Args: present: which combinations there are, one dimension per axis. worth: of a complete block, by default its number of cells; 0
+    where it will not do, and never more than its number of cells.
+    Returns: None if no block is worth anything. Of blocks that are worth the same, the one found first, which depends on the order of
+    the levels alone. A union of a few full products, as matrices write them, has few patterns of holes, and the answer is exact: in an
+    optimal block, the part behind the first axis lies in the intersection of the slices that it keeps, and all such intersections are
+    tried. With more than ``MOST`` patterns (many single holes) it is a good block, not surely the best.
+    """
+    best: tuple[float, Block | None] = (0.0, None)
+
+    def look(present: Bools, kept: Block, room: int) -> None:
+        nonlocal best
+        if present.ndim == 0:
+            value = float(prod(map(len, kept))) if worth is None else worth(kept)
+            best = (value, kept) if value > best[0] else best
+            return
+        for pattern in _meets(present):
+            levels = np.flatnonzero((present | ~pattern).reshape(len(present), -1).all(axis=1))
+            if room * len(levels) * int(pattern.sum()) > best[0]:
+                look(pattern, (*kept, levels), room * len(levels))
+
+    look(np.asarray(present, bool), (), 1)
+    return best[1]
+
+
+def _meets(present: Bools) -> list[Bools]:
+    """The distinct slices along the first axis and their intersections, up to ``MOST``, fullest first; empty ones left out."""
+    slices: dict[bytes, Any] = {part.tobytes(): part for part in present if part.any()}
+    fullest = list(_fullest(slices).values())
+    found = {part.tobytes(): part for part in [*fullest[:MOST], *_running(fullest)]}
+    fresh = list(found.values())
+    while fresh and len(found) < MOST:
+        met = {part.tobytes(): part for a in fresh for b in fullest if (part := a & b).any()}
+        fresh = [part for key, part in met.items() if key not in found]
+        found |= met
+    return list(_fullest(found).values())[: 2 * MOST]
+
+
+def _running(slices: list[Bools]) -> Iterator[Bools]:
+    """The intersection of the first, of the first two, and so on, until nothing is left."""
+    met = np.ones_like(slices[0]) if slices else np.zeros(0, bool)
+    for part in slices:
+        met = met & part
+        if not met.any():
+            return
+        yield met
+
+
+def _fullest(patterns: dict[bytes, Any]) -> dict[bytes, Any]:
+    return dict(sorted(patterns.items(), key=lambda item: (-int(item[1].sum()), item[0])))

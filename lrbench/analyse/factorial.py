@@ -1,0 +1,190 @@
+"""What each axis of a strategy contributes: analysis of variance of the outcomes in a full factorial.
+
+The score of a run is that of ``tuning.outcomes``: a run that diverged, or ended worse than the untrained model, counts as the untrained
+model. The factors are the optimizer, the layer-lr policy, the schedule and the lr; the seed is a block, the same for all of them.
+
+Optimizers have lrs of different sizes, so an lr is known by its *position* on its optimizer's own grid, from the lowest; where the grids
+differ in length, the middle part of the longer ones is used. How positions are matched moves variance between *lr* and *optimizer x lr*
+only: their sum is what the lr explains within the optimizers, whatever the matching.
+"""
+
+from dataclasses import dataclass
+from itertools import chain, combinations
+from math import prod
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import ArrayLike, NDArray
+
+from lrbench.analyse.blocks import Block, largest_block
+from lrbench.analyse.frames import AXES, groups
+from lrbench.analyse.tuning import outcomes
+
+Floats = NDArray[np.float64]
+LR, SEED, REST = "lr", "seed", "rest"
+FACTORS = [*AXES, LR]
+"""The factors, in the order of the axes of ``Factorial.outcome``."""
+EFFECT = ["factors", "df", "ss", "share", "by_chance"]
+
+
+@dataclass(frozen=True)
+class Factorial:
+    """A complete block of the runs of one workload.
+
+    ``levels`` has the labels of each factor and the seeds, those of the lr being positions from 1; ``lrs`` are, by optimizer, the lrs at
+    these positions. ``outcome`` has one dimension per factor in the order of ``FACTORS`` and the seeds last. ``runs`` counts all runs of
+    the workload that are no crash, in the block or not.
+    """
+
+    workload: str
+    levels: dict[str, list[Any]]
+    lrs: dict[str, list[float]]
+    outcome: Floats
+    runs: int
+
+    @property
+    def factors(self) -> list[str]:
+        """The factors with two levels or more: only these can explain anything."""
+        return [name for name in FACTORS if len(self.levels[name]) > 1]
+
+    @property
+    def varied(self) -> Floats:
+        """The outcomes with a dimension for each of ``factors`` and one for the seeds."""
+        return self.outcome.reshape([len(self.levels[name]) for name in [*self.factors, SEED]])
+
+    @property
+    def varies(self) -> bool:
+        """Whether there is any variance to explain."""
+        return bool(np.ptp(self.outcome) > 1e-12 * np.abs(self.outcome).max())
+
+    @property
+    def tuned(self) -> Floats:
+        """As ``varied``, each strategy at the lr of the block with the best mean over seeds: no dimension for the lr."""
+        if LR not in self.factors:
+            return self.varied
+        best = self.varied.mean(axis=-1).argmax(axis=-1)
+        return np.asarray(np.take_along_axis(self.varied, best[..., None, None], axis=-2)[..., 0, :], np.float64)
+
+
+def factorials(runs: pd.DataFrame) -> list[Factorial]:
+    """The largest full factorial of every workload that has one with at least two levels of at least two factors.
+
+    Args: runs: what ``per_run`` returns. Crashed runs are missing.
+    """
+    return [block for (w,), part in groups(outcomes(runs), ["workload"]) if (block := _factorial(str(w), part))]
+
+
+def _factorial(workload: str, trials: pd.DataFrame) -> Factorial | None:
+    """The block with the most runs; the pairs of optimizer and lr are one axis of the search, since each optimizer has its own lrs."""
+    trials = trials.assign(pair=pd.MultiIndex.from_frame(trials[["optimizer", "lr"]]).to_flat_index())
+    there = trials.groupby(["pair", "layer_lr", "schedule", "seed"]).outcome.mean()
+    axes = [sorted(set(there.index.get_level_values(i))) for i in range(there.index.nlevels)]
+    table = there.reindex(pd.MultiIndex.from_product(axes)).to_numpy(float).reshape([len(names) for names in axes])
+    pairs: list[tuple[str, float]] = axes[0]
+
+    def worth(block: Block) -> float:
+        grids = _grids([pairs[i] for i in block[0]])
+        cells = prod(len(kept) for kept in block[1:]) * sum(map(len, grids.values()))
+        levels = [len(grids), len(next(iter(grids.values()))), *map(len, block[1:3])]
+        return float(cells) if sum(n > 1 for n in levels) > 1 else 0.0
+
+    block = largest_block(np.isfinite(table), worth)
+    if block is None:
+        return None
+    lrs = _grids([pairs[i] for i in block[0]])
+    names = [[axis[i] for i in kept] for axis, kept in zip(axes[1:], block[1:], strict=True)]
+    count = len(next(iter(lrs.values())))
+    places = np.array([pairs.index((name, lr)) for name in lrs for lr in lrs[name]])
+    cells = table[np.ix_(places, *block[1:])].reshape(len(lrs), count, *map(len, names))
+    return Factorial(
+        workload=workload,
+        levels={**dict(zip(FACTORS, [list(lrs), *names[:2], list(range(1, count + 1))], strict=True)), SEED: names[2]},
+        lrs=lrs,
+        outcome=np.moveaxis(cells, 1, 3),
+        runs=len(trials),
+    )
+
+
+def _grids(pairs: list[tuple[str, float]]) -> dict[str, list[float]]:
+    """By optimizer as many lrs, so that there are as many in all as can be: the middle of the longer grids; the shortest are left out."""
+    grids: dict[str, list[float]] = {}
+    for name, lr in sorted(pairs):
+        grids.setdefault(name, []).append(lr)
+    lengths = sorted({len(grid) for grid in grids.values()})
+    count = max(lengths, key=lambda n: n * sum(len(grid) >= n for grid in grids.values()))
+    return {name: _middle(grid, count) for name, grid in grids.items() if len(grid) >= count}
+
+
+def _middle(grid: list[float], count: int) -> list[float]:
+    start = (len(grid) - count) // 2
+    return grid[start : start + count]
+
+
+def sums_of_squares(y: ArrayLike) -> dict[tuple[int, ...], float]:
+    """The sum of squares of every effect in a balanced array with one value per cell.
+
+    Shapes: one dimension per factor. Returns: for every set of dimensions, ascending, the sum of squares of their interaction (of one
+    dimension: its main effect; of none: of the mean); all together are the sum of the squares of ``y``. An effect is what the mean over
+    the other dimensions has beyond all lesser effects, so that in balanced data effects are orthogonal and their order does not matter.
+    Source: the fixed-effects analysis of variance, Fisher 1925, Statistical Methods for Research Workers.
+    """
+    values = np.asarray(y, np.float64)
+    dims = range(values.ndim)
+    effects: dict[tuple[int, ...], Floats] = {}
+    for some in chain.from_iterable(combinations(dims, n) for n in range(values.ndim + 1)):
+        mean = np.asarray(values.mean(axis=tuple(set(dims) - set(some)), keepdims=True))
+        lesser = [effects[part] for n in range(len(some)) for part in combinations(some, n)]
+        effects[some] = mean - sum(lesser, np.zeros_like(mean))
+    return {some: float((effect**2).sum()) * values.size / effect.size for some, effect in effects.items()}
+
+
+def shares(y: ArrayLike, factors: list[str]) -> pd.DataFrame:
+    """The share of the variance of some outcomes that each factor, each interaction, the seed and the rest explain.
+
+    Shapes: y: a dimension for each factor, named by ``factors``, and a last one for the seeds.
+    Returns: one row each, main effects first, then interactions of two, and so on, ``factors`` joined by " x "; then *seed*, what all runs
+    of a seed have in common, and *rest*, what is left: how seeds differ in what the factors do. ``share`` is the sum of squares ``ss`` /
+    the total one (eta squared); the shares sum to 1, and all are NaN where nothing varies. ``by_chance`` is the share that noise of the
+    size of the rest would give to an effect with as many degrees of freedom ``df``: an effect not well above it is none. NaN with a single
+    seed, where nothing tells noise from interactions.
+    """
+    values = np.asarray(y, np.float64)
+    last = values.ndim - 1
+    total_of: dict[str, float] = {}
+    df_of: dict[str, int] = {}
+    for some, ss in sums_of_squares(values - values.mean()).items():
+        if some:
+            name = SEED if some == (last,) else REST if last in some else " x ".join(factors[i] for i in some)
+            total_of[name] = total_of.get(name, 0.0) + ss
+            df_of[name] = df_of.get(name, 0) + prod(values.shape[i] - 1 for i in some)
+    order = [name for name in total_of if name not in {SEED, REST}] + [SEED, REST]
+    found = pd.DataFrame({"factors": order, "df": [df_of[n] for n in order], "ss": [total_of[n] for n in order]})
+    total, noise = float(found.ss.sum()), total_of[REST] / df_of[REST] if df_of[REST] else np.nan
+    total = total if np.ptp(values) > 1e-12 * np.abs(values).max() else np.nan
+    return found.assign(share=found.ss / total, by_chance=(found.df * noise / total).where(found.factors != REST))[EFFECT]
+
+
+def contributions(block: Factorial) -> pd.DataFrame:
+    """The shares in a block over all lrs (``which`` is *all lrs*), then those of the strategies at their best lrs (*best lr*)."""
+    every = shares(block.varied, block.factors).assign(which="all lrs")
+    others = [name for name in block.factors if name != LR]
+    if len(others) == len(block.factors) or not others:
+        return every
+    return pd.concat([every, shares(block.tuned, others).assign(which="best lr")], ignore_index=True)
+
+
+def level_means(block: Factorial) -> pd.DataFrame:
+    """The mean outcome of every level of every factor, over all else, with the lowest and highest mean of a seed.
+
+    Returns: one row each, in order, with ``factor``, ``level``, ``mean``, ``low`` and ``high``.
+    """
+    found = []
+    for i, factor in enumerate(block.factors):
+        other = tuple(j for j in range(len(block.factors)) if j != i)
+        by_seed = block.varied.mean(axis=other)
+        found += [
+            {"factor": factor, "level": level, "mean": float(seeds.mean()), "low": float(seeds.min()), "high": float(seeds.max())}
+            for level, seeds in zip(block.levels[factor], by_seed, strict=True)
+        ]
+    return pd.DataFrame(found, columns=["factor", "level", "mean", "low", "high"])
