@@ -3,6 +3,7 @@
 from lrbench.analyse.costs import CASE, CONDITIONS, contrasts, joules_after, predicted, seconds_after, step_costs, time_to_target
 from lrbench.analyse.effects import CLAIMS, DEFINITIONS, effect_measures, effects
 from lrbench.analyse.frames import AXES, STRATEGY, by_seed, groups, of_strategy, rows, strategy
+from lrbench.analyse.intervals import geometric_mean, seed_warning
 from lrbench.analyse.machines import (
     ALIKE,
     DIFFERENT,
@@ -18,9 +19,10 @@ from lrbench.analyse.machines import (
     slowest,
     times_on,
 )
+from lrbench.analyse.overall import Overall, overall
 from lrbench.analyse.response import responses
 from lrbench.analyse.stability import divergence_rate
-from lrbench.analyse.statistics import geometric_mean, seed_warning
+from lrbench.analyse.standings import standings, survival
 from lrbench.analyse.tables import cells, per_run
 from lrbench.analyse.verdicts import at_best_lr, ranking, verdicts
 
@@ -35,6 +37,7 @@ __all__ = [
     "EQUIVALENT",
     "STRATEGY",
     "UNDECIDED",
+    "Overall",
     "at_best_lr",
     "by_seed",
     "case_costs",
@@ -49,6 +52,7 @@ __all__ = [
     "joules_after",
     "money",
     "of_strategy",
+    "overall",
     "parity",
     "per_run",
     "predicted",
@@ -61,8 +65,10 @@ __all__ = [
     "shared_runs",
     "side_by_side",
     "slowest",
+    "standings",
     "step_costs",
     "strategy",
+    "survival",
     "time_to_target",
     "times_on",
     "verdicts",

@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from lrbench.analyse.statistics import (
+from lrbench.analyse.intervals import (
     bootstrap_interval,
     equivalence_p,
     geometric_mean,
