@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 ENOUGH_SEEDS = 5
 LEVEL = 0.95
 COVERAGE = {2: 0.50, 3: 0.75, 4: 0.87}
-"""How often the nominal 95 % interval of the IQM of so few normal seeds holds it: see docs/statistics.md, which says how it was measured."""
+"""How often the nominal 95 % interval of the IQM of so few normal seeds holds it, as docs/statistics.md measures it."""
 ROOM = 1 << 23
 """The most numbers drawn at once."""
 

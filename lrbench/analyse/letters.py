@@ -1,6 +1,6 @@
 """Compact letters: which of many arms were not told apart, as letters behind each."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from string import ascii_lowercase
 
 import numpy as np
@@ -18,7 +18,7 @@ def compact_letters(separated_CC: ArrayLike) -> list[str]:
     are left out whose pairs all stand in other groups.
     """
     apart = np.asarray(separated_CC, bool)
-    columns = _without_redundant(_groups(apart))
+    columns = _without_redundant(_groups(apart), len(apart))
     names = [_name(i) for i in range(len(columns))]
     return ["".join(name for name, column in zip(names, columns, strict=True) if i in column) for i in range(len(apart))]
 
@@ -28,26 +28,29 @@ def _groups(apart: "np.ndarray[tuple[int, int], np.dtype[np.bool_]]") -> list[Gr
     columns: set[Group] = {frozenset(range(len(apart)))} if len(apart) else set()
     for i, j in zip(*np.nonzero(np.triu(apart, 1)), strict=True):
         split = {column for column in columns if i in column and j in column}
-        columns = _absorbed((columns - split) | {column - {int(k)} for column in split for k in (i, j)})
+        columns -= split
+        columns |= _new({column - {int(k)} for column in split for k in (i, j)}, columns)
     return sorted(columns, key=sorted)
 
 
-def _absorbed(columns: Iterable[Group]) -> set[Group]:
-    kept: list[Group] = []
-    for column in sorted(columns, key=lambda c: (-len(c), sorted(c))):
-        if not any(column <= other for other in kept):
-            kept.append(column)
-    return set(kept)
+def _new(parts: set[Group], columns: set[Group]) -> set[Group]:
+    """The parts that lie within no column and within no other part."""
+    return {part for part in parts if not any(part <= column for column in columns) and not any(part < other for other in parts)}
 
 
-def _without_redundant(columns: Sequence[Group]) -> list[Group]:
+def _without_redundant(columns: Sequence[Group], arms: int) -> list[Group]:
     """The groups, less those whose every pair stands in another one that is kept; from the last to the first."""
-    kept = list(columns)
-    for column in reversed(columns):
-        others = [other for other in kept if other != column]
-        if all(any(i in other and j in other for other in others) for i in column for j in column):
-            kept = others
-    return kept
+    places = [np.ix_(sorted(column), sorted(column)) for column in columns]
+    held = np.zeros((arms, arms), int)
+    for at in places:
+        held[at] += 1
+    kept = []
+    for column, at in zip(reversed(columns), reversed(places), strict=True):
+        if (held[at] > 1).all():
+            held[at] -= 1
+        else:
+            kept.append(column)
+    return kept[::-1]
 
 
 def _name(i: int) -> str:

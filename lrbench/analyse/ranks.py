@@ -48,7 +48,7 @@ def _tie_correction(rank_WC: NDArray[np.float64]) -> float:
     workloads, strategies = rank_WC.shape
     counts = [np.unique(row, return_counts=True)[1] for row in rank_WC]
     tied = sum(int((n**3 - n).sum()) for n in counts)
-    return 1.0 - tied / max(1, strategies * (strategies**2 - 1) * workloads)
+    return 1.0 - tied / max(1.0, float(strategies * (strategies**2 - 1) * workloads))
 
 
 def critical_difference(strategies: int, workloads: int, level: float = LEVEL) -> float:

@@ -161,5 +161,5 @@ def _least(effect: float) -> int:
 def power(effect: float, n: int) -> float:
     """How often a two-sided t-test at 5 % of n pairs finds a mean difference of ``effect`` deviations."""
     critical, shift = stdtrit(n - 1, (1 + LEVEL) / 2), effect * math.sqrt(n)
-    wrong_side = nctdtr(n - 1, shift, -critical) if shift < 8.0 else 0.0  # beyond, below 1e-15, where cephes gives up
-    return float(1.0 - nctdtr(n - 1, shift, critical) + wrong_side)
+    missed, wrong_side = (nctdtr(n - 1, shift, bound) for bound in (critical, -critical))
+    return float(1.0 - np.nan_to_num(missed) + np.nan_to_num(wrong_side))  # NaN where a tail is too thin for the routine

@@ -47,7 +47,8 @@ def pictures(found: Findings) -> Gallery:
 
 def _few(ranked: pd.DataFrame) -> pd.DataFrame:
     """The best strategies and the plain ones, in order."""
-    return ranked.loc[(np.arange(len(ranked)) < LONG) | ranked.plain.to_numpy(bool)]
+    few: pd.DataFrame = ranked.loc[(np.arange(len(ranked)) < LONG) | ranked.plain.to_numpy(bool)]
+    return few
 
 
 def section(found: Findings, drawn: Galleries) -> str:

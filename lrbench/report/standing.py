@@ -77,8 +77,8 @@ NOTE = f"""\
 the table, cannot tell them apart. (The verdict compares with the best only, and corrects for all strategies.) *Validation*: \
 interquartile mean; *mean*: with the standard deviation over seeds; brackets are bootstrap 95 % intervals. *Meets the target*: p-value of \
 the one-sided t-test that the mean is better than the target. *Behind the best*: interquartile mean of the differences by seed. *More \
-seeds to tell apart*: how many a paired t-test of the two alone needs besides those it has, to find the observed difference at 5 % in 80 % of \
-studies; none where it is below 0.1 %, which counts as no difference, however many seeds there are. *Steps to target*: Kaplan-Meier median \
+seeds to tell apart*: how many a paired t-test of the two alone needs besides those it has, to find the observed difference at 5 % in 80 % \
+of studies; none where it is below 0.1 %, which counts as none, however many seeds there are. *Steps to target*: Kaplan-Meier median \
 and 95 % interval. The tables hold the {LONG} best strategies of each workload and the plain ones, each at its best lr."""
 HEADER = [
     "Rank", "Strategy", "Group", "lr", "Validation", "Mean ± sd", "Seeds", "Meets the target", "Behind the best",
