@@ -17,7 +17,7 @@ WIDE = {
 
 
 TWO = ["digits_mlp", "mnist_cnn"]
-KINDS = ["lr-response-optimizers", "lr-response-strategies", "curves", "optimizer-schedule"]
+KINDS = ["steps-to-target", "lr-response-optimizers", "lr-response-strategies", "curves", "optimizer-schedule"]
 
 
 def written(folder: Path) -> dict[str, bytes]:
