@@ -4,6 +4,7 @@ from lrbench.analyse.costs import CASE, CONDITIONS, contrasts, joules_after, pre
 from lrbench.analyse.effects import CLAIMS, DEFINITIONS, effect_measures, effects
 from lrbench.analyse.factorial import Factorial, contributions, factorials, level_means
 from lrbench.analyse.frames import AXES, STRATEGY, by_seed, groups, of_strategy, rows, strategy
+from lrbench.analyse.intervals import geometric_mean, seed_warning
 from lrbench.analyse.machines import (
     ALIKE,
     DIFFERENT,
@@ -19,11 +20,12 @@ from lrbench.analyse.machines import (
     slowest,
     times_on,
 )
+from lrbench.analyse.overall import Overall, overall
+from lrbench.analyse.places import places, survival
 from lrbench.analyse.response import responses
 from lrbench.analyse.stability import divergence_rate
-from lrbench.analyse.statistics import geometric_mean, seed_warning
 from lrbench.analyse.tables import cells, per_run
-from lrbench.analyse.tuning import BUDGETS, best_after, mean_interval, overall, recommendations, tuning_curves, untuned
+from lrbench.analyse.tuning import BUDGETS, best_after, mean_interval, recommendations, shared_recommendations, tuning_curves, untuned
 from lrbench.analyse.verdicts import at_best_lr, ranking, verdicts
 
 __all__ = [
@@ -39,6 +41,7 @@ __all__ = [
     "STRATEGY",
     "UNDECIDED",
     "Factorial",
+    "Overall",
     "at_best_lr",
     "best_after",
     "by_seed",
@@ -61,6 +64,7 @@ __all__ = [
     "overall",
     "parity",
     "per_run",
+    "places",
     "predicted",
     "rank_changes",
     "ranking",
@@ -69,11 +73,13 @@ __all__ = [
     "rows",
     "seconds_after",
     "seed_warning",
+    "shared_recommendations",
     "shared_runs",
     "side_by_side",
     "slowest",
     "step_costs",
     "strategy",
+    "survival",
     "time_to_target",
     "times_on",
     "tuning_curves",

@@ -18,10 +18,11 @@ from lrbench.analyse.costs import CONDITIONS as COST_CONDITIONS
 from lrbench.analyse.costs import Stages, seconds_after, stages_of
 from lrbench.analyse.difference import Difference, difference
 from lrbench.analyse.frames import AXES, STRATEGY, groups, rows
+from lrbench.analyse.intervals import LEVEL
 from lrbench.analyse.pairs import Pair
 from lrbench.analyse.response import responses
-from lrbench.analyse.statistics import LEVEL, MARGIN, holm
 from lrbench.analyse.tables import CONDITIONS, per_run, under
+from lrbench.analyse.testing import MARGIN, holm
 from lrbench.spec.cost import StepCost
 from lrbench.store import Study
 from lrbench.store.table import CONTENT

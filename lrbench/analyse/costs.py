@@ -14,7 +14,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from lrbench.analyse.frames import AXES, STRATEGY, groups, rows, strategy
-from lrbench.analyse.statistics import Interval, median_interval
+from lrbench.analyse.intervals import Interval, median_interval
 from lrbench.analyse.tables import median_steps
 from lrbench.spec.cost import Costs, StepCost
 from lrbench.store import Study

@@ -8,7 +8,8 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy.special import stdtr, stdtrit
 
-from lrbench.analyse.statistics import LEVEL, paired_p
+from lrbench.analyse.intervals import LEVEL
+from lrbench.analyse.testing import paired_p
 
 FEWEST = 3
 """With fewer seeds there is no p-value: two counts that happen to move by the same would be certain."""

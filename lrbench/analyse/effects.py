@@ -8,9 +8,10 @@ import numpy as np
 import pandas as pd
 
 from lrbench.analyse.frames import by_seed, groups, rows
+from lrbench.analyse.intervals import LEVEL, iqm
 from lrbench.analyse.response import decades, responses
 from lrbench.analyse.stability import divergence_rate
-from lrbench.analyse.statistics import LEVEL, MARGIN, holm, iqm, paired_p
+from lrbench.analyse.testing import MARGIN, holm, paired_p
 
 SUPPORTED, NOT_SUPPORTED, NOT_SEPARATED, NOT_TESTED = "supported", "not supported", "not separated", "not tested"
 APART = 0.5

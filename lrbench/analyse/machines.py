@@ -14,8 +14,9 @@ import pandas as pd
 
 from lrbench.analyse.costs import CASE, step_costs, time_to_target
 from lrbench.analyse.frames import STRATEGY, groups, strategy
-from lrbench.analyse.statistics import LEVEL, equivalence_p, geometric_mean, holm, paired_p, ratio_interval
+from lrbench.analyse.intervals import LEVEL, geometric_mean, ratio_interval
 from lrbench.analyse.tables import median_steps
+from lrbench.analyse.testing import equivalence_p, holm, paired_p
 from lrbench.store import Study
 
 EQUIVALENT, DIFFERENT, UNDECIDED = "equivalent", "different", "undecided"

@@ -13,7 +13,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from lrbench.analyse.frames import STRATEGY, groups
-from lrbench.analyse.statistics import iqm
+from lrbench.analyse.intervals import iqm
 
 Floats = NDArray[np.floating[Any]]
 Bools = NDArray[np.bool_]

@@ -10,7 +10,7 @@ import pandas as pd
 from lrbench.analyse import profiles
 from lrbench.analyse.frames import groups
 from lrbench.analyse.profiles import Floats, Ints
-from lrbench.analyse.statistics import mean_beyond_p
+from lrbench.analyse.testing import target_test
 from lrbench.spec.targets import Target, Targets
 from lrbench.store.curves import Curves
 
@@ -163,7 +163,7 @@ def target_tests(studies: pd.DataFrame, targets: Targets) -> pd.DataFrame:
 
     Args: studies: what ``per_study`` returns.
     Returns: ``studies``, how many there are; for the ``final`` and the ``best`` value of each: ``n`` that have one, mean, standard
-    deviation, and the one-sided p-value (``mean_beyond_p``), NaN where a study has no value: it would have to be left out.
+    deviation, and the one-sided p-value (``target_test``), NaN where a study has no value: it would have to be left out.
     """
     found = [
         {"workload": workload, "strategy": strategy, "studies": len(part)}
@@ -176,7 +176,7 @@ def target_tests(studies: pd.DataFrame, targets: Targets) -> pd.DataFrame:
 
 def _tested(value_K: Floats, target: Target, name: str) -> dict[str, Any]:
     known = np.sort(value_K[~np.isnan(value_K)])
-    p = mean_beyond_p(target.sign * known, target.sign * target.target) if len(known) == len(value_K) else np.nan
+    p = target_test(known, target.target, higher_is_better=target.better == "higher").p if len(known) == len(value_K) else np.nan
     mean = float(known.mean()) if len(known) else np.nan
     deviation = float(known.std(ddof=1)) if len(known) > 1 else np.nan
     return {f"{name}_n": len(known), f"{name}_mean": mean, f"{name}_sd": deviation, f"{name}_p": p}

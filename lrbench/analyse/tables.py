@@ -9,9 +9,9 @@ import pandas as pd
 
 from lrbench.analyse.convergence import final, initial, seconds_to_target, steps_to_target, value_at
 from lrbench.analyse.frames import STRATEGY, groups
+from lrbench.analyse.intervals import Interval, iqm, seeds_intervals
 from lrbench.analyse.overfitting import overfitting_gap
 from lrbench.analyse.stability import loss_spikes, oscillation, seed_spread
-from lrbench.analyse.statistics import iqm, seeds_interval
 from lrbench.store import Study
 
 EARLY = 0.1
@@ -30,9 +30,9 @@ PER_RUN = {
     "batch_size": "int64", "accumulate": "int64", "precision": "str",
     "budget": "int64", "steps": "int64", "target": "float64", "steps_to_target": "float64", "seconds_to_target": "float64",
     "val_metric": "float64", "val_loss": "float64", "train_loss": "float64", "test_metric": "float64", "test_loss": "float64",
-    "quality": "float64", "score": "float64", "loss": "float64", "initial_loss": "float64", "early_loss": "float64", "gap": "float64",
-    "initial_metric": "float64",
-    "spikes": "int64", "oscillation": "float64", "train_seconds": "float64", "samples_per_second": "float64",
+    "quality": "float64", "score": "float64", "untrained_score": "float64", "loss": "float64", "initial_loss": "float64",
+    "early_loss": "float64", "gap": "float64", "spikes": "int64", "oscillation": "float64", "train_seconds": "float64",
+    "samples_per_second": "float64",
     "higher_is_better": "bool", "plain": "bool", "starts_high": "bool", "ends_low": "bool", "default_lr": "float64",
 }  # fmt: skip
 
@@ -46,7 +46,8 @@ def per_run(study: Study) -> pd.DataFrame:
             initial loss, or had a training loss of more than ten times its first.
         val_metric, val_loss, train_loss, gap: final values, NaN unless finished.
         quality, loss: the final validation metric and loss, *a diverged run counting as the untrained model*; ``loss`` is never above
-            the initial one. ``score`` is ``quality`` with its sign turned so that more is better.
+            the initial one. ``score`` is ``quality`` with its sign turned so that more is better; ``untrained_score`` is that of the model
+            before any update.
         early_loss: the validation loss after 10 % of the budget, by the same rule.
         plain: one lr for all layers and steps. starts_high: the first lr is the base lr. ends_low: finished at less than half of its
             highest lr.
@@ -113,9 +114,9 @@ def _quality(run: dict[str, Any], *, finished: bool, higher_is_better: bool) -> 
     return last | {
         "quality": quality,
         "score": quality if higher_is_better else -quality,
+        "untrained_score": untrained if higher_is_better else -untrained,
         "loss": no_worse(last["val_loss"], start),
         "initial_loss": start,
-        "initial_metric": untrained,
         "early_loss": no_worse(early, start),
         "gap": overfitting_gap(last["val_loss"], last["train_loss"]),
         "exploded": run["status"] == "diverged"
@@ -173,7 +174,11 @@ def cells(runs: pd.DataFrame) -> pd.DataFrame:
     counts as the untrained model); of losses and gap over the runs that finished; the median of steps to target, NaN when half of
     the runs or more never reach it; ``keys`` are the runs', in the order of their seeds.
     """
-    found = [dict(zip([*STRATEGY, "lr"], at, strict=True)) | _cell(part) for at, part in groups(runs, [*STRATEGY, "lr"])]
+    parts = list(groups(runs, [*STRATEGY, "lr"]))
+    intervals = seeds_intervals([part.loc[part.trained, "quality"].to_numpy(float) for _, part in parts])
+    found = [
+        dict(zip([*STRATEGY, "lr"], at, strict=True)) | _cell(part, interval) for (at, part), interval in zip(parts, intervals, strict=True)
+    ]
     return pd.DataFrame(found, columns=[*STRATEGY, "lr", *_CELL])
 
 
@@ -184,13 +189,12 @@ _CELL = [
 ]  # fmt: skip
 
 
-def _cell(runs: pd.DataFrame) -> dict[str, Any]:
+def _cell(runs: pd.DataFrame, interval: Interval) -> dict[str, Any]:
     trained = runs[runs.trained]
-    low, high = seeds_interval(trained.quality.dropna())
     return (
         {"runs": len(runs)}
         | {status: int((runs.status == status).sum()) for status in _COUNTS}
-        | {"val_metric": iqm(trained.quality.dropna()), "val_metric_low": low, "val_metric_high": high}
+        | {"val_metric": iqm(trained.quality.dropna()), "val_metric_low": interval.low, "val_metric_high": interval.high}
         | {"val_metric_spread": seed_spread(trained.quality.to_numpy(float))}
         | {name: iqm(trained[name].dropna()) for name in ("val_loss", "train_loss", "gap")}
         | {"steps_to_target": median_steps(trained), "spikes": _median(trained.spikes), "oscillation": _median(trained.oscillation)}

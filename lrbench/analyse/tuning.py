@@ -15,7 +15,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from lrbench.analyse.blocks import largest_block
 from lrbench.analyse.frames import AXES, STRATEGY, groups, rows, strategy
-from lrbench.analyse.statistics import MARGIN, Interval, bootstrap_interval, not_separated
+from lrbench.analyse.intervals import Interval, mean, seeds_interval
+from lrbench.analyse.testing import MARGIN, not_separated
 
 BUDGETS = (1, 5, 20)
 """For so many trials a strategy is recommended."""
@@ -59,8 +60,7 @@ def outcomes(runs: pd.DataFrame) -> pd.DataFrame:
 
     Args: runs: what ``per_run`` returns.
     """
-    sign = np.where(runs.higher_is_better, 1.0, -1.0)
-    known = runs.assign(untrained=sign * runs.initial_metric, outcome=np.fmax(runs.score, sign * runs.initial_metric))
+    known = runs.assign(outcome=np.fmax(runs.score, runs.untrained_score))
     return known.loc[known.trained & known.outcome.notna()]
 
 
@@ -194,12 +194,11 @@ def _recommended(choices: pd.DataFrame, margin: float) -> dict[str, Any]:
 
 
 def mean_interval(value_S: ArrayLike) -> Interval:
-    """The bootstrap 95 % interval of the mean over S seeds; the same values give the same interval, in any order."""
-    values = np.sort(np.asarray(value_S, np.float64))
-    return bootstrap_interval([values], np.random.default_rng(0), statistic=lambda drawn: drawn.mean(axis=-1))
+    """The bootstrap 95 % interval of the mean over S seeds."""
+    return seeds_interval(value_S, statistic=mean)
 
 
-def overall(runs: pd.DataFrame, budgets: Sequence[int] = BUDGETS) -> tuple[list[str], pd.DataFrame]:
+def shared_recommendations(runs: pd.DataFrame, budgets: Sequence[int] = BUDGETS) -> tuple[list[str], pd.DataFrame]:
     """Which strategy to take for several workloads at once, each tuned for itself with so many trials.
 
     Args: runs: what ``per_run`` returns.

@@ -6,8 +6,9 @@ from typing import Any
 import pandas as pd
 
 from lrbench.analyse.frames import AXES, STRATEGY, by_seed, of_strategy, rows, strategy
-from lrbench.analyse.statistics import MARGIN, iqm, not_separated, paired_p, seeds_interval
+from lrbench.analyse.intervals import iqm, seeds_interval
 from lrbench.analyse.tables import median_steps
+from lrbench.analyse.testing import MARGIN, not_separated, paired_p
 
 VERDICT = [
     "workload", "strategy", *AXES, "lr", "edge", "seeds", "quality", "low", "high", "target", "reached", "steps_to_target",
@@ -69,9 +70,13 @@ def _verdict(workload: str, ranked: pd.DataFrame, runs: pd.DataFrame) -> dict[st
 def _like_the_winner(ranked: pd.DataFrame, runs: pd.DataFrame) -> list[str]:
     scores = runs.pivot_table(index="seed", columns=AXES, values="score", aggfunc="mean")
     best, *others = [scores[axes].to_numpy(float) for axes in ranked[AXES].itertuples(index=False, name=None)]
-    scale = runs.score.abs().max() if runs.higher_is_better.all() else runs.initial_loss.median()
-    same = not_separated(best, others, MARGIN * scale)
+    same = not_separated(best, others, margin(runs))
     return [str(name) for name, alike in zip(ranked.strategy.iloc[1:], same, strict=True) if alike]
+
+
+def margin(runs: pd.DataFrame) -> float:
+    """The score difference on one workload that is none: ``MARGIN`` of the best metric, or of the initial loss where less is better."""
+    return MARGIN * float(runs.score.abs().max() if runs.higher_is_better.all() else runs.initial_loss.median())
 
 
 def _baseline(winner: Any, ranked: pd.DataFrame, runs: pd.DataFrame) -> Any:

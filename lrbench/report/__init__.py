@@ -7,7 +7,7 @@ from pathlib import Path
 import pandas as pd
 
 from lrbench.analyse import per_run, rows
-from lrbench.report import axes, background, cards, comparison, costs, measured, opening, profile, tuned
+from lrbench.report import axes, background, cards, comparison, costs, measured, opening, overall, profile, standing, tuned
 from lrbench.report import export as for_papers
 from lrbench.report.figures import galleries
 from lrbench.report.findings import Findings
@@ -27,7 +27,7 @@ def write(study: Study, *, folder: Path | None = None, export: bool = False) -> 
     """
     folder = folder or study.folder
     found = Findings(study)
-    drawn = galleries(found)
+    drawn = galleries(found) | {standing.KIND: standing.pictures(found), overall.KIND: overall.pictures(found)}
     write_pictures(folder, drawn.values())
     write_whole(folder / "summary.csv", found.cells.to_csv(index=False, float_format="%.6g", lineterminator="\n"))
     for name, table in {"costs.csv": costs.cases_csv, "times.csv": costs.times_csv}.items():
@@ -71,6 +71,8 @@ def _report(found: Findings, drawn: measured.Galleries) -> str:
         opening.warnings(found),
         opening.verdict(found),
         cards.cards(found, drawn["lr-by-layer"]),
+        standing.section(found, drawn),
+        overall.section(found, drawn),
         measured.lr_response(found, drawn),
         tuned.tuning(found, drawn["tuning"]),
         measured.learning_curves(drawn),

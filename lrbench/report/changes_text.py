@@ -26,7 +26,7 @@ from lrbench.analyse.changes import (
     WORSE,
 )
 from lrbench.analyse.difference import FEWEST
-from lrbench.analyse.statistics import MARGIN
+from lrbench.analyse.testing import MARGIN
 from lrbench.report import markdown as md
 from lrbench.report import text
 from lrbench.report.changes import Compared, Found, as_json, gravest_first, nothing_changed, provenance, summary, table_of, warnings

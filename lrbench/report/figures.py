@@ -78,8 +78,8 @@ def strategy_responses(found: Findings) -> Gallery:
     def panel(ax: "Axes", workload: str) -> None:
         mine = found.ranking[(found.ranking.workload == workload) & (found.ranking.optimizer == winner[workload].optimizer)]
         runs = found.runs[(found.runs.workload == workload) & found.runs.trained]
-        top = _top(mine, winner[workload].baseline)
-        lines = [(f"{row.layer_lr} / {row.schedule}", of_strategy(runs, row), style) for row, style in top]
+        leading = top(mine, winner[workload].baseline)
+        lines = [(f"{row.layer_lr} / {row.schedule}", of_strategy(runs, row), style) for row, style in leading]
         _response_panel(ax, f"{workload}: {winner[workload].optimizer}", found.metric(workload), lines)
 
     counts = found.ranking.groupby(["workload", "optimizer"]).size().to_dict()
@@ -88,7 +88,7 @@ def strategy_responses(found: Findings) -> Gallery:
     return gallery("lr-response-strategies", alt, several, panel, columns=2, size=(5.4, 4.6))
 
 
-def _top(ranked: pd.DataFrame, baseline: str) -> list[tuple[Any, Style]]:
+def top(ranked: pd.DataFrame, baseline: str) -> list[tuple[Any, Style]]:
     """The best strategies in order, then the plain one, each with its style."""
     best = [row for row in rows(ranked) if row.strategy != baseline][:TOP]
     plain = [row for row in rows(ranked) if row.strategy == baseline]
@@ -155,7 +155,7 @@ def curves(found: Findings) -> Gallery:
 
     def panel(ax: "Axes", workload: str) -> None:
         runs = found.best[found.best.workload == workload]
-        for row, style in _top(found.ranking[found.ranking.workload == workload], baseline[workload]):
+        for row, style in top(found.ranking[found.ranking.workload == workload], baseline[workload]):
             _curve(ax, f"{row.strategy} at\u00a0{text.lr(row.best_lr)}", _stacked(found, of_strategy(runs, row)), style)
         _loss_axis(ax)
         ax.set(title=workload, xlabel="step", ylabel="validation loss")

@@ -45,6 +45,11 @@ class Findings:
         return analyse.verdicts(self.runs, self.responses)
 
     @cached_property
+    def overall(self) -> analyse.Overall:
+        """What can be said over several workloads."""
+        return analyse.overall(self.best, self.ranking)
+
+    @cached_property
     def cells(self) -> pd.DataFrame:
         """One row per workload, strategy and lr: what ``summary.csv`` holds."""
         return analyse.cells(self.runs)

@@ -47,7 +47,7 @@ LONG = 10
 """The most strategies of a workload in a long table, besides the plain ones."""
 
 
-def _notable(found: Findings) -> set[tuple[str, ...]]:
+def notable(found: Findings) -> set[tuple[str, ...]]:
     """Of each workload, the best strategies and the plain ones."""
     best = found.ranking.groupby("workload").head(LONG)[STRATEGY]
     plain = found.runs.loc[found.runs.plain, STRATEGY].drop_duplicates()
@@ -56,8 +56,8 @@ def _notable(found: Findings) -> set[tuple[str, ...]]:
 
 def _kept(found: Findings, table: pd.DataFrame) -> tuple[list[Any], str]:
     """The notable rows of a table with one row per workload and strategy, and a sentence if there are others."""
-    notable = _notable(found)
-    kept = [row for row in rows(table) if tuple(getattr(row, axis) for axis in STRATEGY) in notable]
+    chosen = notable(found)
+    kept = [row for row in rows(table) if tuple(getattr(row, axis) for axis in STRATEGY) in chosen]
     hidden = len(table) - len(kept)
     return kept, f" {hidden:,} rows are left out: these are each workload's {LONG} best strategies and the plain ones." if hidden else ""
 
@@ -67,7 +67,7 @@ def _sensitivity(found: Findings) -> str:
         "Workload", "Strategy", "Lrs", "Best lr", "Usable lrs", "Width, decades", "Largest stable lr", "Default to cliff, decades",
         "Sensitivity",
     ]  # fmt: skip
-    notable, hidden = _kept(found, found.responses)
+    lines, hidden = _kept(found, found.responses)
     note = (
         "*Usable*: reaches the target in half of its runs or keeps 95 % of the best improvement in validation loss, without a gap around "
         "the best lr. *Largest stable lr*: up to it no run exploded (diverged, ended 5 % above its initial loss, or had a training loss of "
@@ -77,7 +77,7 @@ def _sensitivity(found: Findings) -> str:
         "*Sensitivity*: mean over the grid of the final validation loss - the best one, a diverged run counting with its initial loss; "
         "it depends on the grid, so compare it between strategies with as many lrs only."
     )
-    return md.table(header, map(_sensitive, notable), right=range(2, 9)) + f"\n\n{note}{hidden}"
+    return md.table(header, map(_sensitive, lines), right=range(2, 9)) + f"\n\n{note}{hidden}"
 
 
 def _sensitive(r: Any) -> list[str]:
@@ -141,13 +141,13 @@ def _ending(optimizer: str, runs: pd.DataFrame) -> list[str]:
 def _steadiness(found: Findings) -> str:
     header = ["Workload", "Strategy", "lr", "Diverged", "Spikes per run", "Oscillation", "Seed spread", "Validation - training loss"]
     best = found.ranking.rename(columns={"best_lr": "lr"})[[*STRATEGY, "strategy", "lr"]]
-    notable, hidden = _kept(found, best.merge(found.cells, on=[*STRATEGY, "lr"]))
+    lines, hidden = _kept(found, best.merge(found.cells, on=[*STRATEGY, "lr"]))
     note = (
         "*Spikes*: steps whose training loss is over 5 robust deviations above the median of the 25 before. *Oscillation*: rises of the "
         "smoothed training loss / its net descent. *Seed spread*: standard deviation of the validation metric. Spikes and oscillation "
         "are medians over seeds."
     )
-    return md.table(header, [_steady(found, cell) for cell in notable], right=range(2, 8)) + f"\n\n{note}{hidden}"
+    return md.table(header, [_steady(found, cell) for cell in lines], right=range(2, 8)) + f"\n\n{note}{hidden}"
 
 
 def _steady(found: Findings, cell: Any) -> list[str]:

@@ -143,6 +143,6 @@ in their cards below; `lrbench show KEY` tells a run's whole story.
 *How sure.* A strategy is *not separated* from the best when a paired t-test over the shared seeds, Holm-corrected within the workload, \
 is above 5 %, or the mean difference below 0.1 % (of the metric, or of the initial loss): no difference was shown, \
 which is not the same as none. *Gain* is the interquartile mean of the differences by seed, not the difference of the means. \
-The winner is the best of many on validation, so its gain is flattered; with 5 seeds a 95 % interval covers about 89 %. \
+The winner is the best of many on validation, so its gain is flattered; with 5 seeds a 95 % interval covers about 90 %. \
 Intervals cover the seeds, not other data, models or budgets; the test metric is the \
 winner's alone."""

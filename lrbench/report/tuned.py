@@ -4,7 +4,7 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from lrbench.analyse import BUDGETS, overall, recommendations, rows
+from lrbench.analyse import BUDGETS, recommendations, rows, shared_recommendations
 from lrbench.report import markdown as md
 from lrbench.report import text
 from lrbench.report.findings import Findings
@@ -65,7 +65,7 @@ def _alike(strategies: int, alike: Sequence[str]) -> str:
 
 def _several(found: Findings) -> str:
     """The recommendations for several workloads at once; empty where none share strategies."""
-    workloads, advice = overall(found.runs)
+    workloads, advice = shared_recommendations(found.runs)
     if not workloads:
         return ""
     header = ["Trials on each", "Take", "Share of the way", "Not separated from it"]

@@ -7,10 +7,8 @@ import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from scipy import stats
 
 from lrbench.analyse.score import per_study, per_trial, standings, target_tests
-from lrbench.analyse.statistics import mean_beyond_p
 from lrbench.spec.targets import Targets
 from lrbench.store.curves import COLUMNS, read_curves
 
@@ -183,17 +181,8 @@ def test_published_tests_of_a_target(losses, p, mean, deviation, tmp_path):
     assert found.best_p == found.final_p
 
 
-@given(st.lists(st.integers(-50, 50).map(lambda n: n / 10), min_size=2, max_size=9), st.integers(-5, 5))
-def test_the_p_value_is_scipys(values, target):
-    if min(values) == max(values):
-        assert mean_beyond_p(values, target) == 0.5 - 0.5 * np.sign(values[0] - target)
-    else:
-        assert mean_beyond_p(values, target) == pytest.approx(stats.ttest_1samp(values, target, alternative="greater").pvalue, abs=1e-12)
-
-
 def test_a_study_without_a_value_makes_the_test_impossible_and_is_seen(tmp_path):
     rows = [("bleu", "s", study, 0, 1, 1.0, "bleu", value) for study, value in enumerate([31.0, 32.0, NAN])]
     [found] = target_tests(studies(tmp_path, rows), TARGETS).itertuples()
     assert (found.studies, found.final_n, found.final_mean) == (3, 2, 31.5)
     assert math.isnan(found.final_p)
-    assert math.isnan(mean_beyond_p([1.0], 0.0))

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from synthetic import LRS, OPTIMA, crash, diverge, study
 
-from lrbench.analyse import best_after, mean_interval, overall, per_run, recommendations, tuning_curves, untuned
+from lrbench.analyse import best_after, mean_interval, per_run, recommendations, shared_recommendations, tuning_curves, untuned
 from lrbench.analyse.frames import STRATEGY
 from lrbench.analyse.tuning import DEFAULT, MIDDLE, expected_best, outcomes
 
@@ -92,15 +92,15 @@ def test_the_order_of_the_runs_changes_nothing(runs):
     shuffled = runs.sample(frac=1.0, random_state=3)
     pd.testing.assert_frame_equal(tuning_curves(shuffled), tuning_curves(runs))
     pd.testing.assert_frame_equal(recommendations(shuffled), recommendations(runs))
-    pd.testing.assert_frame_equal(overall(shuffled)[1], overall(runs)[1])
+    pd.testing.assert_frame_equal(shared_recommendations(shuffled)[1], shared_recommendations(runs)[1])
 
 
 def test_a_diverged_run_and_one_that_unlearnt_count_as_the_untrained_model(tmp_path):
     found = outcomes(per_run(study(tmp_path, lrs=[1.0], optimizers=["rmsprop"], workloads=["digits_mlp"])))
     assert (found.status == "diverged").all()
-    assert found.outcome.tolist() == found.untrained.tolist()
+    assert found.outcome.tolist() == found.untrained_score.tolist()
     worse = per_run(study(tmp_path / "loss", higher_is_better=False, target=0.1)).assign(score=-1e9)
-    assert outcomes(worse).outcome.tolist() == (-worse.initial_metric).tolist()
+    assert outcomes(worse).outcome.tolist() == worse.untrained_score.tolist()
 
 
 def test_crashed_runs_are_no_trials_and_a_seed_needs_most_lrs(tmp_path):
@@ -175,7 +175,7 @@ def test_strategies_are_ranked_by_what_is_expected_of_them(runs):
 
 
 def test_over_several_workloads_the_share_of_the_way_is_told(runs):
-    workloads, advice = overall(runs)
+    workloads, advice = shared_recommendations(runs)
     assert workloads == ["digits_mlp", "mnist_cnn"]
     assert advice.trials.tolist() == [1, 5, 20]
     assert advice.optimizer.iloc[0] == "rmsprop"
@@ -185,19 +185,19 @@ def test_over_several_workloads_the_share_of_the_way_is_told(runs):
 
 def test_workloads_that_share_nothing_have_no_common_advice(runs):
     apart = runs[(runs.workload == "digits_mlp") == (runs.optimizer == "adam")]
-    assert overall(apart)[0] == []
-    assert overall(runs[runs.workload == "digits_mlp"])[0] == []
+    assert shared_recommendations(apart)[0] == []
+    assert shared_recommendations(runs[runs.workload == "digits_mlp"])[0] == []
 
 
 @pytest.mark.parametrize("change", [diverge, crash])
 def test_a_study_without_a_finished_run_is_no_error(tmp_path, change):
     lost = per_run(study(tmp_path, change=change, seeds=[0, 1]))
     assert len(recommendations(lost)) == (6 if change is diverge else 0)
-    assert overall(lost)[0] == []
+    assert shared_recommendations(lost)[0] == []
 
 
 def test_no_runs_no_advice(tmp_path):
     none = per_run(study(tmp_path, seeds=[]))
     assert recommendations(none).empty
     assert tuning_curves(none).empty
-    assert overall(none)[0] == []
+    assert shared_recommendations(none)[0] == []

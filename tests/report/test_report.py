@@ -17,7 +17,7 @@ WIDE = {
 
 
 TWO = ["digits_mlp", "mnist_cnn"]
-KINDS = ["lr-response-optimizers", "lr-response-strategies", "tuning", "curves", "optimizer-schedule"]
+KINDS = ["steps-to-target", "lr-response-optimizers", "lr-response-strategies", "tuning", "curves", "optimizer-schedule"]
 
 
 def written(folder: Path) -> dict[str, bytes]:
@@ -146,7 +146,7 @@ SAYS = {
     "all-diverged": ["No run finished on digits_mlp, mnist_cnn.", "no run finished", "no claim can be tested"],
     "all-crashed": ["18 runs crashed and count nowhere", "RuntimeError: out of memory"],
     "no-runs": ["No run is stored yet.", "there is no verdict"],
-    "two-seeds": ["Only 2 seeds:"],
+    "two-seeds": ["Only 2 seeds:", "a nominal 95 % covers about 50 %"],
     "no-plain-runs": ["plain one not run", "No optimizer was run with one constant lr"],
     "falling-metric": [" loss |"],
     "target-never-reached": ["0 of 1 seed reached"],

@@ -1,0 +1,161 @@
+"""Strategies over several workloads: normalised scores, ranks, and how often one beats the plain one."""
+
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from lrbench.analyse.frames import AXES, STRATEGY, groups, rows
+from lrbench.analyse.improvement import improvement_interval, probability_of_improvement
+from lrbench.analyse.intervals import cell_intervals, iqm, mean, over_groups
+from lrbench.analyse.letters import compact_letters
+from lrbench.analyse.ranks import Friedman, apart, critical_difference, friedman
+
+Axes = tuple[str, ...]
+OVERALL = [
+    *AXES, "strategy", "plain", "workloads", "iqm", "low", "high", "mean", "mean_low", "mean_high", "rank", "group", "baseline",
+    "shared", "improvement", "improvement_low", "improvement_high",
+]  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Overall:
+    """What can be said over several workloads.
+
+    ``block``: the workloads that the ranked strategies were all run on, none if there are not two such workloads and strategies;
+    ``table``: one row per strategy with at least two workloads, those of the block first, by mean rank, then the others, by IQM.
+    """
+
+    block: tuple[str, ...]
+    table: pd.DataFrame
+    test: Friedman
+    critical_difference: float
+
+    @property
+    def ranked(self) -> pd.DataFrame:
+        """The rows of the block, best mean rank first."""
+        return self.table[self.table["rank"].notna()]
+
+
+def normalised(best: pd.DataFrame, ranked: pd.DataFrame) -> pd.DataFrame:
+    """The runs of ``best``, with a column ``normalised``: 0 is the untrained model, 1 the best strategy of the workload.
+
+    (score - untrained) / (best - untrained), where score is the final validation metric, its sign turned where less is better, and a
+    diverged run counts as the untrained model; untrained is the IQM of the score before any update over these runs; best is the highest
+    IQM over seeds that a strategy has on this workload at its best lr (whether or not it was run elsewhere). Single runs may lie above 1,
+    and below 0. Runs on a workload where nothing beats the untrained model are left out.
+    Args: best: what ``at_best_lr`` returns; ranked: what ``ranking`` returns.
+    """
+    top = ranked.groupby("workload").score.max()
+    parts = []
+    for (workload,), part in groups(best, ["workload"]):
+        untrained = iqm(part.untrained_score.dropna())
+        if top[workload] > untrained:
+            parts.append(part.assign(normalised=(part.score - untrained) / (top[workload] - untrained)))
+    return pd.concat(parts, ignore_index=True) if parts else best.iloc[:0].assign(normalised=math.nan)
+
+
+def block(workloads_of: Mapping[Axes, Iterable[str]]) -> tuple[tuple[str, ...], list[Axes]]:
+    """The workloads, and the strategies that were run on all of them, that ranks are compared over.
+
+    Of all sets of workloads that some strategies share, the one with the greatest (workloads - 1)^2 x (strategies - 1): comparisons
+    grow with both, and workloads are what the tests count. Of equals the one with more workloads, then the first by name.
+    Returns: sorted; both empty where no two strategies share two workloads.
+    """
+    sets = {axes: frozenset(names) for axes, names in workloads_of.items()}
+    shared = set(sets.values())
+    while more := {one & other for one in shared for other in shared} - shared:
+        shared |= more
+    inside = {names: sorted(axes for axes, mine in sets.items() if names <= mine) for names in shared}
+    worth = {names: (len(names) - 1) ** 2 * (len(axes) - 1) for names, axes in inside.items() if len(names) > 1 and len(axes) > 1}
+    if not worth:
+        return (), []
+    chosen = min(worth, key=lambda names: (-worth[names], -len(names), sorted(names)))
+    return tuple(sorted(chosen)), inside[chosen]
+
+
+def overall(best: pd.DataFrame, ranked: pd.DataFrame) -> Overall:
+    """The strategies that were run on at least two workloads, each at its best lr on each.
+
+    Args: best: what ``at_best_lr`` returns; ranked: what ``ranking`` returns.
+    Returns: in the table, ``workloads`` are a strategy's, sorted; ``iqm`` and ``mean`` are those of its normalised scores, pooled over its
+    workloads, which weigh alike, with stratified bootstrap 95 % intervals; ``rank`` is the mean over the block of its rank by the IQM of
+    the validation score (NaN outside the block), and strategies that share a letter of ``group`` have mean ranks less than a critical
+    difference apart; ``improvement`` is the probability that a run of it beats one of ``baseline`` (the plain strategy of the same
+    optimizer; else of those plain ones that it shares the most workloads with, the one with the highest IQM), the mean over the
+    ``shared`` workloads, NaN for the baseline itself.
+    """
+    runs = normalised(best, ranked)
+    cells = _cells(runs)
+    several = {axes: part for axes, part in cells.items() if len(part) > 1}
+    shared, inside = block({axes: list(part) for axes, part in several.items()})
+    test = friedman(np.array([[iqm(several[axes][w].score.dropna()) for axes in inside] for w in shared]).reshape(len(shared), len(inside)))
+    difference = critical_difference(len(inside), len(shared))
+    table = pd.DataFrame(_rows(several), columns=OVERALL)
+    table = _with_ranks(table, dict(zip(inside, test.ranks_C.tolist(), strict=True)), difference)
+    return Overall(shared, table, test, difference)
+
+
+Cells = dict[Axes, dict[str, pd.DataFrame]]
+"""The runs of every strategy by workload."""
+
+
+def _cells(runs: pd.DataFrame) -> Cells:
+    found: Cells = {}
+    for (workload, *axes), part in groups(runs.dropna(subset="normalised"), STRATEGY):
+        found.setdefault(tuple(axes), {})[str(workload)] = part
+    return found
+
+
+def _rows(cells: Cells) -> list[dict[str, Any]]:
+    scores = [[part.normalised.to_numpy(float) for part in parts.values()] for parts in cells.values()]
+    iqms, means = cell_intervals(scores), cell_intervals(scores, statistic=mean)
+    middle = {axes: over_groups(score) for axes, score in zip(cells, scores, strict=True)}
+    found = []
+    for (axes, parts), score, of_iqm, of_mean in zip(cells.items(), scores, iqms, means, strict=True):
+        named = dict(zip(AXES, axes, strict=True))
+        found.append(
+            named
+            | {"strategy": " / ".join(axes), "plain": _plain(parts), "workloads": tuple(parts)}
+            | {"iqm": middle[axes], "low": of_iqm.low, "high": of_iqm.high}
+            | {"mean": over_groups(score, statistic=mean), "mean_low": of_mean.low, "mean_high": of_mean.high}
+            | _improvement(axes, _baseline(axes, cells, middle), cells)
+        )
+    return found
+
+
+def _plain(parts: dict[str, pd.DataFrame]) -> bool:
+    return all(bool(part.plain.all()) for part in parts.values())
+
+
+def _baseline(axes: Axes, cells: Cells, middle: dict[Axes, float]) -> Axes | None:
+    mine = set(cells[axes])
+    plain = [other for other, parts in cells.items() if _plain(parts) and mine & set(parts)]
+    return min(plain, key=lambda other: (other[0] != axes[0], -len(mine & set(cells[other])), -middle[other], other), default=None)
+
+
+def _improvement(axes: Axes, base: Axes | None, cells: Cells) -> dict[str, Any]:
+    if base is None or base == axes:
+        return {"baseline": "" if base is None else " / ".join(base), "shared": (), "improvement": math.nan}
+    shared = tuple(sorted(set(cells[axes]) & set(cells[base])))
+    pairs = [(cells[axes][w].score, cells[base][w].score) for w in shared]
+    low, high = improvement_interval(pairs, np.random.default_rng(0))
+    return {
+        "baseline": " / ".join(base),
+        "shared": shared,
+        "improvement": probability_of_improvement(pairs),
+        "improvement_low": low,
+        "improvement_high": high,
+    }
+
+
+def _with_ranks(table: pd.DataFrame, ranks: dict[Axes, float], difference: float) -> pd.DataFrame:
+    """The table in order, with the mean ranks of the block and their groups."""
+    table = table.assign(rank=[ranks.get(tuple(getattr(row, a) for a in AXES), math.nan) for row in rows(table)], group="")
+    table["descending"] = -table["iqm"]
+    table = table.sort_values(["rank", "descending", *AXES], ignore_index=True).drop(columns="descending")
+    letters = compact_letters(apart(table["rank"].dropna(), difference))
+    return table.assign(group=[*letters, *[""] * (len(table) - len(letters))])

@@ -1,0 +1,83 @@
+"""The ranking tables and the figure of steps to target say what the analysis says."""
+
+import re
+
+import pytest
+from synthetic import crash, diverge, study
+
+from lrbench.report import write
+from lrbench.report.findings import Findings
+from lrbench.report.standing import HEADER, pictures, section
+
+
+def told(folder, **how):
+    found = Findings(study(folder, **how))
+    return found, section(found, {"steps-to-target": pictures(found)})
+
+
+def table_rows(text):
+    return [dict(zip(HEADER, line.strip("| ").split(" | "), strict=True)) for line in text.splitlines() if re.match(r"\| \d+ of", line)]
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    return told(tmp_path_factory.mktemp("study"))
+
+
+def test_every_workload_has_a_folded_table_in_rank_order(made):
+    found, text = made
+    for workload in ("digits_mlp", "mnist_cnn"):
+        part = text[text.index(f"<summary>Ranking with groups: {workload}") :]
+        rows = table_rows(part[: part.index("</details>")])
+        assert [row["Rank"] for row in rows] == [f"{i} of 6" for i in range(1, 7)]
+        assert [row["Strategy"].strip("`") for row in rows] == found.ranking[found.ranking.workload == workload].strategy.tolist()
+        assert (rows[0]["Behind the best"], rows[0]["More seeds to tell apart"]) == ("best", "-")
+        assert all(row["Behind the best"].startswith(("-", "+", "±")) for row in rows[1:])
+
+
+def test_only_the_best_and_the_plain_ones_have_a_row(tmp_path):
+    axes = {"layer_lrs": ["uniform", "a", "b", "c"], "schedules": ["constant", "cosine", "d"]}
+    found, text = told(tmp_path, workloads=["digits_mlp"], **axes, lrs=[1e-2], seeds=[0, 1])
+    ranks = [int(row["Rank"].split()[0]) for row in table_rows(text)]
+    plain = found.runs[found.runs.plain].optimizer.nunique()
+    assert ranks[:10] == list(range(1, 11))
+    assert 10 < len(ranks) <= 10 + plain
+    assert "of 36" in text
+
+
+def test_seeds_that_never_arrive_are_told(tmp_path):
+    _, text = told(tmp_path, target=2.0, seeds=[0, 1, 2])
+    assert {row["Steps to target"] for row in table_rows(text)} == {"never"}
+    assert {row["Meets the target"] for row in table_rows(text)} == {"1"}
+
+
+def test_single_seeds_have_numbers_without_brackets(tmp_path):
+    _, text = told(tmp_path, seeds=[0])
+    assert all("[" not in cell for row in table_rows(text) for cell in row.values())
+    assert "nan" not in text
+
+
+def test_a_staircase_for_each_of_the_best_and_the_plain_one(made):
+    found, _ = made
+    [picture] = pictures(found).pictures
+    for ax, workload in zip(picture.figure.axes, found.ranked_workloads, strict=False):
+        labels = [text.get_text().replace("\n", " ") for text in ax.get_legend().get_texts()]
+        assert len(labels) == len(ax.lines) == 5
+        assert sum("uniform / constant" in label for label in labels) >= 1
+        assert ax.get_title() == workload
+        for line in ax.lines:
+            assert (abs(line.get_xdata()[0]), line.get_xdata()[-1]) == (0.0, pytest.approx(ax.get_xlim()[1]))
+
+
+@pytest.mark.parametrize("change", [crash, diverge])
+def test_a_study_without_a_finished_run_has_no_ranking(tmp_path, change):
+    found, text = told(tmp_path, change=change, seeds=[0], lrs=[1e-2])
+    assert (text, pictures(found).pictures) == ("", ())
+
+
+def test_many_workloads_take_two_figures_at_most(tmp_path):
+    names = [f"workload_{i:02}" for i in range(10)]
+    path = write(study(tmp_path, workloads=names, seeds=[0], lrs=[1e-2], optimizers=["adam"]))
+    text = path.read_text()
+    assert len(re.findall(r"figures/steps-to-target-\d", text)) == 2
+    assert "Not drawn: workload_08, workload_09." in text
