@@ -20,7 +20,7 @@ COMMANDS = {
     "cost": ["matrix", "--results", "--device", "--threads", "--plugin"],
     "compare": ["base", "head", "--path", "--fail-on", "--format"],
     "doctor": ["--device", "--json"],
-    "report": ["folder", "--price"],
+    "report": ["folder", "--price", "--export"],
     "show": ["key", "--results", "--json"],
     "schedules": ["--plot", "--steps", "--plugin"],
     "verify": ["--workload", "--device", "--plugin"],
