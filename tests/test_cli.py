@@ -20,7 +20,7 @@ COMMANDS = {
     "cost": ["matrix", "--results", "--device", "--threads", "--plugin"],
     "compare": ["base", "head", "--path", "--fail-on", "--format"],
     "doctor": ["--device", "--json"],
-    "report": ["folder", "--price", "--export"],
+    "report": ["folder", "--price"],
     "show": ["key", "--results", "--json"],
     "schedules": ["--plot", "--steps", "--plugin"],
     "verify": ["--workload", "--device", "--plugin"],
