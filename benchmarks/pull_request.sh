@@ -60,8 +60,8 @@ git worktree add --quiet --detach "$tree" "$commit" >> "$log" 2>&1 || give_up "t
 train "$tree" "$out/base" || give_up "the base, ${commit:0:10}, cannot run $matrix"
 train "$head" "$out/head" || give_up "$matrix cannot be run"
 
-compare() { PYTHONPATH=$head "$python" -m lrbench compare "$out/base" "$out/head" "$@" 2>> "$log"; }
-cd "$head"
+compare() { PYTHONPATH=$head "$python" -m lrbench compare base head "$@" 2>> "$log"; }
+cd "$out" # so that the two are called base and head
 status=0
 compare --format md --fail-on "$fail_on" > "$out/changes.md" || status=$?
 [ "$status" -le 1 ] || give_up "the results cannot be compared"
