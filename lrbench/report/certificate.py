@@ -175,21 +175,22 @@ def _machines(found: Reproduction) -> Iterable[list[str]]:
 
 
 def _meaning() -> str:
+    a = agreement
     return md.bullets(
         [
             f"**{BITWISE}**: the same bits.",
-            f"**within tolerance**: the training loss of every step within {agreement.TRAJECTORY:g} (relative; 1,700 roundings of float32, "
-            f"room for some hundred steps that sum in another order), evaluated losses within {agreement.EVALUATED:g}, shares of examples "
-            f"within {agreement.EXAMPLES:g} of the examples or one; lrs, computed in float64, within {agreement.SCHEDULED:g}. Where every "
-            f"training loss is the same to the bit, evaluated values must agree to {agreement.EXACT:g}.",
+            f"**within tolerance**: the training loss of every step within {a.TRAJECTORY:g} (relative; one rounding of float32 is 6e-08, "
+            f"and some hundred steps that sum in another order make it some thousand times larger), evaluated losses within {a.EVALUATED:g}, "
+            f"shares of examples within {a.EXAMPLES:g} of the examples or one; lrs, computed in float64, within {a.SCHEDULED:g}. Where "
+            f"every training loss is the same to the bit, evaluated values must agree to {a.EXACT:g}.",
             f"**statistically consistent**: the training losses part at some step, as rounding makes them do; over the seeds of the cell "
-            f"a paired equivalence test (5 %, Holm-corrected) finds the difference within {text.share(agreement.MARGIN)} of what the "
-            f"training improves (steps to target: {text.share(ALIKE)}).",
+            f"a paired equivalence test (5 %, Holm-corrected) finds the difference within {text.share(a.MARGIN)} of what the training "
+            f"improves (steps to target: {text.share(ALIKE)}).",
             "**undecided**: parted, and neither shown to be equivalent nor to differ.",
             "**different**: another loss at the first step; an evaluation that disagrees while the training losses agree; other lrs; a "
-            "record that contradicts itself; a paired test over seeds that differs, or a record beyond what the other seeds allow; or "
-            "anything beyond tolerance where both were computed alike: same machine, software and way of training, in a way that gives the "
-            "same bits whatever else is trained.",
+            "record that contradicts itself; a paired test over seeds that differs; a record better than its re-run and the other seeds "
+            "allow; or anything beyond tolerance where both were computed alike: same machine, software and way of training, in a way "
+            "that gives the same bits whatever else is trained.",
         ]
     )
 

@@ -1,13 +1,14 @@
 """What a study has that others need to reproduce it, and what it lacks; each answer from its facts."""
 
 import json
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 from pydantic import ValidationError
 
-from lrbench.analyse.frames import STRATEGY
+from lrbench.analyse.frames import STRATEGY, rows
 from lrbench.analyse.statistics import ENOUGH_SEEDS
 from lrbench.report import text
 from lrbench.report.bibliography import used
@@ -66,7 +67,7 @@ def _conduct(study: Study) -> Iterator[Item]:
     asks = "The lr was selected on validation data, and every finished run was tested once, at its end"
     yield Item(len(ended) > 0 and tested == len(ended), asks, f"{tested:,} of {len(ended):,} finished runs have a test result")
     verdicts = Findings(study).verdicts
-    doubts = [f"{v.workload}: {v.edge or 'no run ended'}" for v in verdicts.itertuples() if v.edge or v.lr != v.lr]
+    doubts = [f"{v.workload}: {v.edge or 'no run ended'}" for v in rows(verdicts) if v.edge or not math.isfinite(v.lr)]
     asks = "The best lr of the best strategy lies inside its grid"
     found = f"not on {'; '.join(doubts)}" if doubts else f"on {text.count(len(verdicts), 'workload')}"
     yield Item(len(verdicts) > 0 and not doubts, asks, found)

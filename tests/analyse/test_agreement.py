@@ -105,8 +105,8 @@ class TestOneRun:
         found = compare(pair(one, one | curves))
         assert (found["step_loss"].verdict, found["val_loss"].verdict) == (TOLERANCE, TOLERANCE)
 
-    @pytest.mark.parametrize(("flips", "verdict"), [(1, TOLERANCE), (2, DIFFERENT)])
-    def test_while_the_losses_stay_together_one_example_of_300_may_change_its_class(self, flips, verdict):
+    @pytest.mark.parametrize(("flips", "verdict"), [(3, TOLERANCE), (4, DIFFERENT)])
+    def test_while_the_losses_stay_together_three_examples_of_300_may_change_its_class(self, flips, verdict):
         one = values()
         curves = {
             "step_loss": (one["step_loss"] * (1 + 1e-6)).astype(np.float32),
@@ -118,8 +118,8 @@ class TestOneRun:
         one = values()
         two = one | {"step_loss": np.where(np.arange(60) >= 30, one["step_loss"] * 1.01, one["step_loss"]).astype(np.float32)}
         early, late = one["val_loss"].copy(), one["val_loss"].copy()
-        early[3] *= 1.01
-        late[-1] *= 1.01
+        early[3] *= 1.02
+        late[-1] *= 1.02
         assert compare(pair(one | {"val_loss": early}, two))["val_loss"].verdict == DIFFERENT
         assert compare(pair(one | {"val_loss": late}, two))["val_loss"].verdict == PARTED
 
@@ -165,7 +165,7 @@ class TestPieces:
 
 
 class TestOverSeeds:
-    def cell(self, shift=0.0, size=0.002, seeds=10, others=True):
+    def cell(self, shift=0.0, size=0.01, seeds=10, others=True):
         rng = np.random.default_rng(1)
         runs = [values(seed) for seed in range(seeds)]
         pairs = []
@@ -190,7 +190,7 @@ class TestOverSeeds:
         assert {run["val_loss"].verdict for run in judged.values()} <= {TOLERANCE, CONSISTENT}
 
     def test_one_seed_says_little(self):
-        pairs, compared = self.cell(size=0.02, seeds=1)
+        pairs, compared = self.cell(size=0.05, seeds=1)
         assert {t.verdict for t in judge(pairs, compared)[1]} == {UNDECIDED}
 
     def test_one_edited_record_stands_out_from_the_other_seeds_on_record(self):

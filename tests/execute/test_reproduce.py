@@ -263,7 +263,7 @@ class TestCertificate:
         assert set(facts["measures"]) == set(MEASURES)
         assert facts["here"]["slug"] == facts["recorded_on"]["slug"] == original.machine["slug"]
         told = (tmp_path / "a" / "certificate.md").read_text()
-        for part in (facts["verdict"], facts["study"]["digest"], *facts["sample"]["keys"], "within 0.0001"):
+        for part in (facts["verdict"], facts["study"]["digest"], *facts["sample"]["keys"], "within 0.001"):
             assert part in told
 
     def test_what_is_different_suspicious_or_not_run_is_listed(self, study, tmp_path):
