@@ -180,9 +180,9 @@ def _meaning() -> str:
         [
             f"**{BITWISE}**: the same bits.",
             f"**within tolerance**: the training loss of every step within {a.TRAJECTORY:g} (relative; one rounding of float32 is 6e-08, "
-            f"and some hundred steps that sum in another order make it some thousand times larger), evaluated losses within {a.EVALUATED:g}, "
-            f"shares of examples within {a.EXAMPLES:g} of the examples or one; lrs, computed in float64, within {a.SCHEDULED:g}. Where "
-            f"every training loss is the same to the bit, evaluated values must agree to {a.EXACT:g}.",
+            f"and some hundred steps that sum in another order make it some thousand times larger), evaluated losses within "
+            f"{a.EVALUATED:g}, shares of examples within {a.EXAMPLES:g} of the examples or one; lrs, computed in float64, within "
+            f"{a.SCHEDULED:g}. Where every training loss is the same to the bit, evaluated values must agree to {a.EXACT:g}.",
             f"**statistically consistent**: the training losses part at some step, as rounding makes them do; over the seeds of the cell "
             f"a paired equivalence test (5 %, Holm-corrected) finds the difference within {text.share(a.MARGIN)} of what the training "
             f"improves (steps to target: {text.share(ALIKE)}).",

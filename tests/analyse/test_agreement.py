@@ -49,13 +49,16 @@ def pair(recorded, found, **more):
 
 
 def noisy(run, start, size, rng):
-    """A training that parts at a step: everything after it is off by a random share of ``size``; its end by the same."""
+    """A training that parts at a step: everything from there on is off by about ``size``, up or down; its end likewise."""
 
-    def off(curve, at):
-        return (np.asarray(curve) * (1 + size * rng.normal() * (np.arange(len(curve)) * at >= start))).astype(np.float32)
+    def factor():
+        return 1 + size * rng.choice([-1, 1]) * rng.uniform(0.8, 1.2)
 
-    found = run | {"step_loss": off(run["step_loss"], 1), "val_loss": off(run["val_loss"], 3), "val_metric": off(run["val_metric"], 3)}
-    return found | {name: run[name] * (1 + size * rng.normal()) for name in ("train_loss", "test_loss", "test_metric")}
+    def off(name, every):
+        return np.where(np.arange(len(run[name])) * every >= start, run[name] * factor(), run[name]).astype(np.float32)
+
+    curves = {name: off(name, every) for name, every in (("step_loss", 1), ("val_loss", 3), ("val_metric", 3))}
+    return run | curves | {name: run[name] * factor() for name in ("train_loss", "test_loss", "test_metric")}
 
 
 def verdict_of(p):

@@ -17,6 +17,7 @@ from lrbench.execute.work import Worker
 from lrbench.report import certificate
 from lrbench.spec.faults import BadInput
 from lrbench.store import bundle, load
+from lrbench.strategies import SCHEDULES
 
 MATRIX = {
     "name": "again",
@@ -30,8 +31,8 @@ MATRIX = {
 PLUGIN = """
 import lrbench
 from torch.optim.lr_scheduler import LambdaLR
-@lrbench.schedule("{name}")
-def f(optimizer, total: int, *, low: float = {low}):
+@lrbench.schedule("reproduced-here")
+def f(optimizer, total: int, *, low: float = 0.1):
     '''It falls.
 
     Source: a test.
@@ -49,6 +50,13 @@ def original(tmp_path_factory):
 def study(original, tmp_path):
     shutil.copytree(original.folder, tmp_path / "study")
     return load(tmp_path / "study")
+
+
+@pytest.fixture
+def plugin(tmp_path):
+    (tmp_path / "p.py").write_text(PLUGIN)
+    yield tmp_path / "p.py"
+    SCHEDULES.pop("reproduced-here", None)
 
 
 def again(place, **options):
@@ -163,10 +171,9 @@ class TestTampered:
 
 
 class TestWhatCannotBe:
-    def test_a_changed_or_unknown_entry_is_a_row_with_its_reason(self, tmp_path):
-        (tmp_path / "p.py").write_text(PLUGIN.format(name="reproduced-here", low=0.1))
+    def test_a_changed_or_unknown_entry_is_a_row_with_its_reason(self, plugin, tmp_path):
         matrix = MATRIX | {"workload": "quadratic", "optimizer": "sgd", "schedule": ["constant", "reproduced-here"], "budget": {}}
-        made = lrbench.run(matrix, results=tmp_path / "r", device="cpu", workers=1, plugins=[tmp_path / "p.py"])
+        made = lrbench.run(matrix, results=tmp_path / "r", device="cpu", workers=1, plugins=[plugin])
         assert again(made.folder).counts[BITWISE] == len(made.runs)
 
         def unlike(values):
