@@ -1,6 +1,6 @@
 """The command line: it reads arguments, calls the package, prints, and chooses the exit code.
 
-Exit codes: 0 done (a diverged run is a result), 1 some runs crashed, 2 bad input, 130 interrupted.
+Exit codes: 0 done (a diverged run is a result), 1 some runs crashed or are not what is on record, 2 bad input, 130 interrupted.
 """
 
 import json
@@ -27,6 +27,7 @@ DeviceWish = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:i,j, mps or
 Workers = Annotated[int | None, typer.Option(help="Worker processes. Default: one per GPU, or one per CPU core.", show_default=False)]
 Threads = Annotated[int, typer.Option(help="Threads of the CPU in each worker; another number counts as another machine.")]
 Plugins = Annotated[list[Path], typer.Option("--plugin", help="A Python file that enters strategies or workloads. Can be repeated.")]
+StudyPlace = Annotated[Path, typer.Argument(help="A study, a folder with one study below it, or a bundle.", show_default=False)]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
@@ -239,6 +240,59 @@ def verify(
     if not good:
         typer.echo("populations and the reference trainer do not agree here", err=True)
         raise typer.Exit(1)
+
+
+@app.command()
+def reproduce(
+    study: StudyPlace,
+    sample: Annotated[
+        int | None, typer.Option(help="Train so many runs again, of every kind some. Default: all.", show_default=False)
+    ] = None,
+    device: DeviceWish = "auto",
+    workers: Workers = None,
+    threads: Annotated[
+        int | None, typer.Option(help="Threads of the CPU in each worker. Default: as recorded.", show_default=False)
+    ] = None,
+    plugin: Plugins = [],  # noqa: B006 - as above
+    output: Annotated[Path | None, typer.Option(help="Folder of the certificate. Default: certificate-<name>.", show_default=False)] = None,
+) -> None:
+    """Train a stored study again, compare, and certify what agrees. Exit code 1 if something is different."""
+    from lrbench.execute.reproduce import Stopped, refuse_file
+    from lrbench.execute.reproduce import reproduce as again
+    from lrbench.report import certificate
+
+    refuse_file(output)
+    try:
+        found = again(study, sample=sample, device=device, workers=workers, threads=threads, plugins=plugin)
+    except Stopped as stop:
+        typer.echo(str(stop), err=True)
+        raise typer.Exit(130) from None
+    path = certificate.write(found, output or certificate.default_folder(found))
+    typer.echo(f"{found.overall}. Certificate: {path}")
+    raise typer.Exit(found.differs)
+
+
+@app.command("bundle")
+def write_bundle(
+    study: StudyPlace,
+    output: Annotated[Path | None, typer.Option(help="The file. Default: <matrix>-<machine>.tar.gz here.", show_default=False)] = None,
+) -> None:
+    """Pack a study into one file with checksums, which report, show, cite and reproduce take like its folder. Same study, same bytes."""
+    from lrbench.store import bundle
+
+    typer.echo(bundle(study, output))
+
+
+@app.command()
+def cite(
+    study: StudyPlace,
+    form: Annotated[str, typer.Option("--format", help="bibtex, text or all.")] = "all",
+    year: Annotated[int | None, typer.Option(help="Of the study, which holds no date. Default: this year.", show_default=False)] = None,
+) -> None:
+    """Print how to cite a study and what it used: BibTeX, a methods paragraph, a check-list, the licences of the data."""
+    from lrbench.report.cite import cited
+
+    typer.echo(cited(study, form, year), nl=False)
 
 
 @app.command()

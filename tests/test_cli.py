@@ -3,6 +3,8 @@
 import json
 import os
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import typer
 
@@ -22,7 +24,13 @@ COMMANDS = {
     "doctor": ["--device", "--json"],
     "report": ["folder", "--price", "--export"],
     "score": ["curves", "--targets", "--baseline", "--map", "--plot", "--json"],
+
+
+@app.command()
     "show": ["key", "--results", "--json"],
+    "reproduce": ["study", "--sample", "--device", "--workers", "--threads", "--plugin", "--output"],
+    "bundle": ["study", "--output"],
+    "cite": ["study", "--format", "--year"],
     "schedules": ["--plot", "--steps", "--plugin"],
     "verify": ["--workload", "--device", "--plugin"],
 }
@@ -240,6 +248,43 @@ class TestCost:
         assert len(list((away / "results" / "m").glob("cpu-*"))) == 2
 
 
+class TestReproduce:
+    def test_a_study_is_certified(self, cli, study, away):
+        code, out, _ = cli("reproduce", "results", "--device", "cpu", "--workers", 1)
+        assert code == 0
+        assert out == f"REPRODUCED: of {len(study.runs)} runs, {len(study.runs)} bitwise equal. Certificate: certificate-m/certificate.md\n"
+        assert sorted(p.name for p in (away / "certificate-m").iterdir()) == ["certificate.json", "certificate.md"]
+
+    def test_a_record_that_was_edited_is_exit_code_one(self, cli, study, away):
+        [path] = (study.folder / "runs").glob("*.parquet")
+        rows = pq.read_table(path).to_pylist()
+        next(row for row in rows if row["status"] == "missed")["test_loss"] *= 0.9
+        pq.write_table(pa.Table.from_pylist(rows, schema=pq.read_schema(path)), path)
+        code, out, _ = cli("reproduce", study.folder, "--device", "cpu", "--workers", 1, "--output", "c")
+        assert code == 1
+        assert out.startswith("DIFFERENT: of 6 runs, 5 bitwise equal, 1 different. Certificate: c")
+        assert "## Different" in (away / "c" / "certificate.md").read_text()
+
+    def test_ctrl_c_exits_with_130_and_writes_nothing(self, cli, study, away, monkeypatch):
+        def interrupted(*_):
+            raise KeyboardInterrupt
+
+        monkeypatch.setattr("lrbench.execute.work.Worker.carry_out", interrupted)
+        code, out, err = cli("reproduce", study.folder, "--device", "cpu", "--workers", 1, "--output", "c")
+        assert (code, out) == (130, "")
+        assert err.splitlines()[-1] == "interrupted: 0 of 6 runs were trained again: none. No certificate was written."
+        assert not (away / "c").exists()
+
+    def test_a_certificate_in_the_study_is_cited_and_bundled(self, cli, study):
+        assert "[ ] The record was trained again" in cli("cite", "results", "--format", "text")[1]
+        assert cli("reproduce", "results", "--device", "cpu", "--workers", 1, "--output", study.folder)[0] == 0
+        assert cli("bundle", "results", "--output", "b.tar.gz") == (0, "b.tar.gz\n", "")
+        for place in ("results", "b.tar.gz"):
+            assert "[x] The record was trained again, and a certificate is with it: REPRODUCED" in cli("cite", place)[1]
+        assert cli("report", "b.tar.gz")[0] == 0
+        assert cli("show", study.runs.key[0], "--results", "b.tar.gz")[0] == 0
+
+
 @pytest.mark.parametrize("suffix", ["png", "svg", "pdf"])
 def test_schedules_are_drawn(suffix, cli, away):
     code, out, _ = cli("schedules", "--plot", f"picture.{suffix}", "--steps", 20)
@@ -273,6 +318,17 @@ def test_schedules_are_drawn(suffix, cli, away):
         (["compare", ".", "."], ".: holds no study. Give a folder that `lrbench run` has written to"),
         (["compare", ".", ".", "--fail-on", "wrose"], "--fail-on wrose: there is no 'wrose'. Did you mean 'worse'?"),
         (["compare", ".", ".", "--format", "html"], "--format html: there is no such format. Known: json, md, text."),
+
+
+@app.command()
+        (["reproduce", "none"], "none: holds no study."),
+        (["reproduce", "m.toml"], "m.toml: is not a bundle, or is damaged: "),
+        (["reproduce", "m.toml", "--output", "bad.toml"], "--output bad.toml: is a file; give a folder."),
+        (["bundle", "m.toml"], "m.toml: is a file; give the folder of a study"),
+        (["bundle", "none"], "none: holds no study."),
+        (["cite", "m.toml"], "m.toml: is not a bundle, or is damaged: "),
+        (["cite", "m.toml", "--format", "html"], "--format html: there is no such format. Known: all, bibtex, text."),
+        (["report", "m.toml"], "m.toml: is not a bundle, or is damaged: "),
         (["schedules", "--plot", "picture.txt"], "--plot picture.txt: must end in .png, .svg or .pdf"),
         (["schedules", "--plot", "none/picture.png", "--steps", 2], "none/picture.png: No such file or directory"),
     ],

@@ -1,7 +1,23 @@
 """Outcomes on disk: typed, atomic, versioned, mergeable."""
 
+from lrbench.store.archive import unpacked
+from lrbench.store.bundle import bundle
 from lrbench.store.costs import read_costs, write_costs
+from lrbench.store.digest import digest
 from lrbench.store.files import write_whole
-from lrbench.store.study import SCHEMA, Store, Study, load, studies
+from lrbench.store.study import SCHEMA, Store, Study, load, one_study, studies
 
-__all__ = ["SCHEMA", "Store", "Study", "load", "read_costs", "studies", "write_costs", "write_whole"]
+__all__ = [
+    "SCHEMA",
+    "Store",
+    "Study",
+    "bundle",
+    "digest",
+    "load",
+    "one_study",
+    "read_costs",
+    "studies",
+    "unpacked",
+    "write_costs",
+    "write_whole",
+]

@@ -4,7 +4,7 @@ import json
 import tomllib
 from collections.abc import Iterator, Sequence, Set
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from lrbench.spec.cost import Costs
 from lrbench.spec.faults import BadInput, one_line
 from lrbench.spec.outcome import Outcome, Status
 from lrbench.spec.run import Run
+from lrbench.store.archive import ENDING, opened
 from lrbench.store.costs import read_costs
 from lrbench.store.files import write_whole
 from lrbench.store.table import CONTENT, read_parquet, row, table_of, to_bytes
@@ -99,10 +100,24 @@ class Store:
 
 
 def load(folder: Path) -> Study:
-    """Read a study.
+    """Read a study from its folder, or from a bundle; that of a bundle has its name, without the ending, as its folder.
 
-    Raises: BadInput when the folder is not a study, was written by a newer lrbench, or holds two different records of one run.
+    Raises: BadInput when it is not a study, is damaged, was written by a newer lrbench, or holds two different records of one run.
     """
+    return _from_bundle(folder) if folder.is_file() else _load(folder)
+
+
+def _from_bundle(file: Path) -> Study:
+    with opened(file) as folder:
+        try:
+            return replace(
+                _load(folder), folder=file.with_name(file.name.removesuffix(ENDING) if file.name.endswith(ENDING) else file.stem)
+            )
+        except BadInput as error:
+            raise BadInput(fault.replace(str(folder), str(file)) for fault in error.faults) from error
+
+
+def _load(folder: Path) -> Study:
     if not (folder / "study.toml").is_file():
         raise BadInput(f"{folder}: is not a study (it has no study.toml). Give <results>/<matrix>/<machine>.")
     with _damage(folder):
@@ -118,14 +133,28 @@ def load(folder: Path) -> Study:
 
 
 def studies(folder: Path) -> list[Path]:
-    """The study folders at or below a folder, sorted.
+    """The study folders at or below a folder, sorted; of a file, itself: it is taken for a bundle.
 
     Raises: BadInput when there is none.
     """
+    if folder.is_file():
+        return [folder]
     found = sorted(path.parent for path in folder.rglob("study.toml"))
     if not found:
         raise BadInput(f"{folder}: holds no study. Give a folder that `lrbench run` has written to, such as results/reference.")
     return found
+
+
+def one_study(place: Path) -> Path:
+    """The study folder, or the bundle, that a place stands for: itself, or the only one below it.
+
+    Raises: BadInput when there is none or there are several.
+    """
+    found = studies(place)
+    if len(found) > 1:
+        names = ", ".join(str(path) for path in found[:3])
+        raise BadInput(f"{place}: holds {len(found)} studies: {names}{', ...' if len(found) > 3 else ''}. Give one of them.")
+    return found[0]
 
 
 @contextmanager

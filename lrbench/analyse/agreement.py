@@ -1,0 +1,425 @@
+"""Whether runs that were trained again are those on record: measure by measure, then over the seeds of a cell.
+
+Two trainings of one run share initialisation and batches, so their losses can only differ by rounding, which grows from nothing. The
+training loss of every step is on record, so three things can be told apart: the same bits all the way (then everything else must be the
+same too), losses that stay within float32's reach (then what is evaluated must stay near), and losses that *part* at some step, as
+rounding makes them do in a long or unstable training. Only what comes after a parting is left to statistics over seeds.
+"""
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy.special import stdtr
+
+from lrbench.analyse.convergence import final, initial, steps_to_target
+from lrbench.analyse.machines import ALIKE
+from lrbench.analyse.statistics import LEVEL, equivalence_p, holm, paired_p
+
+BITWISE, TOLERANCE, CONSISTENT = "bitwise equal", "within tolerance", "statistically consistent"
+UNDECIDED, DIFFERENT, NOT_RUN = "undecided", "different", "not re-run"
+PARTED = "parted"
+"""Not a verdict yet: after the training losses parted, to be judged over seeds."""
+VERDICTS = (BITWISE, TOLERANCE, CONSISTENT, UNDECIDED, DIFFERENT)
+"""From best to worst; a run has the worst of its measures."""
+MEASURES = (
+    "status", "diverged_at", "lrs", "step_loss", "val_loss", "val_metric", "train_loss", "test_loss", "test_metric", "steps_to_target",
+)  # fmt: skip
+
+TRAJECTORY = 1e-3
+"""Relative difference of a step's training loss, beyond which two trainings have parted: what float32 populations are held to elsewhere.
+One rounding is 6e-8; a few hundred steps that sum in another order make it some thousand times larger in a training that is stable."""
+EVALUATED = 5e-3
+"""The same for a loss that is evaluated, while the training losses stay together: other examples may be more sensitive than a batch."""
+EXAMPLES = 0.01
+"""The share of the evaluated examples, one at least, whose class may change meanwhile: those that lie on the border."""
+EXACT = 1e-5
+"""What an evaluated value may differ by where every training loss is the same to the bit: another order of summation."""
+SCHEDULED = 1e-9
+"""What an lr may differ by: it is computed in float64 from the settings alone."""
+FLOOR = 1e-6
+"""Losses below this share of the first one count as that: differences of numbers that are zero but for rounding say nothing."""
+MARGIN = 0.05
+"""Over seeds, two trainings are equivalent if a measure differs by at most this share of what the training improves it by."""
+FAST = 0.5
+"""A record that reaches the target in at most this share of the steps of its re-run is suspicious."""
+FAR = 0.1
+"""A record whose metric ends better than any re-run of its cell by more than this share of the way from the untrained model to the target,
+and by two standard deviations of the other seeds, is suspicious."""
+ENOUGH = 3
+"""So many other seeds on record are needed to say how far one is from the rest."""
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Measured:
+    """How one measure of one run compares; ``apart`` is the largest relative difference (of a share of examples, the absolute one)."""
+
+    verdict: str
+    apart: float = 0.0
+    why: str = ""
+
+
+@dataclass(frozen=True)
+class Pair:
+    """A run on record and the same run trained again, both with the columns of the store.
+
+    ``cell`` names all that decides the run but its seed. ``alike`` says that both were computed in the same way on the same machine with
+    the same software, so that they must be equal to the bit; ``closed_loop`` that the lrs depend on the losses. ``examples`` are those
+    of validation and test where the metric is a share of them, else 0. ``others`` are the runs on record of the cell's other seeds.
+    """
+
+    cell: str
+    recorded: Mapping[str, Any]
+    found: Mapping[str, Any]
+    higher_is_better: bool
+    alike: bool = False
+    closed_loop: bool = False
+    examples: tuple[int, int] = (0, 0)
+    others: tuple[Mapping[str, Any], ...] = ()
+
+    @property
+    def key(self) -> str:
+        """The run's key."""
+        return str(self.recorded["key"])
+
+
+@dataclass(frozen=True)
+class CellTest:
+    """A measure of a cell judged over the seeds that were trained again: mean difference (re-run - record), margin and p-values.
+
+    ``p_equivalent`` is of the equivalence test, ``p_different`` of the paired t-test, ``p_outlier`` the least (times their number) of those
+    that ask whether a run's record is better than its re-run and the cell's other seeds on record allow. All are Holm-corrected over the
+    cells.
+    """
+
+    cell: str
+    measure: str
+    seeds: int
+    difference: float
+    margin: float
+    p_equivalent: float
+    p_different: float
+    p_outlier: float
+    verdict: str
+
+
+def compare(pair: Pair) -> dict[str, Measured]:
+    """The measures of one run; ``PARTED`` for those that only statistics can judge."""
+    one, two = pair.recorded, pair.found
+    parted, same = parting(one["step_loss"], two["step_loss"])
+    found = {
+        "step_loss": _trajectory(one, two, parted, same=same),
+        "lrs": _lrs(one, two, loose=parted is not None and pair.closed_loop, ended=parted is not None),
+        "val_loss": _curve(one, two, "val_loss", parted, same=same, examples=0),
+        "val_metric": _curve(one, two, "val_metric", parted, same=same, examples=pair.examples[0]),
+        "train_loss": _value(one, two, "train_loss", parted, same=same, examples=0),
+        "test_loss": _value(one, two, "test_loss", parted, same=same, examples=0),
+        "test_metric": _value(one, two, "test_metric", parted, same=same, examples=pair.examples[1]),
+        "status": _status(pair, parted, same=same),
+        "diverged_at": _exactly(_number(one["diverged_at"]), _number(two["diverged_at"]), same=same),
+        "steps_to_target": _crossing(reaches(one, pair.higher_is_better), reaches(two, pair.higher_is_better), parted, same=same),
+    }
+    if pair.alike:
+        found = {name: _held(measured, parted) for name, measured in found.items()}
+    return {name: found[name] for name in MEASURES}
+
+
+def _held(measured: Measured, parted: int | None) -> Measured:
+    """What statistics would be asked about is different where both were computed alike."""
+    if measured.verdict != PARTED:
+        return measured
+    return replace(measured, verdict=DIFFERENT, why=f"computed alike, yet the training losses part at step {parted}")
+
+
+def parting(one: ArrayLike, two: ArrayLike) -> tuple[int | None, bool]:
+    """The step (1 = the first) at which two curves of training losses part, or None, and whether they are the same to the bit."""
+    a, b = np.asarray(one, np.float32), np.asarray(two, np.float32)
+    n = min(len(a), len(b))
+    wrong = np.flatnonzero(relative(a[:n], b[:n]) > TRAJECTORY)
+    if len(wrong):
+        return int(wrong[0]) + 1, False
+    return (None, same_bits(a, b)) if len(a) == len(b) else (n + 1, False)
+
+
+def same_bits(one: ArrayLike, two: ArrayLike, kind: str = "f4") -> bool:
+    """Whether two arrays of floats are equal to the bit; what is not a number equals itself."""
+    a, b = np.asarray(one, kind), np.asarray(two, kind)
+    if a.shape != b.shape:
+        return False
+    bits = kind.replace("f", "u")
+    return bool(((a.view(bits) == b.view(bits)) | (np.isnan(a) & np.isnan(b))).all())
+
+
+def relative(one: ArrayLike, two: ArrayLike, scale: float | None = None) -> Floats:
+    """Elementwise differences relative to the larger of the two, none smaller than ``FLOOR`` times the scale (the first value).
+
+    Infinite where one is a finite number and the other is not.
+    """
+    a, b = np.asarray(one, np.float64), np.asarray(two, np.float64)
+    if not a.size:
+        return np.zeros(0)
+    first = abs(float(a.flat[0])) if scale is None else scale
+    with np.errstate(invalid="ignore", over="ignore"):
+        size = np.maximum(np.maximum(np.abs(a), np.abs(b)), max(FLOOR * first if math.isfinite(first) else 0.0, 1e-300))
+        apart = np.abs(a - b) / size
+    return np.where((a == b) | (np.isnan(a) & np.isnan(b)), 0.0, np.where(np.isfinite(apart), apart, np.inf))
+
+
+def _trajectory(one: Mapping[str, Any], two: Mapping[str, Any], parted: int | None, *, same: bool) -> Measured:
+    if same:
+        return Measured(BITWISE)
+    n = min(len(one["step_loss"]), len(two["step_loss"]))
+    apart = float(relative(one["step_loss"][:n], two["step_loss"][:n]).max(initial=0.0))
+    if parted is None:
+        return Measured(TOLERANCE, apart)
+    if parted == 1:
+        return Measured(DIFFERENT, apart, "the loss of the first step, before any update, is another: other data, weights or loss")
+    if parted > n and same_bits(one["step_loss"][:n], two["step_loss"][:n]):
+        return Measured(DIFFERENT, apart, f"the same to the bit for {n} steps, then one of them ends")
+    return Measured(PARTED, apart, f"the training losses part at step {parted}")
+
+
+def _lrs(one: Mapping[str, Any], two: Mapping[str, Any], *, loose: bool, ended: bool) -> Measured:
+    a, b = (_table(values["group_lr"]) for values in (one, two))
+    if list(one["groups"]) != list(two["groups"]):
+        return Measured(DIFFERENT, math.inf, "other parameter groups")
+    if same_bits(a, b, "f8"):
+        return Measured(BITWISE)
+    n = min(len(a), len(b))
+    apart = float(relative(a[:n], b[:n], 0.0).max(initial=0.0))
+    if apart <= SCHEDULED and (len(a) == len(b) or ended):
+        return Measured(TOLERANCE, apart)
+    return Measured(PARTED if loose else DIFFERENT, apart if len(a) == len(b) else math.inf, "" if loose else "other lrs were recorded")
+
+
+def _table(rows: Any) -> Floats:
+    return np.array([list(row) for row in rows], np.float64) if len(rows) else np.zeros((0, 0))
+
+
+def _limit(apart: Floats, examples: int, *, same: bool) -> tuple[Floats, float]:
+    """What values may differ by while the training losses are together, and the differences measured likewise."""
+    if same or not examples:
+        return apart, EXACT if same else EVALUATED
+    return apart, max(1.0, EXAMPLES * examples) / examples * (1 + 1e-6)
+
+
+def _apart(a: ArrayLike, b: ArrayLike, examples: int) -> Floats:
+    if not examples:
+        return relative(a, b)
+    with np.errstate(invalid="ignore"):
+        apart = np.abs(np.asarray(a, np.float64) - np.asarray(b, np.float64))
+    return np.where(np.isfinite(apart), apart, np.where(np.isnan(a) & np.isnan(b), 0.0, np.inf))
+
+
+def _curve(one: Mapping[str, Any], two: Mapping[str, Any], name: str, parted: int | None, *, same: bool, examples: int) -> Measured:
+    if same_bits(one[name], two[name]) and np.array_equal(one["eval_step"], two["eval_step"]):
+        return Measured(BITWISE)
+    n = min(len(one[name]), len(two[name]))
+    at = np.asarray(one["eval_step"])[:n]
+    apart, limit = _limit(_apart(one[name][:n], two[name][:n], examples), examples, same=same)
+    worst = float(apart.max(initial=0.0))
+    if not np.array_equal(at, np.asarray(two["eval_step"])[:n]):
+        return Measured(DIFFERENT, math.inf, "evaluated at other steps")
+    if parted is None and len(one[name]) != len(two[name]):
+        return Measured(DIFFERENT, math.inf, "the training losses agree, and the number of evaluations does not")
+    together = np.ones(n, bool) if parted is None else at < parted - 1
+    wrong = np.flatnonzero((apart > limit) & together)
+    if len(wrong):
+        return Measured(DIFFERENT, worst, f"the training losses agree at step {at[wrong[0]]}, and this does not")
+    return Measured(PARTED, worst) if (apart > limit).any() or len(one[name]) != len(two[name]) else Measured(TOLERANCE, worst)
+
+
+def _value(one: Mapping[str, Any], two: Mapping[str, Any], name: str, parted: int | None, *, same: bool, examples: int) -> Measured:
+    a, b = ([_number(values[name])] for values in (one, two))
+    if same_bits(a, b, "f8"):
+        return Measured(BITWISE)
+    apart, limit = _limit(_apart(a, b, examples), examples, same=same)
+    worst = float(apart[0])
+    if worst <= limit:
+        return Measured(TOLERANCE, worst)
+    return (
+        Measured(DIFFERENT, worst, "the training losses agree to the end, and this does not") if parted is None else Measured(PARTED, worst)
+    )
+
+
+def _exactly(one: Any, two: Any, *, same: bool) -> Measured:
+    """A value that is the same or not. Where it is not, a training that differs by rounding may have crossed a border."""
+    if one == two or (one != one and two != two):  # noqa: PLR0124 - so NaN is told from all else
+        return Measured(BITWISE)
+    told = f"{_told(one)} on record, {_told(two)} here"
+    return (
+        Measured(DIFFERENT, math.inf, f"every training loss is the same, and this is not: {told}")
+        if same
+        else Measured(PARTED, math.inf, told)
+    )
+
+
+def _crossing(one: Any, two: Any, parted: int | None, *, same: bool) -> Measured:
+    """The same for what follows from where the metric crosses the target, which examples on the border may move."""
+    found = _exactly(one, two, same=same)
+    return replace(found, verdict=TOLERANCE) if found.verdict == PARTED and parted is None else found
+
+
+def _status(pair: Pair, parted: int | None, *, same: bool) -> Measured:
+    recorded = pair.recorded["status"]
+    if recorded in ("reached", "missed") and (recorded == "reached") != math.isfinite(reaches(pair.recorded, pair.higher_is_better)):
+        return Measured(DIFFERENT, math.inf, f"{recorded} on record, and its own recorded curve says otherwise")
+    return _crossing(recorded, pair.found["status"], parted, same=same)
+
+
+def _told(value: Any) -> str:
+    return "none" if value != value else f"{value:g}" if isinstance(value, float) else str(value)  # noqa: PLR0124 - as above
+
+
+def _number(value: Any) -> float:
+    return math.nan if value is None else float(value)
+
+
+def reaches(run: Mapping[str, Any], higher_is_better: bool) -> float:
+    """Steps to the target, NaN if never, from the curve of a run."""
+    metric, step = np.asarray(run["val_metric"]), np.asarray(run["eval_step"])
+    return _number(steps_to_target(metric[1:], step[1:], float(run["target"]), higher_is_better=higher_is_better))
+
+
+# ---- over the seeds of a cell
+
+
+def scalar(run: Mapping[str, Any], measure: str, higher_is_better: bool) -> float:
+    """A measure of a run as one number for a test over seeds; NaN where it has none.
+
+    It is a curve's end, of training losses the mean of their last tenth, of steps their logarithm.
+    """
+    if measure == "steps_to_target":
+        return math.log(steps) if (steps := reaches(run, higher_is_better)) > 0 else math.nan
+    if run["status"] not in ("reached", "missed"):
+        return math.nan
+    if measure == "step_loss":
+        curve = np.asarray(run["step_loss"], np.float64)
+        return float(curve[-max(1, len(curve) // 10) :].mean()) if len(curve) else math.nan
+    return final(np.asarray(run[measure])) if measure in ("val_loss", "val_metric") else _number(run[measure])
+
+
+TESTED = ("step_loss", "val_loss", "val_metric", "train_loss", "test_loss", "test_metric", "steps_to_target")
+FOLLOWS = {"status": "val_metric", "lrs": "step_loss"}
+"""Measures that are no numbers to be tested, and the one whose verdict they share."""
+
+
+def judge(pairs: Sequence[Pair], compared: Mapping[str, Mapping[str, Measured]]) -> tuple[dict[str, dict[str, Measured]], list[CellTest]]:
+    """Replace every ``PARTED`` by a verdict over the seeds of its cell.
+
+    *statistically consistent*: the paired equivalence test within a margin of ``MARGIN`` times the improvement (steps: ``ALIKE``) is below
+    5 %. *different*: not so, and the paired t-test is below 5 %, or a record is better than its own re-run and its cell's other seeds
+    allow. *undecided*: neither; train more seeds of the cell again. All p-values are Holm-corrected over the cells of a measure.
+    """
+    tests = [test for measure in TESTED for test in _tests(pairs, compared, measure)]
+    verdicts = {(test.cell, test.measure): test for test in tests}
+    judged = {}
+    for pair in pairs:
+        judged[pair.key] = {name: _judged(pair, name, m, verdicts) for name, m in compared[pair.key].items()}
+    return judged, tests
+
+
+def _judged(pair: Pair, name: str, measured: Measured, verdicts: Mapping[tuple[str, str], CellTest]) -> Measured:
+    if measured.verdict != PARTED:
+        return measured
+    test = verdicts.get((pair.cell, FOLLOWS.get(name, name)))
+    both_ended = all(run["status"] in ("reached", "missed") for run in (pair.recorded, pair.found))
+    if test is None or not (both_ended or name in TESTED):
+        return replace(measured, verdict=UNDECIDED, why=measured.why or "one of the two diverged")
+    return replace(measured, verdict=test.verdict, why=measured.why or f"{test.seeds} seeds of its cell were compared")
+
+
+def _tests(pairs: Sequence[Pair], compared: Mapping[str, Mapping[str, Measured]], measure: str) -> Iterator[CellTest]:
+    asked = [measure, *(name for name, other in FOLLOWS.items() if other == measure)]
+    cells = sorted({pair.cell for pair in pairs if any(compared[pair.key][name].verdict == PARTED for name in asked)})
+    facts = [_facts([pair for pair in pairs if pair.cell == cell], measure) for cell in cells]
+    alike, unlike, outlying = (holm([fact[i] for fact in facts]) for i in (3, 4, 5))
+    for cell, (seeds, mean, margin, *_), p_alike, p_unlike, p_out in zip(cells, facts, alike, unlike, outlying, strict=True):
+        bound = 1 - LEVEL
+        apart = p_out < bound or (p_unlike < bound and not p_alike < bound)
+        verdict = DIFFERENT if apart else CONSISTENT if p_alike < bound else UNDECIDED
+        yield CellTest(cell, measure, seeds, mean, margin, float(p_alike), float(p_unlike), float(p_out), verdict)
+
+
+def _facts(pairs: Sequence[Pair], measure: str) -> tuple[int, float, float, float, float, float]:
+    """Seeds, mean difference, margin, and the three p-values of one cell."""
+    pairs = sorted(pairs, key=lambda pair: (pair.recorded["seed"], pair.key))
+    two = [[scalar(run, measure, p.higher_is_better) for run in (p.recorded, p.found)] for p in pairs]
+    d = np.array([b - a for a, b in two if math.isfinite(a) and math.isfinite(b)])
+    margin = math.log1p(ALIKE) if measure == "steps_to_target" else MARGIN * _improvement(pairs, measure)
+    outlying = [_outlier(p, measure, margin) for p in pairs]
+    known = [p for p in outlying if math.isfinite(p)]
+    least = min(1.0, len(known) * min(known)) if known else math.nan
+    mean = float(d.mean()) if len(d) else math.nan
+    return len(d), mean, margin, equivalence_p(d, margin), paired_p(d, margin), least
+
+
+def _improvement(pairs: Sequence[Pair], measure: str) -> float:
+    """How far training moves a measure, on average over the runs on record: of the metric that of validation, of losses the loss."""
+    curve = "val_metric" if measure.endswith("metric") else "val_loss"
+    runs = [run for p in pairs for run in (p.recorded, *p.others)]
+    moved = [abs(final(np.asarray(run[curve])) - initial(np.asarray(run[curve]))) for run in runs if len(run[curve])]
+    known = [m for m in moved if math.isfinite(m)]
+    return float(np.mean(known)) if known else 0.0
+
+
+def _outlier(pair: Pair, measure: str, margin: float) -> float:
+    """One-sided p-value that a record is as good as it is by chance, from the cell's other seeds on record (a t-test of a new value).
+
+    NaN with too few of them. A record that is not better than its re-run by more than the margin: 1. Only what is too good counts: an
+    honest training near the edge of stability may well end far worse than another, never far better.
+    """
+    sign = 1.0 if measure.endswith("metric") and pair.higher_is_better else -1.0
+    a, b = (sign * scalar(run, measure, pair.higher_is_better) for run in (pair.recorded, pair.found))
+    rest = np.array([v for run in pair.others if math.isfinite(v := sign * scalar(run, measure, pair.higher_is_better))])
+    if len(rest) < ENOUGH or not (math.isfinite(a) and math.isfinite(b)):
+        return math.nan
+    better = a - float(rest.mean())
+    if a - b <= margin or better <= 0.0:
+        return 1.0
+    error = float(rest.std(ddof=1)) * math.sqrt(1.0 + 1.0 / len(rest))
+    return float(stdtr(len(rest) - 1, -better / error)) if error > 1e-12 * better else 0.0
+
+
+# ---- what is too good
+
+
+def suspicious(pairs: Sequence[Pair]) -> dict[str, str]:
+    """The runs whose record is much better than what training them again gives, by key, and how."""
+    found = {}
+    for pair in sorted(pairs, key=lambda pair: pair.key):
+        reasons = [reason for reason in (_too_fast(pair), _too_good(pair, pairs)) if reason]
+        if reasons:
+            found[pair.key] = "; ".join(reasons)
+    return found
+
+
+def _too_fast(pair: Pair) -> str:
+    recorded, again = (reaches(run, pair.higher_is_better) for run in (pair.recorded, pair.found))
+    limit = again if math.isfinite(again) else float(pair.recorded["budget"])
+    if not recorded <= FAST * limit:
+        return ""
+    return f"reaches the target at step {recorded:.0f} on record, {f'at step {again:.0f}' if math.isfinite(again) else 'never'} here"
+
+
+def _too_good(pair: Pair, pairs: Sequence[Pair]) -> str:
+    sign = 1.0 if pair.higher_is_better else -1.0
+    recorded = sign * scalar(pair.recorded, "val_metric", pair.higher_is_better)
+    again = [sign * scalar(p.found, "val_metric", p.higher_is_better) for p in pairs if p.cell == pair.cell]
+    best = max((a for a in again if math.isfinite(a)), default=sign * initial(np.asarray(pair.found["val_metric"])))
+    start, target = initial(np.asarray(pair.found["val_metric"])), float(pair.recorded["target"])
+    rest = [v for run in pair.others if math.isfinite(v := scalar(run, "val_metric", pair.higher_is_better))]
+    spread = float(np.std(rest, ddof=1)) if len(rest) >= ENOUGH else 0.0
+    if not recorded - best > max(FAR * abs(target - start), 2.0 * spread):
+        return ""
+    return f"ends at {sign * recorded:.6g} on record, at {sign * best:.6g} at best here"
+
+
+def worst(verdicts: Sequence[str]) -> str:
+    """The worst of some verdicts."""
+    return max(verdicts, key=VERDICTS.index)

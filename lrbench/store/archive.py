@@ -1,0 +1,106 @@
+"""A folder as one archive: gzipped tar, the same bytes for the same files, with a checksum of each."""
+
+import gzip
+import hashlib
+import io
+import tarfile
+import tempfile
+import zlib
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path, PurePosixPath
+
+from lrbench.spec.faults import BadInput, told
+
+SUMS = "SHA256SUMS"
+"""In the archive's one folder, as ``sha256sum -c`` reads it."""
+ENDING = ".tar.gz"
+LARGEST = 16 * 2**30
+"""The most bytes that an archive may unpack to."""
+
+
+def pack(name: str, files: Mapping[str, bytes]) -> bytes:
+    """Files by their paths as an archive with the one folder ``name``. The bytes depend on nothing else but Python's zlib."""
+    sums = "".join(f"{hashlib.sha256(files[path]).hexdigest()}  {path}\n" for path in sorted(files))
+    buffer = io.BytesIO()
+    with (
+        gzip.GzipFile(filename="", mode="wb", fileobj=buffer, mtime=0) as zipped,
+        tarfile.open(fileobj=zipped, mode="w", format=tarfile.USTAR_FORMAT) as archive,
+    ):
+        for path, content in sorted((dict(files) | {SUMS: sums.encode()}).items()):
+            member = tarfile.TarInfo(f"{name}/{path}")
+            member.size, member.mode = len(content), 0o644
+            archive.addfile(member, io.BytesIO(content))
+    return buffer.getvalue()
+
+
+@contextmanager
+def opened(file: Path) -> Iterator[Path]:
+    """The one folder of an archive, unpacked into a temporary place that goes when the block ends, after every sum was checked.
+
+    Raises: BadInput when it is not such an archive, is damaged, or holds anything but files inside its folder.
+    """
+    with tempfile.TemporaryDirectory(prefix="lrbench-") as place:
+        try:
+            folder = _unpack(file, Path(place))
+            _check(file, folder)
+        except (tarfile.TarError, EOFError, gzip.BadGzipFile, zlib.error, ValueError, LookupError) as error:
+            raise BadInput(f"{file}: is not a bundle, or is damaged: {told(error)}. Fetch it again.") from error
+        except OSError as error:
+            if error.filename:
+                raise
+            raise BadInput(f"{file}: is not a bundle, or is damaged: {told(error)}. Fetch it again.") from error
+        yield folder
+
+
+@contextmanager
+def unpacked(place: Path) -> Iterator[Path]:
+    """A folder as it is, or what is in a bundle, while the block lasts. Raises: BadInput as ``opened``."""
+    if place.is_file():
+        with opened(place) as folder:
+            yield folder
+    else:
+        yield place
+
+
+def _unpack(file: Path, place: Path) -> Path:
+    """Write the members below ``place``, each a plain file with a plain path in the one folder. Returns: that folder."""
+    tops, total = set(), 0
+    with tarfile.open(file, "r:gz") as archive:
+        for member in archive:
+            path = PurePosixPath(member.name)
+            total += member.size
+            if not member.isreg() or not _is_plain(member.name):
+                raise BadInput(f"{file}: holds {member.name!r}, which is not a plain file inside its folder: nothing of it is used.")
+            if total > LARGEST:
+                raise BadInput(f"{file}: unpacks to more than {LARGEST:,} bytes: nothing of it is used.")
+            content = archive.extractfile(member)
+            target = place / path
+            if content is None or target.exists():
+                raise ValueError(f"{member.name} is there twice, or has no content")
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_bytes(content.read())
+            tops.add(path.parts[0])
+    if len(tops) != 1:
+        raise ValueError(f"it has {len(tops)} folders instead of one")
+    return place / tops.pop()
+
+
+def _is_plain(name: str) -> bool:
+    """Whether a member's path leads from the archive's folder to a file below it, on any system."""
+    parts = name.split("/")
+    return len(parts) > 1 and all(part not in ("", ".", "..") for part in parts) and not any(c in name for c in "\\:\0")
+
+
+def _check(file: Path, folder: Path) -> None:
+    """Hold every file to its sum; all must be listed, and all that are listed must be there."""
+    lines = (folder / SUMS).read_text(encoding="utf-8").splitlines() if (folder / SUMS).is_file() else []
+    if not lines:
+        raise ValueError(f"it has no {SUMS}")
+    sums = {path: digest for digest, path in (line.split("  ", 1) for line in lines)}
+    found = {p.relative_to(folder).as_posix(): hashlib.sha256(p.read_bytes()).hexdigest() for p in folder.rglob("*") if p.is_file()}
+    del found[SUMS]
+    wrong = sorted(path for path in sums.keys() | found.keys() if sums.get(path) != found.get(path))
+    if wrong:
+        more = f" and {len(wrong) - 1} more" if len(wrong) > 1 else ""
+        raise BadInput(f"{file}: is damaged: {wrong[0]}{more} has not the content that {SUMS} says. Fetch it again.")

@@ -1,0 +1,249 @@
+"""Two records of a run are told apart where they differ, and not where they do not."""
+
+import math
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import synthetic
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy import stats
+
+from lrbench.analyse.agreement import (
+    BITWISE,
+    CONSISTENT,
+    DIFFERENT,
+    MEASURES,
+    PARTED,
+    TOLERANCE,
+    TRAJECTORY,
+    UNDECIDED,
+    Pair,
+    compare,
+    judge,
+    parting,
+    relative,
+    same_bits,
+    suspicious,
+    worst,
+)
+from lrbench.spec.run import Run
+from lrbench.store.table import row, table_of
+
+
+def a_run(seed=0, lr=1e-2):
+    axes = {axis: synthetic.choice(label) for axis, label in
+            {"workload": "w", "optimizer": "adam", "layer_lr": "uniform", "schedule": "constant"}.items()}  # fmt: skip
+    return Run(**axes, lr=lr, batch_size=32, accumulate=1, precision="fp32", steps=60, eval_every=3, target=0.8, seed=seed)
+
+
+def values(seed=0, lr=1e-2, **changes):
+    outcome = replace(synthetic.train(a_run(seed, lr)), **changes)
+    [found] = table_of([row(a_run(seed, lr), outcome)]).to_pandas().to_dict("records")
+    return found
+
+
+def pair(recorded, found, **more):
+    return Pair("cell", recorded, found, higher_is_better=True, **({"examples": (300, 300)} | more))
+
+
+def noisy(run, start, size, rng):
+    """A training that parts at a step: everything from there on is off by about ``size``, up or down; its end likewise."""
+
+    def factor():
+        return 1 + size * rng.choice([-1, 1]) * rng.uniform(0.8, 1.2)
+
+    def off(name, every):
+        return np.where(np.arange(len(run[name])) * every >= start, run[name] * factor(), run[name]).astype(np.float32)
+
+    curves = {name: off(name, every) for name, every in (("step_loss", 1), ("val_loss", 3), ("val_metric", 3))}
+    return run | curves | {name: run[name] * factor() for name in ("train_loss", "test_loss", "test_metric")}
+
+
+def verdict_of(p):
+    return worst([m.verdict for m in judge([p], {p.key: compare(p)})[0][p.key].values()])
+
+
+class TestOneRun:
+    def test_itself_is_equal_to_the_bit_in_everything(self):
+        found = compare(pair(values(), values()))
+        assert list(found) == list(MEASURES)
+        assert {m.verdict for m in found.values()} == {BITWISE}
+
+    def test_a_diverged_run_is_itself_too(self):
+        assert {m.verdict for m in compare(pair(values(lr=1.0), values(lr=1.0))).values()} == {BITWISE}
+
+    @pytest.mark.parametrize("name", ["test_metric", "test_loss", "train_loss"])
+    def test_an_edited_end_is_different(self, name):
+        one = values()
+        found = compare(pair(one | {name: one[name] * 1.001}, one))
+        assert found[name].verdict == DIFFERENT
+        assert {m.verdict for n, m in found.items() if n != name} == {BITWISE}
+
+    @pytest.mark.parametrize("name", ["val_metric", "val_loss"])
+    @pytest.mark.parametrize("at", [0, 7, -1])
+    def test_one_edited_evaluation_is_different(self, name, at):
+        one = values()
+        curve = one[name].copy()
+        curve[at] *= np.float32(1.001)
+        assert compare(pair(one | {name: curve}, one))[name].verdict == DIFFERENT
+
+    def test_an_edited_status_lr_or_number_of_steps_is_different(self):
+        one = values()
+        for change in ({"status": "missed"}, {"status": "diverged", "diverged_at": 7.0}, {"group_lr": [[0.5]] * len(one["group_lr"])},
+                       {"groups": ["other"]}, {"step_loss": one["step_loss"][:-5]}, {"val_loss": one["val_loss"][:-1]}):  # fmt: skip
+            assert DIFFERENT in {m.verdict for m in compare(pair(one | change, one)).values()}, change
+
+    def test_a_curve_of_ones_own_making_is_different_from_the_first_step(self):
+        one = values()
+        found = compare(pair(one | {"step_loss": one["step_loss"] * np.float32(0.9)}, one))
+        assert found["step_loss"].verdict == DIFFERENT
+        assert "first step" in found["step_loss"].why
+
+    def test_rounding_is_within_tolerance(self):
+        one = values()
+        rng = np.random.default_rng(0)
+        curves = {n: (one[n] * (1 + 1e-6 * rng.normal(size=len(one[n])))).astype(np.float32) for n in ("step_loss", "val_loss")}
+        found = compare(pair(one, one | curves))
+        assert (found["step_loss"].verdict, found["val_loss"].verdict) == (TOLERANCE, TOLERANCE)
+
+    @pytest.mark.parametrize(("flips", "verdict"), [(3, TOLERANCE), (4, DIFFERENT)])
+    def test_while_the_losses_stay_together_three_examples_of_300_may_change_its_class(self, flips, verdict):
+        one = values()
+        curves = {
+            "step_loss": (one["step_loss"] * (1 + 1e-6)).astype(np.float32),
+            "val_metric": one["val_metric"] + np.float32(flips / 300),
+        }
+        assert compare(pair(one, one | curves))["val_metric"].verdict == verdict
+
+    def test_what_comes_before_the_parting_is_held(self):
+        one = values()
+        two = one | {"step_loss": np.where(np.arange(60) >= 30, one["step_loss"] * 1.01, one["step_loss"]).astype(np.float32)}
+        early, late = one["val_loss"].copy(), one["val_loss"].copy()
+        early[3] *= 1.02
+        late[-1] *= 1.02
+        assert compare(pair(one | {"val_loss": early}, two))["val_loss"].verdict == DIFFERENT
+        assert compare(pair(one | {"val_loss": late}, two))["val_loss"].verdict == PARTED
+
+    def test_computed_alike_there_is_no_parting(self):
+        one = values()
+        two = noisy(one, 20, 0.01, np.random.default_rng(0))
+        assert verdict_of(pair(one, two)) == UNDECIDED
+        assert verdict_of(pair(one, two, alike=True)) == DIFFERENT
+
+    def test_lrs_may_part_only_if_they_depend_on_the_losses(self):
+        one = values()
+        two = noisy(one, 20, 0.01, np.random.default_rng(0)) | {"group_lr": [[0.5]] * len(one["group_lr"])}
+        assert compare(pair(one, two))["lrs"].verdict == DIFFERENT
+        assert compare(pair(one, two, closed_loop=True))["lrs"].verdict == PARTED
+
+
+class TestPieces:
+    @given(st.lists(st.floats(width=32), max_size=8))
+    def test_an_array_is_itself_and_no_other(self, numbers):
+        a = np.array(numbers, np.float32)
+        assert same_bits(a, a.copy())
+        assert not same_bits(a, np.append(a, np.float32(1)))
+        assert parting(a, a)[0] is None
+        if len(a) and np.isfinite(a[-1]):
+            b = a.copy()
+            b[-1] = np.nextafter(b[-1], np.float32(np.inf))
+            assert not same_bits(a, b)
+
+    @given(st.integers(1, 50), st.floats(2 * TRAJECTORY, 1.0))
+    def test_the_parting_is_the_first_step_beyond_the_tolerance(self, step, size):
+        one = np.full(60, 2.0, np.float32)
+        two = one.copy()
+        two[step - 1 :] *= 1 + size
+        assert parting(one, two) == (step, False)
+
+    def test_relative_differences(self):
+        np.testing.assert_allclose(relative([2.0, 1.0, 0.0], [1.0, 1.0, 1e-9]), [0.5, 0.0, 1e-9 / 2e-6])
+        assert relative([1.0, math.nan, math.inf], [math.nan, math.nan, math.inf]).tolist() == [math.inf, 0.0, 0.0]
+
+    def test_the_worst_counts(self):
+        assert worst([BITWISE, CONSISTENT, TOLERANCE]) == CONSISTENT
+        assert worst([DIFFERENT, UNDECIDED]) == DIFFERENT
+
+
+class TestOverSeeds:
+    def cell(self, shift=0.0, size=0.01, seeds=10, others=True):
+        rng = np.random.default_rng(1)
+        runs = [values(seed) for seed in range(seeds)]
+        pairs = []
+        for run in runs:
+            found = noisy(run, 20, size, rng)
+            for name in ("val_metric", "test_metric"):
+                found[name] = found[name] + np.float32(shift) * (np.arange(len(found[name])) >= 7 if name == "val_metric" else 1)
+            rest = tuple(other for other in runs if other is not run) if others else ()
+            pairs.append(pair(run, found, others=rest))
+        return pairs, {p.key: compare(p) for p in pairs}
+
+    def test_small_differences_of_both_signs_are_consistent(self):
+        pairs, compared = self.cell()
+        judged, tests = judge(pairs, compared)
+        assert {m.verdict for run in judged.values() for m in run.values()} <= {BITWISE, TOLERANCE, CONSISTENT}
+        assert {t.seeds for t in tests} == {10}
+
+    def test_a_shift_of_all_seeds_is_different(self):
+        pairs, compared = self.cell(shift=0.2)
+        judged, _ = judge(pairs, compared)
+        assert {run["val_metric"].verdict for run in judged.values()} == {DIFFERENT}
+        assert {run["val_loss"].verdict for run in judged.values()} <= {TOLERANCE, CONSISTENT}
+
+    def test_one_seed_says_little(self):
+        pairs, compared = self.cell(size=0.05, seeds=1)
+        assert {t.verdict for t in judge(pairs, compared)[1]} == {UNDECIDED}
+
+    def test_one_edited_record_stands_out_from_the_other_seeds_on_record(self):
+        pairs, _ = self.cell()
+        run = pairs[4]
+        assert verdict_of(run) != DIFFERENT
+        edited = dict(run.recorded) | {"test_metric": run.recorded["test_metric"] + 0.2}
+        assert verdict_of(replace(run, recorded=edited)) == DIFFERENT
+        assert verdict_of(replace(run, recorded=edited, others=())) == UNDECIDED
+
+    def test_the_p_values_are_those_of_scipy(self):
+        pairs, compared = self.cell()
+        [test] = [t for t in judge(pairs, compared)[1] if t.measure == "test_loss"]
+        d = np.array([p.found["test_loss"] - p.recorded["test_loss"] for p in pairs])
+        assert test.difference == pytest.approx(d.mean())
+        both = [stats.ttest_1samp(d, -test.margin, alternative="greater"), stats.ttest_1samp(d, test.margin, alternative="less")]
+        assert test.p_equivalent == pytest.approx(max(t.pvalue for t in both), rel=1e-6)
+
+    @settings(max_examples=10)
+    @given(st.permutations(range(6)))
+    def test_order_changes_nothing(self, order):
+        pairs, compared = self.cell(seeds=6)
+        assert judge([pairs[i] for i in order], compared) == judge(pairs, compared)
+
+    def test_statuses_that_part_share_the_verdict_of_the_metric(self):
+        pairs, _ = self.cell()
+        pairs = [replace(p, found=dict(p.found) | {"status": "missed"}) for p in pairs]
+        judged, _ = judge(pairs, {p.key: compare(p) for p in pairs})
+        assert {run["status"].verdict for run in judged.values()} == {CONSISTENT}
+        gone = [replace(p, found=dict(p.found) | {"status": "diverged", "diverged_at": 59.0}) for p in pairs]
+        judged, _ = judge(gone, {p.key: compare(p) for p in gone})
+        assert {run["status"].verdict for run in judged.values()} == {UNDECIDED}
+
+
+class TestSuspicious:
+    def test_a_record_that_is_too_fast_or_too_good_is_listed(self):
+        one = values()
+        fast, good = one["val_metric"].copy(), one["val_metric"].copy()
+        fast[1:] = np.maximum(fast[1:], 0.81)
+        good[-1] = 0.99
+        assert "at step 3 on record" in suspicious([pair(one | {"val_metric": fast}, one)])[one["key"]]
+        assert "ends at 0.99 on record" in suspicious([pair(one | {"val_metric": good}, one)])[one["key"]]
+
+    def test_the_same_and_the_worse_are_not(self):
+        one = values()
+        assert suspicious([pair(one, one), pair(one | {"val_metric": one["val_metric"] * np.float32(0.5)}, one)]) == {}
+
+    def test_for_a_metric_where_lower_is_better(self):
+        one = values()
+        loss = {"val_metric": one["val_loss"], "target": 0.5}
+        good = one | loss | {"val_metric": np.where(np.arange(21) == 20, 0.0, one["val_loss"]).astype(np.float32)}
+        found = suspicious([replace(pair(good, one | loss, examples=(0, 0)), higher_is_better=False)])
+        assert "ends at 0 on record" in found[one["key"]]
