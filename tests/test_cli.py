@@ -24,9 +24,6 @@ COMMANDS = {
     "doctor": ["--device", "--json"],
     "report": ["folder", "--price", "--export"],
     "score": ["curves", "--targets", "--baseline", "--map", "--plot", "--json"],
-
-
-@app.command()
     "show": ["key", "--results", "--json"],
     "reproduce": ["study", "--sample", "--device", "--workers", "--threads", "--plugin", "--output"],
     "bundle": ["study", "--output"],
@@ -318,9 +315,6 @@ def test_schedules_are_drawn(suffix, cli, away):
         (["compare", ".", "."], ".: holds no study. Give a folder that `lrbench run` has written to"),
         (["compare", ".", ".", "--fail-on", "wrose"], "--fail-on wrose: there is no 'wrose'. Did you mean 'worse'?"),
         (["compare", ".", ".", "--format", "html"], "--format html: there is no such format. Known: json, md, text."),
-
-
-@app.command()
         (["reproduce", "none"], "none: holds no study."),
         (["reproduce", "m.toml"], "m.toml: is not a bundle, or is damaged: "),
         (["reproduce", "m.toml", "--output", "bad.toml"], "--output bad.toml: is a file; give a folder."),

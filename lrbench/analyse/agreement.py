@@ -17,7 +17,8 @@ from scipy.special import stdtr
 
 from lrbench.analyse.convergence import final, initial, steps_to_target
 from lrbench.analyse.machines import ALIKE
-from lrbench.analyse.statistics import LEVEL, equivalence_p, holm, paired_p
+from lrbench.analyse.intervals import LEVEL
+from lrbench.analyse.testing import equivalence_p, holm, paired_p
 
 BITWISE, TOLERANCE, CONSISTENT = "bitwise equal", "within tolerance", "statistically consistent"
 UNDECIDED, DIFFERENT, NOT_RUN = "undecided", "different", "not re-run"

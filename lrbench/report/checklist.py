@@ -9,7 +9,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from lrbench.analyse.frames import STRATEGY, rows
-from lrbench.analyse.statistics import ENOUGH_SEEDS
+from lrbench.analyse.intervals import ENOUGH_SEEDS
 from lrbench.report import text
 from lrbench.report.bibliography import used
 from lrbench.report.findings import Findings
