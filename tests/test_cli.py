@@ -19,7 +19,7 @@ COMMANDS = {
     "run": ["matrix", "--results", "--device", "--workers", "--threads", "--cost", "--plugin"],
     "cost": ["matrix", "--results", "--device", "--threads", "--plugin"],
     "doctor": ["--device", "--json"],
-    "report": ["folder", "--price", "--export"],
+    "report": ["folder", "--price"],
     "show": ["key", "--results", "--json"],
     "schedules": ["--plot", "--steps", "--plugin"],
     "verify": ["--workload", "--device", "--plugin"],
