@@ -109,7 +109,7 @@ def _others(others: pd.DataFrame) -> str:
     lines = [[md.code(row.strategy), md.plain(", ".join(row.workloads)), *_scores(row)] for row in rows(kept)]
     return (
         md.table(header, lines)
-        + f"\n\nThe scores of these {text.count(len(others), 'strategy')} are over other workloads, so they compare with each other where the "
+        + f"\n\nThe scores of these {text.count(len(others), 'strategy')} are over other workloads, so they compare where the "
         "workloads are the same only." + hidden
     )
 
