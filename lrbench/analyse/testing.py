@@ -40,6 +40,21 @@ def paired_p(difference_S: ArrayLike, margin: float = 0.0) -> float:
     return float(2.0 * stdtr(len(d) - 1, -abs(mean) / deviation * np.sqrt(len(d))))
 
 
+def mean_beyond_p(value_S: ArrayLike, target: float) -> float:
+    """One-sided p-value of the t-test that the mean lies above a target: small where it surely does.
+
+    Shapes: S values, all finite. NaN with fewer than two. All equal: 0 above the target, 1 below it, 0.5 on it.
+    Source: Student 1908; equals ``scipy.stats.ttest_1samp(values, target, alternative="greater")``.
+    """
+    values = np.sort(np.asarray(value_S, np.float64))
+    if len(values) < 2:
+        return math.nan
+    excess, deviation = float(values.mean()) - target, float(values.std(ddof=1))
+    if values[0] == values[-1]:
+        return float(0.5 - 0.5 * np.sign(values[0] - target))
+    return float(stdtr(len(values) - 1, -excess / deviation * math.sqrt(len(values))))
+
+
 def _known(value_S: ArrayLike) -> NDArray[np.float64]:
     """The finite values, sorted, so that their order changes no digit."""
     values = np.asarray(value_S, np.float64)
@@ -112,21 +127,15 @@ class TargetTest(NamedTuple):
 
 
 def target_test(value_S: ArrayLike, target: float, *, higher_is_better: bool) -> TargetTest:
-    """One-sided t-test that the mean result is better than the target.
+    """One-sided t-test that the mean result is better than the target: ``mean_beyond_p``, for either direction.
 
-    Shapes: S seeds; values that are not finite are left out. p is NaN with fewer than two. All equal: 0 if beyond the target, else 1
-    (at the target itself, too, for nothing shows that the mean is beyond it).
-    Source: Student 1908, Biometrika 6, 1-25.
+    Shapes: S seeds; values that are not finite are left out. p is NaN with fewer than two.
     """
     values = _known(value_S)
-    if len(values) < 2:
-        return TargetTest(float(values[0]) if len(values) else math.nan, math.nan, len(values), math.nan)
-    middle, deviation = float(values.mean()), float(values.std(ddof=1))
-    ahead = (middle - target) * (1.0 if higher_is_better else -1.0)
-    scale = EPSILON * max(abs(middle), abs(target))
-    if deviation <= scale:
-        return TargetTest(middle, deviation, len(values), 0.0 if ahead > scale else 1.0)
-    return TargetTest(middle, deviation, len(values), float(stdtr(len(values) - 1, -ahead / deviation * math.sqrt(len(values)))))
+    sign = 1.0 if higher_is_better else -1.0
+    middle = float(values.mean()) if len(values) else math.nan
+    deviation = float(values.std(ddof=1)) if len(values) > 1 else math.nan
+    return TargetTest(middle, deviation, len(values), mean_beyond_p(sign * values, sign * target))
 
 
 def seeds_needed(difference_S: ArrayLike, margin: float = 0.0) -> int | None:

@@ -62,7 +62,7 @@ def section(found: Findings, drawn: Galleries) -> str:
     return md.section(
         heading,
         *(_ranked(found, all_of, drawn) if all_of.block else ["No two strategies were run on the same two workloads, so none has a rank."]),
-        md.details(f"{text.count(len(others), 'strategy')} on other sets of workloads", _others(others)) if len(others) else "",
+        md.details("Strategies on other sets of workloads", _others(others)) if len(others) else "",
         NOTE,
     )
 
@@ -109,8 +109,8 @@ def _others(others: pd.DataFrame) -> str:
     lines = [[md.code(row.strategy), md.plain(", ".join(row.workloads)), *_scores(row)] for row in rows(kept)]
     return (
         md.table(header, lines)
-        + "\n\nTheir scores are over other workloads, so they compare with each other where the workloads are the same only."
-        + hidden
+        + f"\n\nThe scores of these {text.count(len(others), 'strategy')} are over other workloads, so they compare where the "
+        "workloads are the same only." + hidden
     )
 
 

@@ -29,7 +29,7 @@ def test_it_names_the_workloads_and_the_test(made):
     assert "6 strategies were run on all of a_mlp, b_mlp, c_cnn" in text
     assert re.search(r"Friedman's test in Iman and Davenport's form: p < 0.001", text)
     assert "critical difference of two mean ranks is 4.35" in text
-    assert "other sets of workloads" not in text
+    assert "Strategies on other sets" not in text
 
 
 def test_rows_stand_in_order_of_rank_with_scores_and_the_probability_to_beat_the_plain_one(made):
@@ -56,7 +56,7 @@ def test_bars_overlap_where_ranks_are_less_than_a_critical_difference_apart(made
 def test_strategies_of_other_workloads_are_folded_away(tmp_path):
     _, text = told(tmp_path, keep=lambda row: row.optimizer != "adam" or row.workload != "a_mlp")
     folded = text[text.index("<details>") : text.index("</details>")]
-    assert "2 strategies on other sets of workloads" in folded
+    assert "The scores of these 2 strategies are over other workloads" in folded
     assert "| `adam / uniform / cosine` | b_mlp, c_cnn |" in folded
     assert "adam" not in text[: text.index("<details>")]
 
