@@ -16,8 +16,8 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.special import stdtr
 
 from lrbench.analyse.convergence import final, initial, steps_to_target
-from lrbench.analyse.machines import ALIKE
 from lrbench.analyse.intervals import LEVEL
+from lrbench.analyse.machines import ALIKE
 from lrbench.analyse.testing import equivalence_p, holm, paired_p
 
 BITWISE, TOLERANCE, CONSISTENT = "bitwise equal", "within tolerance", "statistically consistent"
