@@ -232,6 +232,6 @@ def _shared(choices: pd.DataFrame, budgets: int) -> tuple[list[str], pd.DataFram
 
 def _way(choices: pd.DataFrame, trials: pd.DataFrame) -> pd.DataFrame:
     """The choices on one workload with outcomes as shares of the way from the untrained model to the best; none where nothing learnt."""
-    start = float(trials.untrained.mean())
+    start = float(trials.untrained_score.mean())
     way = float(choices.groupby([*AXES, "trials"]).outcome.mean().max()) - start
     return choices.assign(outcome=(choices.outcome - start) / way) if way > 0 else choices.iloc[:0]
