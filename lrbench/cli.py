@@ -74,10 +74,16 @@ def run(
 ) -> None:
     """Train what is missing of a matrix, then write and show its report."""
     from lrbench.execute import carry_out, make_session
+    from lrbench.execute.preview import reason_lines, reasons
+    from lrbench.spec.faults import BadInput
 
     session = make_session(matrix, results=results, device=device, workers=workers, threads=threads, plugins=plugin)
     missing, stored = len(session.plan.missing), len(session.plan.possible) - len(session.plan.missing)
     typer.echo(f"{missing} runs to do, {stored} stored already, {len(session.plan.skips)} skipped", err=True)
+    for line in reason_lines(reasons(session.plan)):
+        typer.echo(line, err=True)
+    if not session.plan.possible:
+        raise BadInput(f"{matrix}: every run is skipped, for the reasons above; nothing was written.")
     summary = carry_out(session)
     if summary.interrupted:
         typer.echo("interrupted: what was finished is stored. Give the same command again to go on.", err=True)

@@ -21,7 +21,7 @@ from lrbench.analyse.frames import AXES, STRATEGY, groups, rows
 from lrbench.analyse.intervals import LEVEL
 from lrbench.analyse.pairs import Pair
 from lrbench.analyse.response import responses
-from lrbench.analyse.tables import CONDITIONS, per_run, under
+from lrbench.analyse.tables import CONDITIONS, per_run, scale, under
 from lrbench.analyse.testing import MARGIN, holm
 from lrbench.spec.cost import StepCost
 from lrbench.store import Study
@@ -47,7 +47,7 @@ CHANGE = [
 
 COLUMNS = [
     "key", "base", *STRATEGY, *CONDITIONS, "lr", "seed", "status", "trained", "finished", "exploded", "reached", "steps_to_target",
-    "quality", "score", "loss", "initial_loss", "higher_is_better", "default_lr",
+    "quality", "score", "untrained_score", "loss", "initial_loss", "higher_is_better", "default_lr",
 ]  # fmt: skip
 """What a comparison needs of ``per_run``."""
 
@@ -204,7 +204,7 @@ def _at(runs: pd.DataFrame, best: Best) -> pd.DataFrame:
 def _scale(base: pd.DataFrame, head: pd.DataFrame) -> float:
     """The size against which a difference of the validation metric is small."""
     both = pd.concat([base, head])
-    return float(both.score.abs().max() if both.higher_is_better.all() else both.initial_loss.median())
+    return scale(both)
 
 
 def _crashes(crashed: list[int], of: list[int]) -> dict[str, Any]:
@@ -284,11 +284,11 @@ def _cells(sides: Sides) -> Iterator[dict[str, Any]]:
     base, head = (side[side.trained] for side in sides)
     if base.empty or head.empty:
         return
-    scale = _scale(base, head)
+    size = _scale(base, head)
     for (lr,), at in _parts((base, head), ["lr"]):
         if len(at[0]) and len(at[1]):
             counts = {"base_hits": int(at[0].diverged.sum()), "head_hits": int(at[1].diverged.sum())}
-            yield {"lr": lr} | _validation(at, scale) | counts
+            yield {"lr": lr} | _validation(at, size) | counts
 
 
 Where = tuple[Any, ...]

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from scipy.special import stdtr, stdtrit
 
 from lrbench.analyse.intervals import LEVEL
-from lrbench.analyse.testing import paired_p
+from lrbench.analyse.testing import certain, paired_p
 
 FEWEST = 3
 """With fewer seeds there is no p-value: two counts that happen to move by the same would be certain."""
@@ -71,7 +71,7 @@ def _welch(base_S: Floats, head_S: Floats, margin: float) -> Difference:
     error = math.sqrt(math.fsum(shares))
     freedom = _freedom(shares, [len(base_S), len(head_S)])
     low, high = _around(mean, error, freedom)
-    p = _welch_p(mean, error, freedom, margin) if fewest >= FEWEST else math.nan
+    p = _welch_p(mean, error, freedom, fewest, margin) if fewest >= FEWEST else math.nan
     return Difference(base, head, mean, low, high, p, fewest, paired=False)
 
 
@@ -81,10 +81,10 @@ def _freedom(shares: list[float], sizes: list[int]) -> float:
     return math.fsum(shares) ** 2 / parts if parts > 0.0 else float(sum(sizes) - 2)
 
 
-def _welch_p(mean: float, error: float, freedom: float, margin: float) -> float:
+def _welch_p(mean: float, error: float, freedom: float, seeds: int, margin: float) -> float:
     if abs(mean) <= margin:
         return 1.0
-    return 0.0 if error <= 1e-12 * abs(mean) else float(2.0 * stdtr(freedom, -abs(mean) / error))
+    return certain(seeds) if error <= 1e-12 * abs(mean) else float(2.0 * stdtr(freedom, -abs(mean) / error))
 
 
 def _around(mean: float, error: float, freedom: float) -> tuple[float, float]:

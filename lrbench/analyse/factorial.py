@@ -4,8 +4,8 @@ The score of a run is that of ``tuning.outcomes``: a run that diverged, or ended
 model. The factors are the optimizer, the layer-lr policy, the schedule and the lr; the seed is a block, the same for all of them.
 
 Optimizers have lrs of different sizes, so an lr is known by its *position* on its optimizer's own grid, from the lowest; where the grids
-differ in length, the middle part of the longer ones is used. How positions are matched moves variance between *lr* and *optimizer x lr*
-only: their sum is what the lr explains within the optimizers, whatever the matching.
+differ in length, the middle part of the longer ones is used. How positions are matched moves variance between an effect with the lr
+and the same one crossed with the optimizer, as between *lr* and *optimizer x lr*: the sum of the two is the same whatever the matching.
 """
 
 from dataclasses import dataclass

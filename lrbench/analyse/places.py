@@ -83,5 +83,5 @@ def _beside(first: "pd.Series[Any]", score: "pd.Series[Any]", room: float, *, is
 
 
 def survival(runs: pd.DataFrame) -> Survival:
-    """The Kaplan-Meier estimate of the steps to target of some runs; one that diverged is never there, and watched to its budget."""
+    """The Kaplan-Meier estimate of the steps to target of some runs; one that is never there was watched to its budget."""
     return kaplan_meier(runs.steps_to_target.to_numpy(float), runs.budget.to_numpy(float))

@@ -170,9 +170,9 @@ def cells(runs: pd.DataFrame) -> pd.DataFrame:
     """One row per workload, strategy and lr, aggregated over seeds: what ``summary.csv`` holds.
 
     Args: runs: what ``per_run`` returns.
-    Returns: counts; the interquartile mean over seeds of the final validation metric with its bootstrap 95 % interval (a diverged run
-    counts as the untrained model); of losses and gap over the runs that finished; the median of steps to target, NaN when half of
-    the runs or more never reach it; ``keys`` are the runs', in the order of their seeds.
+    Returns: counts (``reached`` the target, even if it diverged afterwards); the interquartile mean over seeds of the final validation
+    metric with its bootstrap 95 % interval (a diverged run counts as the untrained model); of losses and gap over the runs that finished;
+    the median of steps to target, NaN when half of the runs or more never reach it; ``keys`` are the runs', in the order of their seeds.
     """
     parts = list(groups(runs, [*STRATEGY, "lr"]))
     intervals = seeds_intervals([part.loc[part.trained, "quality"].to_numpy(float) for _, part in parts])
@@ -194,12 +194,22 @@ def _cell(runs: pd.DataFrame, interval: Interval) -> dict[str, Any]:
     return (
         {"runs": len(runs)}
         | {status: int((runs.status == status).sum()) for status in _COUNTS}
+        | {"reached": int(runs.reached.sum())}
         | {"val_metric": iqm(trained.quality.dropna()), "val_metric_low": interval.low, "val_metric_high": interval.high}
         | {"val_metric_spread": seed_spread(trained.quality.to_numpy(float))}
         | {name: iqm(trained[name].dropna()) for name in ("val_loss", "train_loss", "gap")}
         | {"steps_to_target": median_steps(trained), "spikes": _median(trained.spikes), "oscillation": _median(trained.oscillation)}
         | {"keys": " ".join(runs.sort_values("seed").key)}
     )
+
+
+def scale(runs: pd.DataFrame) -> float:
+    """What a difference of the metric on one workload is small beside: the best metric, or the untrained one where less is better.
+
+    A run that ended worse than the untrained model counts as that.
+    """
+    higher = bool(runs.higher_is_better.all())
+    return float(np.abs(np.fmax(runs.score, runs.untrained_score)).max() if higher else runs.untrained_score.abs().median())
 
 
 def median_steps(runs: pd.DataFrame) -> float:

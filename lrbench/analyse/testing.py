@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import nctdtr, ndtri, stdtr, stdtrit
 
-from lrbench.analyse.intervals import LEVEL
+from lrbench.analyse.intervals import ENOUGH_SEEDS, LEVEL
 
 POWER = 0.8
 """How often a difference as large as the observed one shall be found."""
@@ -25,8 +25,9 @@ def paired_p(difference_S: ArrayLike, margin: float = 0.0) -> float:
     """Two-sided p-value of the paired t-test on differences by seed.
 
     Shapes: S seeds, the same in both arms; differences that are not finite are left out. NaN (nothing can be said) with fewer than
-    two. A mean within ``margin`` of zero: 1. All equal and beyond it: 0. The t-test, not the exact sign-flip test, because with 5
-    seeds the latter can never go below 2/32 and so never separates anything; the price is an assumption of normal differences.
+    two. A mean within ``margin`` of zero: 1. All equal and beyond it: 0, or NaN with fewer than ``ENOUGH_SEEDS``, since a few counts that
+    move by the same are chance. The t-test, not the exact sign-flip test, because with 5 seeds the latter can never go below 2/32 and so
+    never separates anything; the price is an assumption of normal differences.
     Source: Student 1908; for few seeds, Colas et al. 2019, arXiv:1904.06979.
     """
     d = _known(difference_S)
@@ -36,14 +37,20 @@ def paired_p(difference_S: ArrayLike, margin: float = 0.0) -> float:
     if abs(mean) <= margin:
         return 1.0
     if deviation <= EPSILON * abs(mean):
-        return 0.0
+        return certain(len(d))
     return float(2.0 * stdtr(len(d) - 1, -abs(mean) / deviation * np.sqrt(len(d))))
+
+
+def certain(seeds: int) -> float:
+    """The p-value where all seeds say the same: 0, or NaN where they are too few to be more than chance."""
+    return 0.0 if seeds >= ENOUGH_SEEDS else math.nan
 
 
 def mean_beyond_p(value_S: ArrayLike, target: float) -> float:
     """One-sided p-value of the t-test that the mean lies above a target: small where it surely does.
 
-    Shapes: S values, all finite. NaN with fewer than two. All equal: 0 above the target, 1 below it, 0.5 on it.
+    Shapes: S values, all finite. NaN with fewer than two. All equal: 0 above the target (NaN with fewer than ``ENOUGH_SEEDS``), 1 below it,
+    0.5 on it.
     Source: Student 1908; equals ``scipy.stats.ttest_1samp(values, target, alternative="greater")``.
     """
     values = np.sort(np.asarray(value_S, np.float64))
@@ -51,7 +58,7 @@ def mean_beyond_p(value_S: ArrayLike, target: float) -> float:
         return math.nan
     excess, deviation = float(values.mean()) - target, float(values.std(ddof=1))
     if values[0] == values[-1]:
-        return float(0.5 - 0.5 * np.sign(values[0] - target))
+        return certain(len(values)) if values[0] > target else 1.0 if values[0] < target else 0.5
     return float(stdtr(len(values) - 1, -excess / deviation * math.sqrt(len(values))))
 
 
@@ -94,13 +101,18 @@ def holm(p_C: ArrayLike) -> NDArray[np.float64]:
 
 
 def not_separated(best_S: ArrayLike, others_CS: Sequence[ArrayLike], margin: float = 0.0) -> list[bool]:
-    """For each of C others, whether the seeds cannot tell it from the best: its Holm-adjusted paired p-value is not below 5 %.
+    """For each of C others, whether the seeds cannot tell it from the best: its paired p-value times C is not below 5 %.
 
-    Shapes: S seeds in the same order everywhere, NaN where a seed is missing. An untestable pair (fewer than two seeds) is not separated.
+    The best was chosen by the same seeds, so this is no comparison with a control. What holds is that in 95 % of studies and more the one
+    that is best in truth is the best found or among those not separated from it: it can be lost only to one of C others that is tested at
+    5 % / C. That two equals are told apart is not excluded so often.
+    Shapes: S seeds in the same order everywhere, NaN where a seed is missing. An untestable pair is not separated.
+    Source: Bonferroni's inequality; confidence sets of the best, Hsu 1981, Annals of Statistics 9, 1026-1034.
     """
     best = np.asarray(best_S, np.float64)
-    adjusted = holm([paired_p(best - np.asarray(other, np.float64), margin) for other in others_CS])
-    return [not p < 1 - LEVEL for p in adjusted]
+    p_C = [paired_p(best - np.asarray(other, np.float64), margin) for other in others_CS]
+    tested = sum(not math.isnan(p) for p in p_C)
+    return [not p * tested < 1 - LEVEL for p in p_C]
 
 
 def separated(score_CS: ArrayLike, margin: float = 0.0) -> NDArray[np.bool_]:

@@ -16,6 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 from lrbench.analyse.blocks import largest_block
 from lrbench.analyse.frames import AXES, STRATEGY, groups, rows, strategy
 from lrbench.analyse.intervals import Interval, mean, seeds_interval
+from lrbench.analyse.tables import scale
 from lrbench.analyse.testing import MARGIN, not_separated
 
 BUDGETS = (1, 5, 20)
@@ -145,22 +146,17 @@ def recommendations(runs: pd.DataFrame, budgets: Sequence[int] = BUDGETS) -> pd.
     Returns: one row per workload and budget. The first trial is that of ``untuned``, at ``lr``, which is the ``which`` one; all others are
     at lrs drawn from the grid, as in ``tuning_curves``, and the best of all is kept. ``expected`` is the mean over seeds of what that is
     expected to score, with a bootstrap 95 % interval over seeds; ``not_separated`` lists the strategies that the shared seeds cannot tell
-    from it (paired t-test, Holm-corrected within the row); ``strategies`` counts those that were compared: with one trial all that have
-    an lr to begin with, with more those that have a tuning curve, too. A workload without any has no rows.
+    from it (paired t-test, Bonferroni-corrected); ``strategies`` counts those that were compared: with one trial all that have an
+    lr to begin with, with more those that have a tuning curve, too. A workload without any has no rows.
     """
     trials = outcomes(runs)
     choices = _choices(trials, budgets)
-    scales = {str(w): _scale(part) for (w,), part in groups(trials, ["workload"])}
+    scales = {str(w): scale(part) for (w,), part in groups(trials, ["workload"])}
     found = [
         {"workload": workload, "trials": k} | _recommended(part, MARGIN * scales[str(workload)])
         for (workload, k), part in groups(choices, ["workload", "trials"])
     ]
     return pd.DataFrame(found, columns=RECOMMENDATION)
-
-
-def _scale(trials: pd.DataFrame) -> float:
-    """What a difference between outcomes of a workload is to be seen beside: see ``MARGIN``."""
-    return float(trials.outcome.abs().max() if trials.higher_is_better.all() else trials.initial_loss.median())
 
 
 def _choices(trials: pd.DataFrame, budgets: Sequence[int]) -> pd.DataFrame:
@@ -205,10 +201,13 @@ def shared_recommendations(runs: pd.DataFrame, budgets: Sequence[int] = BUDGETS)
     Returns: the workloads, which together with the strategies make the largest table without a gap, two of each or more; and one row per
     budget as of ``recommendations``, whose ``expected`` is the mean over workloads of the share of the way from the untrained model (0)
     to the best of all that is compared there (1), at seeds that all of them have; ``workload`` and ``which`` are empty and ``lr`` is NaN,
-    since lrs to begin with differ between workloads. No workloads and no rows where there is no such table.
+    since lrs to begin with differ between workloads. Workloads where nothing learnt are left out. No workloads and no rows where there is
+    no such table.
     """
     trials = outcomes(runs)
-    workloads, shared = _shared(_choices(trials, budgets), len(budgets))
+    choices = _choices(trials, budgets)
+    learnt = [w for (w,), part in groups(choices, ["workload"]) if not _way(part, trials[trials.workload == w]).empty]
+    workloads, shared = _shared(choices[choices.workload.isin(learnt)], len(budgets))
     ways = [_way(part, trials[trials.workload == w]) for (w,), part in groups(shared, ["workload"])]
     if not workloads or any(part.empty for part in ways):
         return [], pd.DataFrame(columns=RECOMMENDATION)

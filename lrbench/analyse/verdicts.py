@@ -7,12 +7,12 @@ import pandas as pd
 
 from lrbench.analyse.frames import AXES, STRATEGY, by_seed, of_strategy, rows, strategy
 from lrbench.analyse.intervals import iqm, seeds_interval
-from lrbench.analyse.tables import median_steps
+from lrbench.analyse.tables import median_steps, scale
 from lrbench.analyse.testing import MARGIN, not_separated, paired_p
 
 VERDICT = [
     "workload", "strategy", *AXES, "lr", "edge", "seeds", "quality", "low", "high", "target", "reached", "steps_to_target",
-    "test_metric", "test_low", "test_high", "strategies", "not_separated", "baseline", "baseline_lr", "baseline_quality", "gain",
+    "test_metric", "test_low", "test_high", "strategies", "not_separated", "baseline", "baseline_lr", "baseline_edge", "baseline_quality", "gain",
     "gain_low", "gain_high", "gain_p",
 ]  # fmt: skip
 
@@ -37,9 +37,9 @@ def verdicts(runs: pd.DataFrame, responses: pd.DataFrame) -> pd.DataFrame:
     Args: runs: what ``per_run`` returns; responses: what ``responses`` returns for them.
     Returns: ``quality`` is the interquartile mean over seeds of the final validation metric, with a bootstrap 95 % interval;
     ``reached`` counts runs; ``steps_to_target`` is a median, NaN if half or more never reach it; ``test_metric`` is the winner's alone;
-    ``not_separated`` lists the strategies that the seeds cannot tell from it (paired t-test at each one's best lr, Holm-corrected within
-    the workload); the baseline is the winner's optimizer with one constant lr for all layers, at its own best lr, or where that was
-    not run the best such strategy of all; ``gain`` is the improvement over it by paired seeds, positive if better whatever the metric.
+    ``not_separated`` lists the strategies that the seeds cannot tell from it (paired t-test at each one's best lr,
+    Bonferroni-corrected within the workload); the baseline is the winner's optimizer with one constant lr for all layers, at its own best
+    lr, or where that was not run the best such strategy of all, ``baseline_edge`` where in its grid that lr sits; ``gain`` is the improvement over it by paired seeds, positive if better whatever the metric.
     A workload where no run finished has an empty strategy and NaN numbers.
     """
     ranked, best = ranking(responses), at_best_lr(runs, responses)
@@ -75,8 +75,8 @@ def _like_the_winner(ranked: pd.DataFrame, runs: pd.DataFrame) -> list[str]:
 
 
 def margin(runs: pd.DataFrame) -> float:
-    """The score difference on one workload that is none: ``MARGIN`` of the best metric, or of the initial loss where less is better."""
-    return MARGIN * float(runs.score.abs().max() if runs.higher_is_better.all() else runs.initial_loss.median())
+    """The score difference on one workload that is none: ``MARGIN`` of its ``scale``."""
+    return MARGIN * scale(runs)
 
 
 def _baseline(winner: Any, ranked: pd.DataFrame, runs: pd.DataFrame) -> Any:
@@ -92,7 +92,12 @@ def _gain(winner: Any, baseline: Any, runs: pd.DataFrame) -> dict[str, Any]:
     difference = (by_seed(of_strategy(runs, winner), "score") - by_seed(base, "score")).dropna()
     low, high = seeds_interval(difference)
     return (
-        {"baseline": baseline.strategy, "baseline_lr": baseline.best_lr, "baseline_quality": iqm(base.quality)}
+        {
+            "baseline": baseline.strategy,
+            "baseline_lr": baseline.best_lr,
+            "baseline_edge": baseline.edge,
+            "baseline_quality": iqm(base.quality),
+        }
         | {"gain": iqm(difference), "gain_low": low, "gain_high": high}
-        | {"gain_p": math.nan if baseline.strategy == winner.strategy else paired_p(difference)}
+        | {"gain_p": math.nan if baseline.strategy == winner.strategy else paired_p(difference, margin(runs))}
     )

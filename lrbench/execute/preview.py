@@ -7,6 +7,7 @@ from lrbench.execute.estimate import estimate
 from lrbench.execute.progress import spoken
 from lrbench.execute.run import Session
 from lrbench.execute.work import Unit
+from lrbench.plan import Plan
 
 
 def preview(session: Session) -> dict[str, Any]:
@@ -25,12 +26,22 @@ def preview(session: Session) -> dict[str, Any]:
         "not_estimated": list(time.unknown),
         "workloads": dict(Counter(run.workload.label for run in plan.missing)),
         "ways": dict(Counter(way for unit in time.units for way in [_way(unit)] * len(unit.runs)).most_common()),
-        "reasons": dict(Counter(skip.reason for skip in plan.skips).most_common()),
+        "reasons": reasons(plan),
         "runs": [
             {"key": run.key, "workload": run.workload.label, "strategy": run.strategy, "lr": run.lr, "seed": run.seed}
             for run in plan.missing
         ],
     }
+
+
+def reasons(plan: Plan) -> dict[str, int]:
+    """Why runs are skipped, and how many for each reason, most first."""
+    return dict(Counter(skip.reason for skip in plan.skips).most_common())
+
+
+def reason_lines(counts: dict[str, int]) -> list[str]:
+    """What ``reasons`` found, a line each."""
+    return [f"  {count:6d}  {reason}" for reason, count in counts.items()]
 
 
 def _way(unit: Unit) -> str:
@@ -53,5 +64,5 @@ def preview_text(found: dict[str, Any]) -> str:
     if found["ways"]:
         lines += ["trained:", *(f"  {count:6d}  {way}" for way, count in found["ways"].items())]
     if found["reasons"]:
-        lines += ["skipped:", *(f"  {count:6d}  {reason}" for reason, count in found["reasons"].items())]
+        lines += ["skipped:", *reason_lines(found["reasons"])]
     return "\n".join(lines)

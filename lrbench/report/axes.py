@@ -29,7 +29,8 @@ HOW_TO_READ = """\
 *How to read it.* An lr is known by its position on its optimizer's own grid, from the lowest; of longer grids the middle part is used. A \
 run that diverged, or ended worse than the untrained model, counts as the untrained model. *Share*: sum of squares / total (eta squared), \
 which sum to 100 %. *By chance*: what noise of the size of the rest gives to an effect with as many degrees of freedom; one that is not \
-well above it is none. How positions are matched moves variance between *lr* and *optimizer x lr* only. At the best lr, the lr was chosen \
+well above it is none. How positions are matched moves variance between an effect \
+with the lr and the same crossed with the optimizer only. At the best lr, the lr was chosen \
 on the same runs."""
 
 

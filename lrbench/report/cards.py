@@ -117,12 +117,11 @@ def _outcome(found: Findings, r: Any) -> list[list[str]]:
     cells = found.cells
     mine = of_strategy(cells[(cells.workload == r.workload) & (cells.lr == r.best_lr)], r)
     [cell] = list(rows(mine))
-    tested = of_strategy(found.best[found.best.workload == r.workload], r).test_metric.dropna()
     steps = text.NONE if math.isnan(cell.steps_to_target) else text.number(cell.steps_to_target)
     shaken = f"{cell.diverged} of {cell.runs} diverged; {text.number(cell.spikes, 2)} loss spikes a run"
     return [
         ["validation", metric.show(cell.val_metric) + metric.interval(cell.val_metric_low, cell.val_metric_high)],
-        ["test", metric.show(float(tested.mean())) if len(tested) else text.NONE],
+        *([["test", metric.show(v.test_metric)] for v in rows(found.verdicts) if (v.workload, v.strategy) == (r.workload, r.strategy)]),
         ["steps to target", f"{steps}, {cell.reached} of {cell.runs} runs reach it"],
         ["stability", f"{shaken}; oscillation {text.number(cell.oscillation, 2)}; spread over seeds {metric.bare(cell.val_metric_spread)}"],
         ["runs", " ".join(map(md.code, str(cell.keys).split()))],

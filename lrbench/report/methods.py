@@ -38,7 +38,8 @@ def _paragraph(study: Study) -> str:
             "The lr of each strategy was selected on the validation set, by the highest interquartile mean over seeds of the final "
             "metric (ties: lower loss, then smaller lr); test results are those of the best strategy alone.",
             "We report interquartile means with percentile bootstrap 95 % intervals over seeds [agarwal2021deep], steps to a target "
-            "fixed beforehand [dahl2023benchmarking], and paired t-tests, Holm-corrected within a workload [holm1979simple].",
+            "fixed beforehand [dahl2023benchmarking], and paired t-tests, Bonferroni-corrected against the best of a workload and "
+            "Holm-corrected over the pairs of a table [holm1979simple].",
             _machine(machine),
         )
         if part

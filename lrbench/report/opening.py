@@ -109,7 +109,8 @@ def _gain(v: Any, metric: text.Metric) -> str:
     if v.baseline == v.strategy:
         return "is the plain one"
     other = "" if v.baseline.startswith(f"{v.optimizer} / ") else f" of {md.code(v.baseline)}"
-    return f"{metric.gain(v.gain)}{metric.interval(v.gain_low, v.gain_high)} over {metric.show(v.baseline_quality)}{other}"
+    edge = " (edge)" if v.baseline_edge else ""
+    return f"{metric.gain(v.gain)}{metric.interval(v.gain_low, v.gain_high)} over {metric.show(v.baseline_quality)}{edge}{other}"
 
 
 def _rivals(v: Any) -> str:
@@ -140,9 +141,10 @@ the same optimizer with one constant lr for all layers.
 *Which runs.* The keys of the runs under each number stand in [summary.csv](summary.csv), by strategy and lr, and for the best strategies \
 in their cards below; `lrbench show KEY` tells a run's whole story.
 
-*How sure.* A strategy is *not separated* from the best when a paired t-test over the shared seeds, Holm-corrected within the workload, \
-is above 5 %, or the mean difference below 0.1 % (of the metric, or of the initial loss): no difference was shown, \
-which is not the same as none. *Gain* is the interquartile mean of the differences by seed, not the difference of the means. \
+*How sure.* A strategy is *not separated* from the best when a paired t-test over the shared seeds, \
+corrected for the number of others (Bonferroni), is above 5 %, or the mean difference below 0.1 % (of the metric, or of the untrained \
+one): no difference was shown, which is not the same as none. The strategy that is best in truth is the one found or among these in 95 % of \
+studies or more. *Gain* is the interquartile mean of the differences by seed, not the difference of the means. \
 The winner is the best of many on validation, so its gain is flattered; with 5 seeds a 95 % interval covers about 90 %. \
 Intervals cover the seeds, not other data, models or budgets; the test metric is the \
 winner's alone."""

@@ -74,11 +74,18 @@ class Catalog(dict[str, Entry[F]]):
 def _settings(build: Callable[..., Any], common: dict[str, Any]) -> type[Strict]:
     hints = typing.get_type_hints(build, include_extras=True)
     fields: dict[str, Any] = {
-        p.name: (hints[p.name], ... if p.default is p.empty else p.default)
+        p.name: (hints[p.name] if p.name in hints else _guessed(p), ... if p.default is p.empty else p.default)
         for p in inspect.signature(build).parameters.values()
         if p.kind is p.KEYWORD_ONLY
     }
     return create_model(getattr(build, "__name__", "settings"), __base__=Strict, **fields, **common)
+
+
+def _guessed(parameter: inspect.Parameter) -> type:
+    """The type of a parameter that is not annotated: that of its default."""
+    if parameter.default is None or parameter.default is parameter.empty:
+        raise LookupError(f"parameter {parameter.name!r} needs a type annotation, such as {parameter.name}: float = 0.1.")
+    return type(parameter.default)
 
 
 def _read(doc: str) -> tuple[str, str]:
