@@ -316,9 +316,9 @@ def judge(pairs: Sequence[Pair], compared: Mapping[str, Mapping[str, Measured]])
 
     *statistically consistent*: the paired equivalence test within a margin of ``MARGIN`` times the improvement (steps: ``ALIKE``) is below
     5 %. *different*: not so, and the paired t-test is below 5 %, or a record is better than its own re-run and its cell's other seeds
-    allow. *undecided*: neither; train more seeds of the cell again. So is a run of a consistent cell that the test left out, for only one of
-    its two trainings has a number (reached on one side only, diverged on one side), and a status that is another here. Each of the three
-    p-values is Holm-corrected over the cells of a measure, for each measure by itself and not over measures.
+    allow. *undecided*: neither; train more seeds of the cell again. So is a run of a consistent cell that the test left out, for
+    only one of its two trainings has a number (reached on one side only, diverged on one side), and a status that is another here. Each
+    of the three p-values is Holm-corrected over the cells of a measure, for each measure by itself and not over measures.
     """
     tests = [test for measure in TESTED for test in _tests(pairs, compared, measure)]
     verdicts = {(test.cell, test.measure): test for test in tests}

@@ -196,8 +196,9 @@ def _meaning() -> str:
             f"{a.EVALUATED:g}, shares of examples within {a.EXAMPLES:g} of the examples or one; lrs, computed in float64, within "
             f"{a.SCHEDULED:g}. Where every training loss is the same to the bit, evaluated values must agree to {a.EXACT:g}.",
             f"**statistically consistent**: the training losses part at some step, as rounding makes them do; over the seeds of the cell "
-            f"a paired equivalence test (5 %, Holm-corrected over cells, within each measure) finds the difference within {text.share(a.MARGIN)} of what the training "
-            f"improves (steps to target: {text.share(ALIKE)}). Said of a run only if both of its trainings have a number in that test.",
+            f"a paired equivalence test (5 %, Holm-corrected over cells, within each measure) finds the difference within "
+            f"{text.share(a.MARGIN)} of what the training improves (steps to target: {text.share(ALIKE)}). Said of a run only if both of "
+            "its trainings have a number in that test.",
             "**undecided**: parted, and neither shown to be equivalent nor to differ; a run that reached the target, or diverged, in one "
             "training only, however its cell's other seeds agree, unless they differ.",
             "**different**: another loss at the first step; an evaluation that disagrees while the training losses agree; other lrs; a "
