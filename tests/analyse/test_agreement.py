@@ -212,6 +212,19 @@ class TestOverSeeds:
         both = [stats.ttest_1samp(d, -test.margin, alternative="greater"), stats.ttest_1samp(d, test.margin, alternative="less")]
         assert test.p_equivalent == pytest.approx(max(t.pvalue for t in both), rel=1e-6)
 
+    def test_holm_is_over_the_cells_of_a_measure_and_not_over_measures(self):
+        alone, _ = self.cell()
+        twice = alone + [replace(p, cell="other", recorded=dict(p.recorded) | {"key": f"{p.key}-2"}) for p in alone]
+        one, two = ({(t.cell, t.measure): t for t in judge(pairs, {p.key: compare(p) for p in pairs})[1]} for pairs in (alone, twice))
+        assert len({measure for _, measure in one}) > 2
+        for (_, measure), test in one.items():
+            here, there = two["cell", measure], two["other", measure]
+            for name in ("p_equivalent", "p_different", "p_outlier"):
+                assert getattr(here, name) == getattr(there, name) == pytest.approx(min(1.0, 2 * getattr(test, name)))
+        [raw] = [t for t in one.values() if t.measure == "test_loss"]
+        d = [p.found["test_loss"] - p.recorded["test_loss"] for p in alone]
+        assert raw.p_different == pytest.approx(stats.ttest_1samp(d, 0.0).pvalue)
+
     @settings(max_examples=10)
     @given(st.permutations(range(6)))
     def test_order_changes_nothing(self, order):
