@@ -94,8 +94,8 @@ class CellTest:
     """A measure of a cell judged over the seeds that were trained again: mean difference (re-run - record), margin and p-values.
 
     ``p_equivalent`` is of the equivalence test, ``p_different`` of the paired t-test, ``p_outlier`` the least (times their number) of those
-    that ask whether a run's record is better than its re-run and the cell's other seeds on record allow. All are Holm-corrected over the
-    cells.
+    that ask whether a run's record is better than its re-run and the cell's other seeds on record allow. Each is Holm-corrected over the
+    cells of its measure, not over measures. ``seeds`` are those where both trainings have a number.
     """
 
     cell: str
@@ -307,7 +307,8 @@ def scalar(run: Mapping[str, Any], measure: str, higher_is_better: bool) -> floa
 
 TESTED = ("step_loss", "val_loss", "val_metric", "train_loss", "test_loss", "test_metric", "steps_to_target")
 FOLLOWS = {"status": "val_metric", "lrs": "step_loss"}
-"""Measures that are no numbers to be tested, and the one whose verdict they share."""
+"""Measures that are no numbers to be tested, and the one whose verdict they share; a status never that it is consistent: values that
+are equivalent may still lie on both sides of the target."""
 
 
 def judge(pairs: Sequence[Pair], compared: Mapping[str, Mapping[str, Measured]]) -> tuple[dict[str, dict[str, Measured]], list[CellTest]]:
@@ -315,7 +316,9 @@ def judge(pairs: Sequence[Pair], compared: Mapping[str, Mapping[str, Measured]])
 
     *statistically consistent*: the paired equivalence test within a margin of ``MARGIN`` times the improvement (steps: ``ALIKE``) is below
     5 %. *different*: not so, and the paired t-test is below 5 %, or a record is better than its own re-run and its cell's other seeds
-    allow. *undecided*: neither; train more seeds of the cell again. All p-values are Holm-corrected over the cells of a measure.
+    allow. *undecided*: neither; train more seeds of the cell again. So is a run of a consistent cell that the test left out, for
+    only one of its two trainings has a number (reached on one side only, diverged on one side), and a status that is another here. Each
+    of the three p-values is Holm-corrected over the cells of a measure, for each measure by itself and not over measures.
     """
     tests = [test for measure in TESTED for test in _tests(pairs, compared, measure)]
     verdicts = {(test.cell, test.measure): test for test in tests}
@@ -326,13 +329,28 @@ def judge(pairs: Sequence[Pair], compared: Mapping[str, Mapping[str, Measured]])
 
 
 def _judged(pair: Pair, name: str, measured: Measured, verdicts: Mapping[tuple[str, str], CellTest]) -> Measured:
+    """The verdict of one measure of one run. What its cell's test left out, or a status that changed, is never consistent by that test."""
     if measured.verdict != PARTED:
         return measured
-    test = verdicts.get((pair.cell, FOLLOWS.get(name, name)))
+    tested = FOLLOWS.get(name, name)
+    test = verdicts.get((pair.cell, tested))
     both_ended = all(run["status"] in ("reached", "missed") for run in (pair.recorded, pair.found))
     if test is None or not (both_ended or name in TESTED):
         return replace(measured, verdict=UNDECIDED, why=measured.why or "one of the two diverged")
+    if test.verdict == CONSISTENT and not _compared(pair, tested):
+        return replace(measured, verdict=UNDECIDED, why=_and(measured.why, "no number on one side, so not in the test over seeds"))
+    if test.verdict == CONSISTENT and name == "status":
+        return replace(measured, verdict=UNDECIDED, why=_and(measured.why, "a test of values does not judge it"))
     return replace(measured, verdict=test.verdict, why=measured.why or f"{test.seeds} seeds of its cell were compared")
+
+
+def _compared(pair: Pair, measure: str) -> bool:
+    """Whether both trainings have a number, so that the pair is part of its cell's test."""
+    return all(math.isfinite(scalar(run, measure, pair.higher_is_better)) for run in (pair.recorded, pair.found))
+
+
+def _and(*told: str) -> str:
+    return "; ".join(part for part in told if part)
 
 
 def _tests(pairs: Sequence[Pair], compared: Mapping[str, Mapping[str, Measured]], measure: str) -> Iterator[CellTest]:

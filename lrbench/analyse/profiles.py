@@ -99,19 +99,22 @@ def bases(time_WS: Floats, base_W: Ints) -> Floats:
 
 
 class Bounds(NamedTuple):
-    """The bounds of an interval for each strategy, ``[S]``."""
+    """The bounds of a range for each strategy, ``[S]``."""
 
     low_S: Floats
     high_S: Floats
 
 
 def score_bounds(times: Floats, base_W: Ints, tau_max: float, rng: np.random.Generator, *, resamples: int = RESAMPLES) -> Bounds:
-    """Percentile bootstrap 95 % intervals of the scores: the studies of each workload and strategy are drawn anew, with replacement.
+    """The bootstrap ranges of the scores: the middle 95 % of them where the studies of each workload and strategy are drawn anew.
 
     Shapes: ``times`` is ``[W, S, K]``.
 
-    NaN bounds for a strategy that has no two studies on any workload. Among many noisy strategies the fastest drawn is faster than the
-    fastest measured, so that an interval can lie below the score.
+    No confidence intervals: they hold the true score much more seldom than in 95 % of the cases, the more so the fewer the studies and the
+    more the strategies (``benchmarks/score_coverage.py``). A median of few studies drawn with replacement varies too little, and among
+    many noisy strategies the fastest drawn is faster than the fastest measured, which is faster than the fastest in truth; so a range can
+    lie below the score. NaN bounds for a strategy unless there are two studies or more on every workload where it was measured, since a
+    single one drawn anew is always itself.
     Source: Efron 1979, Annals of Statistics 7, 1-26.
     """
     ordered = np.sort(times, axis=-1)  # so that the names and the order of studies change nothing
@@ -120,7 +123,7 @@ def score_bounds(times: Floats, base_W: Ints, tau_max: float, rng: np.random.Gen
     chunks = [min(per_chunk, resamples - done) for done in range(0, resamples, per_chunk)]
     score_RS = np.concatenate([scored(median_over_studies(_drawn(ordered, count_WS, n, rng)), base_W, tau_max) for n in chunks])
     low_S, high_S = np.quantile(score_RS, [0.025, 0.975], axis=0)
-    known = (count_WS > 1).any(axis=0)
+    known = (count_WS > 1).any(axis=0) & (count_WS != 1).all(axis=0)
     return Bounds(np.where(known, low_S, np.nan), np.where(known, high_S, np.nan))
 
 

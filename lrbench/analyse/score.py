@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from lrbench.analyse import profiles
 from lrbench.analyse.frames import groups
@@ -59,7 +60,7 @@ class Standings:
 
     @cached_property
     def bounds(self) -> profiles.Bounds:
-        """Bootstrap 95 % intervals of the scores over studies; the same data give the same bounds."""
+        """Bootstrap ranges of the scores over studies (no 95 % intervals, see there); the same data give the same bounds."""
         return profiles.score_bounds(self.times, self.base_W, self.tau_max, np.random.default_rng(0))
 
     @property
@@ -82,8 +83,8 @@ def per_trial(curves: Curves, targets: Targets) -> pd.DataFrame:
     """What each trial reached, one row each in the order of ``curves.trials``.
 
     Columns, besides those of the trial: reached; evaluations, steps, seconds: until the first evaluation that is at least as good as the
-    target, NaN without one; best, final: values of the metric, NaN where there is no number (``final`` where the last one is none).
-    An evaluation that is not finite meets no target.
+    target, NaN without one; best, final: values of the metric, NaN where there is no number (``final`` where the last one is none);
+    stopped: see ``_stopped``. An evaluation that is not finite meets no target.
     """
     trials, rows = curves.trials, curves.evaluations
     sign, goal = _signs(trials, targets), _goals(trials, targets)
@@ -97,14 +98,30 @@ def per_trial(curves: Curves, targets: Targets) -> pd.DataFrame:
     begin[logged] = start
     best = sign[logged] * np.fmax.reduceat(sign[trial] * value, start) if len(rows) else np.empty(0)
     place = partial(_placed, size=len(trials))
+    last = np.append(start, len(rows))[1:] - 1
+    ended_there = np.zeros(len(trials), bool)
+    ended_there[reached] = first == place(logged, last)[reached]
     return trials.assign(
+        stopped=_stopped(trials, ended_there, place(logged, rows.step.to_numpy()[last])),
         reached=np.isin(np.arange(len(trials)), reached),
         evaluations=place(reached, first - begin[reached] + 1.0),
         steps=place(reached, rows.step.to_numpy()[first]),
         seconds=place(reached, rows.seconds.to_numpy()[first]),
         best=place(logged, best),
-        final=place(logged, value[np.append(start, len(rows))[1:] - 1]),
+        final=place(logged, value[last]),
     )
+
+
+def _stopped(trials: pd.DataFrame, ended_there: NDArray[np.bool_], last_step: Floats) -> NDArray[np.bool_]:
+    """Which trials ended because they met the target, as far as can be seen; their last value is then none of a given number of steps.
+
+    That is where the last evaluation is the first that met it, unless at that step the longest of those trials of the strategy on the
+    workload ended that did not end so: then it is the step where all would end. Args: ended_there: where the last is the first that met.
+    """
+    other = trials.assign(step=np.where(ended_there, np.nan, last_step))
+    whole = other.groupby(["workload", "strategy"]).step.transform("max").to_numpy(np.float64)
+    stopped: NDArray[np.bool_] = ended_there & (last_step != whole)
+    return stopped
 
 
 def _placed(at: Any, values: Any, size: int) -> Floats:
@@ -119,7 +136,7 @@ def per_study(trials: pd.DataFrame, targets: Targets) -> pd.DataFrame:
 
     Args: trials: what ``per_trial`` returns.
     Returns: ``seconds`` and ``steps`` of the trial that counts (see ``Targets.trial``), infinite where none reaches the target; ``best``
-    and ``final``: the best of its trials' values.
+    and ``final``: the best of its trials' values; ``stopped``: whether one of its trials ended because it met the target.
     """
     by = ["seconds", "steps"] if targets.trial == "fastest" else ["evaluations", "seconds", "steps"]
     fastest = trials.sort_values([*STUDY, *by], kind="stable").drop_duplicates(STUDY)
@@ -127,6 +144,7 @@ def per_study(trials: pd.DataFrame, targets: Targets) -> pd.DataFrame:
     signed = trials[STUDY].assign(best=sign * trials.best, final=sign * trials.final).groupby(STUDY)[["best", "final"]].max()
     found = fastest[[*STUDY, "seconds", "steps"]].fillna({"seconds": np.inf, "steps": np.inf}).reset_index(drop=True)
     sign = _signs(found, targets)
+    found = found.assign(stopped=trials.groupby(STUDY).stopped.any().to_numpy())
     return found.assign(**{name: sign * signed[name].to_numpy() for name in ("best", "final")})
 
 
@@ -162,21 +180,29 @@ def target_tests(studies: pd.DataFrame, targets: Targets) -> pd.DataFrame:
     """Whether the mean result over studies meets the target: one row per workload and strategy, in their order.
 
     Args: studies: what ``per_study`` returns.
-    Returns: ``studies``, how many there are; for the ``final`` and the ``best`` value of each: ``n`` that have one, mean, standard
-    deviation, and the one-sided p-value (``target_test``), NaN where a study has no value: it would have to be left out.
+    Returns: ``studies``, how many there are; ``stopped``, those with a trial that ended because it met the target; for the ``final`` and
+    the ``best`` value of each: ``n`` that have one, mean and standard deviation; for ``final`` the one-sided p-value (``target_test``),
+    NaN where a study has no value, which would have to be left out, and where one is ``stopped``: a training that ends when the target
+    is met has a last value beyond it, however bad it is. For the same reason there is none for ``best``: the best of many noisy
+    evaluations is beyond the mean of each.
     """
     found = [
-        {"workload": workload, "strategy": strategy, "studies": len(part)}
-        | _tested(part.final.to_numpy(float), targets.workloads[workload], "final")
-        | _tested(part.best.to_numpy(float), targets.workloads[workload], "best")
+        {"workload": workload, "strategy": strategy, "studies": len(part), "stopped": int(part.stopped.sum())}
+        | _described(part.final.to_numpy(float), "final")
+        | {"final_p": _p(part, targets.workloads[workload])}
+        | _described(part.best.to_numpy(float), "best")
         for (workload, strategy), part in groups(studies, ["workload", "strategy"])
     ]
     return pd.DataFrame(found)
 
 
-def _tested(value_K: Floats, target: Target, name: str) -> dict[str, Any]:
+def _described(value_K: Floats, name: str) -> dict[str, Any]:
     known = np.sort(value_K[~np.isnan(value_K)])
-    p = target_test(known, target.target, higher_is_better=target.better == "higher").p if len(known) == len(value_K) else np.nan
     mean = float(known.mean()) if len(known) else np.nan
-    deviation = float(known.std(ddof=1)) if len(known) > 1 else np.nan
-    return {f"{name}_n": len(known), f"{name}_mean": mean, f"{name}_sd": deviation, f"{name}_p": p}
+    return {f"{name}_n": len(known), f"{name}_mean": mean, f"{name}_sd": float(known.std(ddof=1)) if len(known) > 1 else np.nan}
+
+
+def _p(part: pd.DataFrame, target: Target) -> float:
+    if part.stopped.any() or part.final.isna().any():
+        return np.nan
+    return target_test(part.final.to_numpy(float), target.target, higher_is_better=target.better == "higher").p

@@ -16,6 +16,12 @@ from lrbench.report import text
 from lrbench.store import write_whole
 
 SCHEMA = 1
+HOLM = (
+    "Each of the three p-values is corrected by Holm's method over the cells of its measure (p outlier before that for the number of runs "
+    "of the cell), so that 5 % bounds the chance of one false finding among all cells of one measure by one of these tests. Nothing is "
+    "corrected over the measures, so for the certificate as a whole the chance of a false *different* is larger: at most 5 % times two "
+    "tests times the measures that were tested, and less than that as far as measures go together."
+)
 MOST = 100
 """The most rows of a table; certificate.json has all."""
 LIMITS = {
@@ -123,7 +129,10 @@ def _different(found: Reproduction) -> str:
 
 def _undecided(found: Reproduction) -> str:
     rows = [[*_who(run), _why(run, agreement.UNDECIDED)] for run in found.runs if run.verdict == agreement.UNDECIDED]
-    note = "The training losses parted, and too few seeds of the cell were trained again to say more. A larger sample can."
+    note = (
+        "The training losses parted. Either too few seeds of the cell were trained again to say more, and a larger sample can; or only one "
+        "of the two trainings reached the target, or diverged, which no test here can call consistent."
+    )
     return _listed("Undecided", note, [*WHO, "How"], rows)
 
 
@@ -160,7 +169,10 @@ def _cells(found: Reproduction) -> str:
         for t in found.tests
     ]  # fmt: skip
     header = ["Cell", "Measure", "Seeds", "Mean difference", "Margin", "p equivalent", "p different", "p outlier", "Verdict"]
-    note = "A cell is a workload, strategy and lr; it is named by the key of its seed 0. Steps are compared as logarithms."
+    note = (
+        "A cell is a workload, strategy and lr; it is named by the key of its seed 0. Steps are compared as logarithms. Seeds are those "
+        f"where both trainings have a number. {HOLM}"
+    )
     return _listed("Judged over seeds", note, header, rows)
 
 
@@ -184,9 +196,11 @@ def _meaning() -> str:
             f"{a.EVALUATED:g}, shares of examples within {a.EXAMPLES:g} of the examples or one; lrs, computed in float64, within "
             f"{a.SCHEDULED:g}. Where every training loss is the same to the bit, evaluated values must agree to {a.EXACT:g}.",
             f"**statistically consistent**: the training losses part at some step, as rounding makes them do; over the seeds of the cell "
-            f"a paired equivalence test (5 %, Holm-corrected) finds the difference within {text.share(a.MARGIN)} of what the training "
-            f"improves (steps to target: {text.share(ALIKE)}).",
-            "**undecided**: parted, and neither shown to be equivalent nor to differ.",
+            f"a paired equivalence test (5 %, Holm-corrected over cells, within each measure) finds the difference within "
+            f"{text.share(a.MARGIN)} of what the training improves (steps to target: {text.share(ALIKE)}). Said of a run only if both of "
+            "its trainings have a number in that test.",
+            "**undecided**: parted, and neither shown to be equivalent nor to differ; a run that reached the target, or diverged, in one "
+            "training only, however its cell's other seeds agree, unless they differ.",
             "**different**: another loss at the first step; an evaluation that disagrees while the training losses agree; other lrs; a "
             "record that contradicts itself; a paired test over seeds that differs; a record better than its re-run and the other seeds "
             "allow; or anything beyond tolerance where both were computed alike: same machine, software and way of training, in a way "

@@ -92,9 +92,10 @@ def section(found: Findings, drawn: Gallery) -> str:
 
 NOTE = """\
 *Score: the area under the performance profile for tau from 1 to 4, over 3. It is 1 for a strategy that is the fastest everywhere, 0 for \
-one that nowhere comes within 4 times the fastest. Medians over seeds; brackets: bootstrap 95 % intervals over seeds. A seed that never \
-reaches the target counts as later than all others. The rule is AlgoPerf's (Dahl et al. 2023, arXiv:2306.07179) without held-out \
-workloads, with seeds in place of studies; each strategy runs at its best lr, and the search for it is not counted.*"""
+one that nowhere comes within 4 times the fastest. Medians over seeds; brackets: bootstrap range over seeds, the middle 95 % of the \
+scores with seeds drawn anew. That is no 95 % interval: with few seeds or many strategies it holds the true score far more seldom. A \
+seed that never reaches the target counts as later than all others. The rule is AlgoPerf's (Dahl et al. 2023, arXiv:2306.07179) without \
+held-out workloads, with seeds in place of studies; each strategy runs at its best lr, and the search for it is not counted.*"""
 
 
 def _what(found: Findings, standings: Standings) -> str:
@@ -131,6 +132,6 @@ def _row(standings: Standings, s: int) -> list[str]:
 
 
 def score_text(standings: Standings, s: int) -> str:
-    """A score with its interval, where there is one."""
+    """A score with its bootstrap range, where there is one."""
     low, high = standings.bounds.low_S[s], standings.bounds.high_S[s]
     return f"{standings.score_S[s]:.3f}" + ("" if math.isnan(low) else f" [{low:.3f}, {high:.3f}]")

@@ -122,7 +122,9 @@ def _rule(found: Scores) -> str:
     lines = [
         f"Score: area under the performance profile for tau from 1 to {tau}, between 0 and 1.",
         f"Time of a study: that of its trial that reaches the target {which}. Medians over studies; one that never reaches is infinite.",
-        "Brackets: bootstrap 95 % intervals over studies; one below its score says that the lead is partly luck.",
+        "Brackets: bootstrap range, the middle 95 % of scores with the studies drawn anew; none where a workload has a single study. It is",
+        "no 95 % interval: with few studies or many strategies it holds the true score far more seldom. One below its score says that",
+        "the lead is partly luck.",
         f"Counts: workloads within {tau} x the fastest, with their held-out variants.",
     ]
     if found.baseline:
@@ -132,7 +134,7 @@ def _rule(found: Scores) -> str:
 
 def _scores(found: Scores) -> str:
     here = found.standings
-    header = ["Strategy", "Score", "95 % interval", "Counts", "Fastest"] + (
+    header = ["Strategy", "Score", "Bootstrap range", "Counts", "Fastest"] + (
         [f"Speed-up over {found.baseline}", "Both", "It alone", "Other alone"] if found.baseline else []
     )
     return table(header, [_score(found, s) for s in here.order], left=1)
@@ -200,12 +202,14 @@ def _why_not(here: Standings, w: int, s: int) -> str:
 
 
 TESTS_NOTE = """\
-The result of a study is the best of its trials: their last values, or the best that they saw. p: one-sided t-test that the mean over
-studies is beyond the target, so that a small p says it is; none with one study, or where a study has no value."""
+The result of a study is the best of its trials: of their last values, or of all values that they saw. p: one-sided t-test that the mean
+over studies of the best of the last values is beyond the target, so that a small p says it is; of a study with several trials this speaks
+of the best of so many, not of a single training. None with one study, where a study has no value, or where a trial ended as soon as it met
+the target, for then its last value is beyond the target by choice. None for the best of all values, a maximum, for the same reason."""
 
 
 def _tests(found: Scores) -> str:
-    header = ["Workload", "Strategy", "Target", "Studies", "Last: mean", "sd", "n", "p", "Best: mean", "sd", "n", "p"]
+    header = ["Workload", "Strategy", "Target", "Studies", "Last: mean", "sd", "n", "p", "Best: mean", "sd", "n", ""]
     return table(header, [_test(found, t) for t in rows(target_tests(found.studies, found.targets))], left=2)
 
 
@@ -215,8 +219,16 @@ def _test(found: Scores, t: Any) -> list[str]:
     return [
         *(t.workload, t.strategy, f"{sign} {target.target:g}", str(t.studies)),
         *(text.number(t.final_mean, 6), text.number(t.final_sd, 2), str(t.final_n), _p(t.final_p)),
-        *(text.number(t.best_mean, 6), text.number(t.best_sd, 2), str(t.best_n), _p(t.best_p)),
+        *(text.number(t.best_mean, 6), text.number(t.best_sd, 2), str(t.best_n)),
+        _why_no_p(t),
     ]
+
+
+def _why_no_p(t: Any) -> str:
+    """Why there is no p-value, where that is not plain from the number of studies."""
+    if t.stopped:
+        return f"no p: {text.count(t.stopped, 'study')} ended at the target"
+    return "no p: a study has no last value" if t.final_n < t.studies else ""
 
 
 def _p(p: float) -> str:

@@ -212,20 +212,67 @@ class TestOverSeeds:
         both = [stats.ttest_1samp(d, -test.margin, alternative="greater"), stats.ttest_1samp(d, test.margin, alternative="less")]
         assert test.p_equivalent == pytest.approx(max(t.pvalue for t in both), rel=1e-6)
 
+    def test_holm_is_over_the_cells_of_a_measure_and_not_over_measures(self):
+        alone, _ = self.cell()
+        twice = alone + [replace(p, cell="other", recorded=dict(p.recorded) | {"key": f"{p.key}-2"}) for p in alone]
+        one, two = ({(t.cell, t.measure): t for t in judge(pairs, {p.key: compare(p) for p in pairs})[1]} for pairs in (alone, twice))
+        assert len({measure for _, measure in one}) > 2
+        for (_, measure), test in one.items():
+            here, there = two["cell", measure], two["other", measure]
+            for name in ("p_equivalent", "p_different", "p_outlier"):
+                assert getattr(here, name) == getattr(there, name) == pytest.approx(min(1.0, 2 * getattr(test, name)))
+        [raw] = [t for t in one.values() if t.measure == "test_loss"]
+        d = [p.found["test_loss"] - p.recorded["test_loss"] for p in alone]
+        assert raw.p_different == pytest.approx(stats.ttest_1samp(d, 0.0).pvalue)
+
     @settings(max_examples=10)
     @given(st.permutations(range(6)))
     def test_order_changes_nothing(self, order):
         pairs, compared = self.cell(seeds=6)
         assert judge([pairs[i] for i in order], compared) == judge(pairs, compared)
 
-    def test_statuses_that_part_share_the_verdict_of_the_metric(self):
+    def test_a_status_that_changed_is_not_consistent_because_the_metrics_are(self):
         pairs, _ = self.cell()
         pairs = [replace(p, found=dict(p.found) | {"status": "missed"}) for p in pairs]
         judged, _ = judge(pairs, {p.key: compare(p) for p in pairs})
-        assert {run["status"].verdict for run in judged.values()} == {CONSISTENT}
+        assert {run["status"].verdict for run in judged.values()} == {UNDECIDED}
+        assert {run["val_metric"].verdict for run in judged.values()} <= {TOLERANCE, CONSISTENT}
         gone = [replace(p, found=dict(p.found) | {"status": "diverged", "diverged_at": 59.0}) for p in pairs]
         judged, _ = judge(gone, {p.key: compare(p) for p in gone})
         assert {run["status"].verdict for run in judged.values()} == {UNDECIDED}
+
+    def test_a_status_shares_the_verdict_of_metrics_that_differ(self):
+        pairs, _ = self.cell(shift=-0.4)
+        pairs = [replace(p, found=dict(p.found) | {"status": "missed"}) for p in pairs]
+        judged, _ = judge(pairs, {p.key: compare(p) for p in pairs})
+        assert {run["status"].verdict for run in judged.values()} == {DIFFERENT}
+
+    @pytest.mark.parametrize("side", [0, 1])
+    def test_a_run_that_reached_on_one_side_only_is_undecided_however_the_others_agree(self, side):
+        """Nine seeds reach at the same step in both trainings, so that their test is certain of it; the tenth only in one."""
+        pairs, _ = self.cell(size=0.003)
+        run = pairs[4]
+        never = {"val_metric": np.minimum(run.found["val_metric"], np.float32(0.79)), "status": "missed"}
+        sides = [dict(run.recorded), dict(run.found)]
+        sides[side] |= never
+        pairs[4] = replace(run, recorded=sides[0], found=sides[1])
+        pairs = [p if p.key == run.key else replace(p, found=dict(p.found) | {"val_metric": p.recorded["val_metric"]}) for p in pairs]
+        judged, tests = judge(pairs, {p.key: compare(p) for p in pairs})
+        [test] = [t for t in tests if t.measure == "steps_to_target"]
+        assert (test.seeds, test.verdict) == (9, CONSISTENT)
+        assert judged[run.key]["steps_to_target"].verdict == UNDECIDED
+        assert "not in the test over seeds" in judged[run.key]["steps_to_target"].why
+        assert judged[run.key]["status"].verdict == UNDECIDED
+
+    @pytest.mark.parametrize("side", ["recorded", "found"])
+    def test_a_run_that_diverged_on_one_side_only_is_consistent_in_nothing(self, side):
+        pairs, _ = self.cell()
+        pairs[4] = replace(pairs[4], **{side: dict(getattr(pairs[4], side)) | {"status": "diverged", "diverged_at": 59.0}})
+        judged, tests = judge(pairs, {p.key: compare(p) for p in pairs})
+        assert CONSISTENT not in {m.verdict for m in judged[pairs[4].key].values()}
+        assert judged[pairs[4].key]["test_loss"].verdict == UNDECIDED
+        assert CONSISTENT in {m.verdict for m in judged[pairs[0].key].values()}
+        assert {t.seeds for t in tests if t.measure == "test_loss"} == {9}
 
 
 class TestSuspicious:

@@ -162,6 +162,13 @@ def test_studies_that_agree_leave_no_doubt_and_a_single_one_says_nothing_of_it()
     np.testing.assert_allclose(high, [1.0, NAN])
 
 
+def test_a_single_study_on_one_workload_leaves_the_score_without_a_range():
+    """Strategies: two studies everywhere; one alone on the second workload; not measured there at all; nowhere measured."""
+    times = np.array([[[1.0, 2.0], [2.0, 3.0], [2.0, 3.0], [NAN, NAN]], [[1.0, 2.0], [1.0, NAN], [NAN, NAN], [NAN, NAN]]])
+    bounds = score_bounds(times, own(2), 4.0, np.random.default_rng(0))
+    assert np.isfinite(bounds).tolist() == [[True, False, True, False]] * 2
+
+
 def test_the_bounds_of_a_strategy_that_reaches_in_three_of_five_studies():
     """Alone, it scores 1 where at least 3 of the 5 studies drawn reach, and 0 else: the interval is all there is."""
     low, high = score_bounds(np.array([[[1.0, 1.0, 1.0, INF, INF]]]), ALONE, 4.0, np.random.default_rng(0))

@@ -178,7 +178,50 @@ def test_published_tests_of_a_target(losses, p, mean, deviation, tmp_path):
         deviation,
         len(losses),
     )
-    assert found.best_p == found.final_p
+    assert found.stopped == 0
+    assert not hasattr(found, "best_p")
+
+
+def ending(study, values, *, number=0):
+    """A trial with these losses, evaluated at steps 1, 2, ..."""
+    return [("loss", "s", study, number, i + 1, i + 1.0, "loss", v) for i, v in enumerate(values)]
+
+
+@pytest.mark.parametrize(
+    ("trials", "stopped"),
+    [
+        ([[0.9, 0.49], [0.9, 0.8, 0.48]], 2),  # both end where they meet it
+        ([[0.9, 0.49, 0.45], [0.9, 0.8, 0.48]], 0),  # one goes on to step 3, where the other meets it
+        ([[0.9, 0.8, 0.7], [0.9, 0.8, 0.48]], 0),  # one misses at step 3, where all end
+        ([[0.9, 0.8, 0.7], [0.9, 0.48]], 1),  # one misses at step 3, and the other ends before
+        ([[0.9], [0.9, 0.48]], 1),  # a short miss, as of a training that diverged, says nothing of where others end
+        ([[0.9, 0.49, 0.6], [0.9, 0.49, NAN]], 0),
+    ],
+)
+def test_where_training_stopped_at_the_target_there_is_no_p(trials, stopped, tmp_path):
+    rows = [row for study, values in enumerate(trials) for row in ending(study, values)]
+    [found] = target_tests(studies(tmp_path, rows), TARGETS).itertuples()
+    assert found.stopped == stopped
+    assert math.isnan(found.final_p) == (stopped > 0 or math.isnan(trials[-1][-1]))
+
+
+def test_one_trial_of_a_study_that_stopped_is_enough(tmp_path):
+    rows = ending(0, [0.9, 0.3, 0.3]) + ending(0, [0.9, 0.4], number=1) + ending(1, [0.9, 0.3, 0.4])
+    [found] = target_tests(studies(tmp_path, rows), TARGETS).itertuples()
+    assert (found.stopped, found.final_mean) == (1, pytest.approx(0.35))
+    assert math.isnan(found.final_p)
+
+
+def test_stopping_at_the_target_would_make_a_t_test_say_that_it_is_met(tmp_path):
+    """What is refused: losses that only wander about 0.7 are all below 0.5 in the end if each training ends there."""
+    rng, rows = np.random.default_rng(0), []
+    for study in range(5):
+        walk = 0.7 + 0.15 * rng.standard_normal(1000)
+        rows += ending(study, walk[: int(np.argmax(walk <= 0.5)) + 1])
+    [found] = target_tests(studies(tmp_path, rows), TARGETS).itertuples()
+    assert found.stopped == 5
+    assert found.final_mean < 0.5
+    assert math.isnan(found.final_p)
 
 
 def test_a_study_without_a_value_makes_the_test_impossible_and_is_seen(tmp_path):
