@@ -42,25 +42,33 @@ def largest_block(present: Bools, worth: Callable[[Block], float] | None = None)
 
 
 def _meets(present: Bools) -> list[Bools]:
-    """The distinct slices along the first axis and their intersections, up to ``MOST``, fullest first; empty ones left out."""
+    """The distinct slices along the first axis and their intersections, fullest first; empty ones left out.
+
+    Of many, about twice ``MOST`` of the fullest, and those of ``_running``, which go on to the intersection of all.
+    """
     slices: dict[bytes, Any] = {part.tobytes(): part for part in present if part.any()}
     fullest = list(_fullest(slices).values())
-    found = {part.tobytes(): part for part in [*fullest[:MOST], *_running(fullest)]}
+    running = {part.tobytes(): part for part in _running(fullest)}
+    found = {part.tobytes(): part for part in fullest[:MOST]} | running
     fresh = list(found.values())
     while fresh and len(found) < MOST:
         met = {part.tobytes(): part for a in fresh for b in fullest if (part := a & b).any()}
         fresh = [part for key, part in met.items() if key not in found]
         found |= met
-    return list(_fullest(found).values())[: 2 * MOST]
+    few = dict(list(_fullest(found).items())[: 2 * MOST])
+    return list(_fullest(few | running).values())
 
 
 def _running(slices: list[Bools]) -> Iterator[Bools]:
-    """The intersection of the first, of the first two, and so on, until nothing is left."""
-    met = np.ones_like(slices[0]) if slices else np.zeros(0, bool)
-    for part in slices:
-        met = met & part
-        if not met.any():
+    """The fullest, its intersection with the one that leaves the most of it, and so on, until nothing is left."""
+    met, rest = None, np.array(slices)
+    while len(rest):
+        parts = rest if met is None else rest & met
+        sizes = parts.reshape(len(parts), -1).sum(axis=1)
+        at = int(sizes.argmax())
+        if not sizes[at]:
             return
+        met, rest = parts[at], np.delete(rest, at, axis=0)
         yield met
 
 

@@ -1,13 +1,14 @@
 """Strategies over several workloads: normalised scores, ranks, and how often one beats the plain one."""
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from lrbench.analyse.blocks import Block, largest_block
 from lrbench.analyse.frames import AXES, STRATEGY, groups, rows
 from lrbench.analyse.improvement import improvement_interval, probability_of_improvement
 from lrbench.analyse.intervals import cell_intervals, iqm, mean, over_groups
@@ -61,20 +62,26 @@ def normalised(best: pd.DataFrame, ranked: pd.DataFrame) -> pd.DataFrame:
 def block(workloads_of: Mapping[Axes, Iterable[str]]) -> tuple[tuple[str, ...], list[Axes]]:
     """The workloads, and the strategies that were run on all of them, that ranks are compared over.
 
-    Of all sets of workloads that some strategies share, the one with the greatest (workloads - 1)^2 x (strategies - 1): comparisons
-    grow with both, and workloads are what the tests count. Of equals the one with more workloads, then the first by name.
+    Of the sets of workloads that some strategies share, the one with the greatest (workloads - 1)^2 x (strategies - 1): comparisons
+    grow with both, and workloads are what the tests count. Of equals the one with more workloads, then one that depends on the names
+    alone. Exact while few sets of strategies are shared (``MOST`` of ``largest_block``); with many scattered holes a good set, not surely
+    the best.
     Returns: sorted; both empty where no two strategies share two workloads.
     """
-    sets = {axes: frozenset(names) for axes, names in workloads_of.items()}
-    shared = set(sets.values())
-    while more := {one & other for one in shared for other in shared} - shared:
-        shared |= more
-    inside = {names: sorted(axes for axes, mine in sets.items() if names <= mine) for names in shared}
-    worth = {names: (len(names) - 1) ** 2 * (len(axes) - 1) for names, axes in inside.items() if len(names) > 1 and len(axes) > 1}
-    if not worth:
+    of = {axes: frozenset(names) for axes, names in workloads_of.items()}
+    workloads, strategies = sorted(frozenset().union(*of.values())), sorted(of)
+    whole = len(workloads)
+
+    def worth(kept: Block) -> float:
+        """The criterion, then the workloads; divided by a number that keeps it below the cells of the block."""
+        w, s = map(len, kept)
+        return ((w - 1) ** 2 * (s - 1) + w / (whole + 1)) / whole if w > 1 and s > 1 else 0.0
+
+    run_WS = np.array([[name in of[axes] for axes in strategies] for name in workloads], bool).reshape(whole, len(strategies))
+    found = largest_block(run_WS, worth)
+    if found is None:
         return (), []
-    chosen = min(worth, key=lambda names: (-worth[names], -len(names), sorted(names)))
-    return tuple(sorted(chosen)), inside[chosen]
+    return tuple(workloads[i] for i in found[0]), [strategies[i] for i in found[1]]
 
 
 def overall(best: pd.DataFrame, ranked: pd.DataFrame) -> Overall:
@@ -114,15 +121,16 @@ def _rows(cells: Cells) -> list[dict[str, Any]]:
     scores = [[part.normalised.to_numpy(float) for part in parts.values()] for parts in cells.values()]
     iqms, means = cell_intervals(scores), cell_intervals(scores, statistic=mean)
     middle = {axes: over_groups(score) for axes, score in zip(cells, scores, strict=True)}
+    plain = {axes for axes, parts in cells.items() if _plain(parts)}
     found = []
     for (axes, parts), score, of_iqm, of_mean in zip(cells.items(), scores, iqms, means, strict=True):
         named = dict(zip(AXES, axes, strict=True))
         found.append(
             named
-            | {"strategy": " / ".join(axes), "plain": _plain(parts), "workloads": tuple(parts)}
+            | {"strategy": " / ".join(axes), "plain": axes in plain, "workloads": tuple(parts)}
             | {"iqm": middle[axes], "low": of_iqm.low, "high": of_iqm.high}
             | {"mean": over_groups(score, statistic=mean), "mean_low": of_mean.low, "mean_high": of_mean.high}
-            | _improvement(axes, _baseline(axes, cells, middle), cells)
+            | _improvement(axes, _baseline(axes, plain, cells, middle), cells)
         )
     return found
 
@@ -131,10 +139,10 @@ def _plain(parts: dict[str, pd.DataFrame]) -> bool:
     return all(bool(part.plain.all()) for part in parts.values())
 
 
-def _baseline(axes: Axes, cells: Cells, middle: dict[Axes, float]) -> Axes | None:
+def _baseline(axes: Axes, plain: Collection[Axes], cells: Cells, middle: dict[Axes, float]) -> Axes | None:
     mine = set(cells[axes])
-    plain = [other for other, parts in cells.items() if _plain(parts) and mine & set(parts)]
-    return min(plain, key=lambda other: (other[0] != axes[0], -len(mine & set(cells[other])), -middle[other], other), default=None)
+    sharing = [other for other in plain if mine & set(cells[other])]
+    return min(sharing, key=lambda other: (other[0] != axes[0], -len(mine & set(cells[other])), -middle[other], other), default=None)
 
 
 def _improvement(axes: Axes, base: Axes | None, cells: Cells) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """Several strategies on several workloads, by their ranks alone."""
 
 import math
+from itertools import permutations
 from typing import NamedTuple
 
 import numpy as np
@@ -11,14 +12,29 @@ from scipy.stats import rankdata, studentized_range
 from lrbench.analyse.intervals import LEVEL
 
 
+EXACT, SAMPLED, APPROXIMATE = "exact", "sampled", "approximate"
+MOST_ORDERS = 100_000
+"""The most ways to order the ranks that are gone through one by one."""
+MOST_SAMPLED = 200
+"""The most ranks (workloads x strategies) whose orders are drawn at random where there are too many to go through."""
+DRAWN = 20_000
+
+
 class Friedman(NamedTuple):
-    """Mean ranks (1 is best) of C strategies, and the tests that all are alike: Friedman's, and Iman and Davenport's sharper one."""
+    """Mean ranks (1 is best) of C strategies, and the test that all are alike.
+
+    ``chi2`` is Friedman's statistic, ``f`` that of Iman and Davenport, which puts tables in the same order; ``chi2_p`` is by the chi-square
+    distribution, for comparison with other programs; ``p`` is the p-value to go by, ``method`` how it was found (``EXACT``, ``SAMPLED``,
+    ``APPROXIMATE``; empty where there is none), ``least`` the smallest that a table of this size could have (without ties).
+    """
 
     ranks_C: NDArray[np.float64]
     chi2: float
     chi2_p: float
     f: float
-    f_p: float
+    p: float
+    method: str
+    least: float
 
 
 def friedman(score_WC: ArrayLike, *, ties: bool = True) -> Friedman:
@@ -26,6 +42,9 @@ def friedman(score_WC: ArrayLike, *, ties: bool = True) -> Friedman:
 
     Shapes: [W, C], higher is better, none missing. Equal scores share their mean rank. Args: ties: whether to correct chi2 for them.
     Tests are NaN with fewer than two workloads or strategies, and where all ranks are tied; with the same order everywhere, f is infinite.
+    ``p`` is the share of all ways to order the ranks within each workload (with their ties; the first workload may stay as it is) whose
+    chi2 is at least as great: exact where there are at most ``MOST_ORDERS``; else, up to ``MOST_SAMPLED`` ranks, of ``DRAWN`` random ones
+    and the observed one; else by the F distribution. It is never below ``least``, 1 / (C!)^(W-1).
     Source: Demsar 2006, Journal of Machine Learning Research 7, section 3.2.2; ties as ``scipy.stats.friedmanchisquare`` corrects them.
     """
     score = np.asarray(score_WC, np.float64)
@@ -34,13 +53,40 @@ def friedman(score_WC: ArrayLike, *, ties: bool = True) -> Friedman:
     mean_C = rank_WC.mean(axis=0) if workloads else np.full(strategies, np.nan)
     spread = _tie_correction(rank_WC) if ties and score.size else 1.0
     if workloads < 2 or strategies < 2 or spread <= 0.0:
-        return Friedman(mean_C, *[math.nan] * 4)
+        return Friedman(mean_C, *[math.nan] * 4, "", math.nan)
     degrees = strategies - 1
     chi2 = float(12 * workloads / (strategies * (strategies + 1)) * ((mean_C - (strategies + 1) / 2) ** 2).sum()) / spread
     room = workloads * degrees - chi2
     f = (workloads - 1) * chi2 / room if room > 1e-9 else math.inf
     f_p = float(fdtrc(degrees, degrees * (workloads - 1), f)) if math.isfinite(f) else 0.0
-    return Friedman(mean_C, chi2, float(chdtrc(degrees, chi2)), f, f_p)
+    orders = (workloads - 1) * math.lgamma(strategies + 1)
+    least = math.exp(-orders)
+    p, method = _p_of_orders(rank_WC, orders) or (f_p, APPROXIMATE)
+    return Friedman(mean_C, chi2, float(chdtrc(degrees, chi2)), f, max(p, least), method, least)
+
+
+def _p_of_orders(rank_WC: NDArray[np.float64], log_orders: float) -> tuple[float, str] | None:
+    """The p-value over all orders of the ranks or a sample of them, and which; None where there are too many ranks."""
+    twice_WC = np.rint(2.0 * np.sort(rank_WC, axis=1)).astype(np.int64)
+    twice_WC = twice_WC[np.lexsort(twice_WC.T)]
+    observed = int((np.rint(2.0 * rank_WC).astype(np.int64).sum(axis=0) ** 2).sum())
+    if log_orders <= math.log(MOST_ORDERS) + 1e-9:
+        return float((_every_order(twice_WC) >= observed).mean()), EXACT
+    if rank_WC.size > MOST_SAMPLED:
+        return None
+    rng = np.random.default_rng(0)
+    sums = sum(rng.permuted(np.tile(row, (DRAWN, 1)), axis=1) for row in twice_WC)
+    return (1.0 + float(((sums**2).sum(axis=1) >= observed).sum())) / (1.0 + DRAWN), SAMPLED
+
+
+def _every_order(value_WC: NDArray[np.int64]) -> NDArray[np.int64]:
+    """The sum of the squared column sums for every way to order the rows after the first: [(C!)^(W-1)]."""
+    places = np.array(list(permutations(range(value_WC.shape[1]))))
+    sums = value_WC[:1]
+    for row in value_WC[1:]:
+        sums = (sums[:, None] + row[places][None]).reshape(-1, len(row))
+    found: NDArray[np.int64] = (sums**2).sum(axis=1)
+    return found
 
 
 def _tie_correction(rank_WC: NDArray[np.float64]) -> float:

@@ -28,7 +28,8 @@ def stratified(runs: pd.DataFrame, size: int | None, rng: np.random.Generator) -
     for kind in sorted(counts, key=lambda kind: (-counts[kind], kind)):
         if kind not in seen:
             chosen.append(kinds.index(kind))
-    chosen += [i for i in range(len(kinds)) if i not in set(chosen)]
+    taken = set(chosen)
+    chosen += [i for i in range(len(kinds)) if i not in taken]
     return sorted(table.key.iloc[chosen[:size]])
 
 

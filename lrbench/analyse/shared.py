@@ -4,6 +4,7 @@ import math
 
 import pandas as pd
 
+from lrbench.analyse.blocks import largest_block
 from lrbench.analyse.costs import seconds_of_runs
 from lrbench.analyse.frames import STRATEGY, rows, strategy
 from lrbench.analyse.score import Standings, arranged
@@ -44,18 +45,9 @@ def block(run: pd.DataFrame) -> tuple[list[str], list[str]]:
     """Workloads, and the strategies that were run on all of them: as many pairs as can be.
 
     Args: run: True where a strategy (column) was run on a workload (row).
-    Workloads are taken away one by one, each time the one without which the most strategies are shared. Of the blocks on the way
-    the one with the most pairs counts, if it has two workloads and two strategies.
+    Of the blocks with two workloads and two strategies or more, the one with the most pairs: exact while holes have few patterns, as
+    ``largest_block`` says. Returns: sorted; both empty where there is none.
     """
-    kept, found = sorted(run.index), (list[str](), list[str]())
-    while len(kept) > 1:
-        common = _common(run, kept)
-        if len(common) > 1 and len(kept) * len(common) > len(found[0]) * len(found[1]):
-            found = list(kept), common
-        without = {name: [other for other in kept if other != name] for name in kept}
-        kept = without[max(kept, key=lambda name: (len(_common(run, without[name])), -run.loc[name].sum()))]
-    return found
-
-
-def _common(run: pd.DataFrame, workloads: list[str]) -> list[str]:
-    return sorted(run.columns[run.loc[workloads].all(axis=0)])
+    table = run.sort_index(axis=0).sort_index(axis=1)
+    found = largest_block(table.to_numpy(bool), lambda kept: float(len(kept[0]) * len(kept[1]) * (min(map(len, kept)) > 1)))
+    return ([], []) if found is None else (list(table.index[found[0]]), list(table.columns[found[1]]))

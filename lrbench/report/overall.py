@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 
 from lrbench.analyse import Overall, rows
+from lrbench.analyse.ranks import APPROXIMATE, EXACT, SAMPLED
 from lrbench.report import markdown as md
 from lrbench.report import text
 from lrbench.report.drawing import COLOURS, draw
@@ -84,20 +85,28 @@ def _ranked(found: Findings, all_of: Overall, drawn: Galleries) -> list[str]:
     return [intro, md.table(header, lines, right=[0]), shown(drawn[KIND], caption)]
 
 
+METHODS = {
+    EXACT: "exact over all orders of the ranks",
+    SAMPLED: "over random orders of the ranks",
+    APPROXIMATE: "in Iman and Davenport's approximate form",
+}
+
+
 def _test(all_of: Overall) -> str:
     test, count = all_of.test, len(all_of.ranked)
-    if math.isnan(test.f_p):
+    if math.isnan(test.p):
         return "All are tied everywhere, so there is nothing to test."
-    verdict = "differ by more than chance" if test.f_p < 0.05 else "are not told from chance"
+    verdict = "differ by more than chance" if test.p < 0.05 else "are not told from chance"
     widest = count - 1
     hopeless = (
         f" No difference of two mean ranks can exceed {widest}, so with so few workloads no pair can be told apart."
         if all_of.critical_difference > widest
         else ""
     )
-    p = f"p = {p_value(test.f_p)}".replace("= <", "<")
+    p = f"p = {p_value(test.p)}".replace("= <", "<")
+    tiny = f", and with so few it could not be below {text.number(test.least, 2)}" if test.least >= 0.05 else ""
     return (
-        f"Their ranks {verdict} (Friedman's test in Iman and Davenport's form: {p}); the critical difference of two mean ranks is "
+        f"Their ranks {verdict} (Friedman's test, {METHODS[test.method]}: {p}{tiny}); the critical difference of two mean ranks is "
         f"{text.number(all_of.critical_difference)}.{hopeless}"
     )
 

@@ -1,3 +1,5 @@
+from itertools import combinations
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -63,7 +65,7 @@ def test_the_block_is_worth_the_most_comparisons():
     many = {(str(i),): "ab" for i in range(6)}
     assert block(many | {("x",): "abc", ("y",): "abc"})[0] == ("a", "b")
     assert block({("x",): "ab", ("y",): "bc"}) == ((), [])
-    assert block({("x",): "abcd", ("y",): "bcde", ("z",): "acde"}) == (("a", "c", "d"), [("x",), ("z",)])
+    assert block({("x",): "abcd", ("y",): "bcde", ("z",): "ade"}) == (("b", "c", "d"), [("x",), ("y",)])
     assert block({}) == ((), [])
 
 
@@ -76,6 +78,22 @@ def test_every_strategy_of_the_block_was_run_on_all_of_it(sets):
     assert block(dict(reversed(sets.items()))) == (shared, inside)
 
 
+@given(st.integers(0, 99))
+def test_no_set_of_few_workloads_is_worth_more(seed):
+    run_WS = np.random.default_rng(seed).random((5, 12)) > 0.3
+    shared, inside = block({(f"{s:02}",): [w for w, there in zip("abcde", run_WS[:, s], strict=True) if there] for s in range(12)})
+    sets = [(len(c), int(run_WS[list(c)].all(axis=0).sum())) for k in range(2, 6) for c in combinations(range(5), k)]
+    assert (len(shared) - 1) ** 2 * (len(inside) - 1) == max((w - 1) ** 2 * (s - 1) for w, s in sets)
+
+
+def test_many_scattered_holes_end_soon_in_a_good_set():
+    """14 workloads x 150 strategies, 15 % missing: all 2^14 sets of workloads are beaten or nearly so, without trying them."""
+    run_WS = np.random.default_rng(0).random((14, 150)) > 0.15
+    shared, inside = block({(f"{s:03}",): [f"{w:02}" for w in np.flatnonzero(run_WS[:, s])] for s in range(150)})
+    sets = ((k, int(run_WS[list(c)].all(axis=0).sum())) for k in range(2, 15) for c in combinations(range(14), k))
+    assert (len(shared) - 1) ** 2 * (len(inside) - 1) >= 0.9 * max((w - 1) ** 2 * (s - 1) for w, s in sets)
+
+
 def test_ranks_are_means_over_the_block(best_and_ranked):
     best, ranked = best_and_ranked
     found = overall(best, ranked)
@@ -83,7 +101,7 @@ def test_ranks_are_means_over_the_block(best_and_ranked):
     expected = ranked.assign(place=ranked.groupby("workload").cumcount() + 1).groupby(AXES).place.mean()
     assert {tuple(getattr(r, a) for a in AXES): r.rank for r in rows(found.ranked)} == pytest.approx(expected.to_dict())
     assert found.ranked["rank"].is_monotonic_increasing
-    assert found.test.f_p < 0.05
+    assert found.test.p < 0.05
     assert found.critical_difference == pytest.approx(2.850 * np.sqrt(6 * 7 / 18), abs=2e-3)
 
 

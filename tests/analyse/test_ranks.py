@@ -1,3 +1,6 @@
+from itertools import permutations, product
+from math import factorial
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -5,7 +8,8 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from lrbench.analyse.letters import compact_letters
-from lrbench.analyse.ranks import apart, critical_difference, friedman
+from lrbench.analyse import ranks
+from lrbench.analyse.ranks import APPROXIMATE, EXACT, SAMPLED, apart, critical_difference, friedman
 
 C45 = np.array(
     [
@@ -42,10 +46,10 @@ def test_the_published_table_of_critical_values(strategies, q):
 
 def test_groups_of_the_published_example():
     """No two differ by the critical difference at 5 %; at 10 % the best two differ from C4.5, as section 3.2.4 says."""
-    ranks = friedman(C45).ranks_C
-    order = np.argsort(ranks)
-    assert compact_letters(apart(ranks[order], critical_difference(4, 14))) == ["a"] * 4
-    assert compact_letters(apart(ranks[order], critical_difference(4, 14, 0.90))) == ["a", "a", "ab", "b"]
+    mean = friedman(C45).ranks_C
+    order = np.argsort(mean)
+    assert compact_letters(apart(mean[order], critical_difference(4, 14))) == ["a"] * 4
+    assert compact_letters(apart(mean[order], critical_difference(4, 14, 0.90))) == ["a", "a", "ab", "b"]
 
 
 tables = st.tuples(st.integers(2, 8), st.integers(3, 6)).flatmap(
@@ -67,13 +71,15 @@ def test_order_changes_nothing(table, random):
     rows, columns = (random.sample(range(n), n) for n in table.shape)
     found, other = friedman(table), friedman(table[np.ix_(rows, columns)])
     assert other.ranks_C == pytest.approx(found.ranks_C[columns])
-    assert other[1:] == pytest.approx(found[1:], nan_ok=True)
+    assert other[1:4] == pytest.approx(found[1:4], nan_ok=True)
+    assert other.p == pytest.approx(found.p, nan_ok=True)
+    assert (other.method, other.least) == (found.method, pytest.approx(found.least, nan_ok=True))
 
 
 def test_what_cannot_be_tested():
-    assert np.isnan(friedman([[1.0, 2.0, 3.0]])[1:]).all()
-    assert np.isnan(friedman([[1.0], [2.0]])[1:]).all()
-    assert np.isnan(friedman([[1.0, 1.0], [2.0, 2.0]])[1:]).all()
+    assert np.isnan(friedman([[1.0, 2.0, 3.0]])[1:5]).all()
+    assert np.isnan(friedman([[1.0], [2.0]])[1:5]).all()
+    assert np.isnan(friedman([[1.0, 1.0], [2.0, 2.0]])[1:5]).all()
     assert friedman(np.empty((0, 0))).ranks_C.shape == (0,)
     assert np.isnan(critical_difference(1, 5))
     assert not apart([1.0, 2.0], np.nan).any()
@@ -82,4 +88,47 @@ def test_what_cannot_be_tested():
 def test_the_same_order_everywhere_is_as_far_from_chance_as_can_be():
     found = friedman([[1.0, 2.0, 3.0]] * 4)
     assert found.ranks_C.tolist() == [3.0, 2.0, 1.0]
-    assert (found.chi2, found.f, found.f_p) == (8.0, np.inf, 0.0)
+    assert (found.chi2, found.f, found.method) == (8.0, np.inf, EXACT)
+    assert found.p == pytest.approx(6.0**-3)
+    assert found.least == pytest.approx(6.0**-3)
+
+
+@pytest.mark.parametrize(("workloads", "strategies"), [(2, 2), (2, 3), (3, 2), (5, 2), (3, 4), (2, 7)])
+def test_one_order_everywhere_is_as_likely_as_one_way_of_ordering_all_but_the_first(workloads, strategies):
+    found = friedman([[*range(strategies)]] * workloads)
+    assert found.p == pytest.approx(factorial(strategies) ** (1.0 - workloads))
+
+
+@pytest.mark.parametrize(("workloads", "strategies"), [(3, 2), (3, 3), (4, 3), (5, 2)])
+def test_the_p_value_does_not_reject_more_often_than_it_says(workloads, strategies):
+    """Over all tables of ranks, each with one row held: P(p <= a) <= a, and p itself is P(p' <= p)."""
+    orders = list(permutations(range(strategies)))
+    found = np.array([friedman([orders[0], *others]).p for others in product(orders, repeat=workloads - 1)])
+    for p in np.unique(found):
+        assert (found <= p + 1e-12).mean() == pytest.approx(p)
+
+
+def test_published_exact_p_values():
+    """Three strategies on three and four workloads, as tables of Friedman's statistic have them: chi2 6 and 4.667; 6.5."""
+    three = friedman([[1, 2, 3], [1, 2, 3], [1, 2, 3]])
+    assert (three.chi2, three.p) == (pytest.approx(6.0), pytest.approx(0.028, abs=5e-4))
+    fewer = friedman([[1, 2, 3], [1, 2, 3], [1, 3, 2]])
+    assert (fewer.chi2, fewer.p) == (pytest.approx(4.667, abs=5e-4), pytest.approx(0.194, abs=5e-4))
+    four = friedman([[1, 2, 3]] * 3 + [[1, 3, 2]])
+    assert (four.chi2, four.p) == (pytest.approx(6.5), pytest.approx(0.042, abs=5e-4))
+
+
+def test_ties_are_kept_in_every_order():
+    """[1, 1, 2] twice: the odd one falls on the same place in a third of the orders."""
+    assert friedman([[1.0, 1.0, 2.0], [1.0, 1.0, 2.0]]).p == pytest.approx(1 / 3)
+
+
+def test_random_orders_agree_with_all_of_them(monkeypatch):
+    table = [[1, 2, 3, 4], [1, 2, 4, 3], [2, 1, 4, 3], [1, 3, 2, 4]]
+    exact = friedman(table)
+    monkeypatch.setattr(ranks, "MOST_ORDERS", 10)
+    drawn = friedman(table)
+    assert (exact.method, drawn.method) == (EXACT, SAMPLED)
+    assert drawn.p == pytest.approx(exact.p, abs=4 * np.sqrt(exact.p / ranks.DRAWN))
+    assert friedman([[*range(30)]] * 10).method == APPROXIMATE
+    assert friedman([[*range(30)]] * 10).p > 0.0

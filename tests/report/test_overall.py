@@ -27,7 +27,7 @@ def made(tmp_path_factory):
 def test_it_names_the_workloads_and_the_test(made):
     _, text = made
     assert "6 strategies were run on all of a_mlp, b_mlp, c_cnn" in text
-    assert re.search(r"Friedman's test in Iman and Davenport's form: p < 0.001", text)
+    assert re.search(r"Friedman's test, over random orders of the ranks: p < 0.001", text)
     assert "critical difference of two mean ranks is 4.35" in text
     assert "Strategies on other sets" not in text
 
@@ -64,6 +64,14 @@ def test_strategies_of_other_workloads_are_folded_away(tmp_path):
 def test_two_workloads_are_told_to_be_too_few(tmp_path):
     _, text = told(tmp_path, workloads=THREE[:2])
     assert "with so few workloads no pair can be told apart" in text
+
+
+def test_a_test_that_cannot_find_anything_is_told(tmp_path):
+    _, text = told(tmp_path, workloads=THREE[:2], optimizers=["adam"])
+    assert (
+        "are not told from chance (Friedman's test, exact over all orders of the ranks: p = 0.5, and with so few it could not be below 0.5)"
+        in text
+    )
 
 
 @pytest.mark.parametrize(
