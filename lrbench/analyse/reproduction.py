@@ -76,4 +76,6 @@ class Reproduction:
             return f"NOTHING COMPARED: none of {len(self.runs):,} runs could be trained again"
         if counts[UNDECIDED]:
             return f"NOT DECIDED: nothing is different, and not all could be shown to agree: of {len(self.runs):,} runs, {told}"
+        if counts[NOT_RUN]:
+            return f"REPRODUCED IN PART: of {len(self.runs):,} runs, {told}: the certificate says why"
         return f"REPRODUCED: of {len(self.runs):,} runs, {told}"

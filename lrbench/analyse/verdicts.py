@@ -12,8 +12,8 @@ from lrbench.analyse.testing import MARGIN, not_separated, paired_p
 
 VERDICT = [
     "workload", "strategy", *AXES, "lr", "edge", "seeds", "quality", "low", "high", "target", "reached", "steps_to_target",
-    "test_metric", "test_low", "test_high", "strategies", "not_separated", "baseline", "baseline_lr", "baseline_edge", "baseline_quality", "gain",
-    "gain_low", "gain_high", "gain_p",
+    "test_metric", "test_low", "test_high", "strategies", "not_separated", "baseline", "baseline_lr", "baseline_edge", "baseline_quality",
+    "gain", "gain_low", "gain_high", "gain_p",
 ]  # fmt: skip
 
 
@@ -39,7 +39,8 @@ def verdicts(runs: pd.DataFrame, responses: pd.DataFrame) -> pd.DataFrame:
     ``reached`` counts runs; ``steps_to_target`` is a median, NaN if half or more never reach it; ``test_metric`` is the winner's alone;
     ``not_separated`` lists the strategies that the seeds cannot tell from it (paired t-test at each one's best lr,
     Bonferroni-corrected within the workload); the baseline is the winner's optimizer with one constant lr for all layers, at its own best
-    lr, or where that was not run the best such strategy of all, ``baseline_edge`` where in its grid that lr sits; ``gain`` is the improvement over it by paired seeds, positive if better whatever the metric.
+    lr, or where that was not run the best such strategy of all, ``baseline_edge`` where in its grid that lr sits; ``gain`` is the
+    improvement over it by paired seeds, positive if better whatever the metric.
     A workload where no run finished has an empty strategy and NaN numbers.
     """
     ranked, best = ranking(responses), at_best_lr(runs, responses)
