@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import ArrayLike
 
 from lrbench.analyse.blocks import Block, largest_block
 from lrbench.analyse.frames import AXES, STRATEGY, groups, rows
@@ -15,6 +16,8 @@ from lrbench.analyse.intervals import cell_intervals, iqm, mean, over_groups
 from lrbench.analyse.letters import compact_letters
 from lrbench.analyse.ranks import Friedman, apart, critical_difference, friedman
 
+LETTERED = 30
+"""The best strategies that get letters, of which there may be many times as many as strategies; with the plain ones twice as many."""
 Axes = tuple[str, ...]
 OVERALL = [
     *AXES, "strategy", "plain", "workloads", "iqm", "low", "high", "mean", "mean_low", "mean_high", "rank", "group", "baseline",
@@ -90,8 +93,8 @@ def overall(best: pd.DataFrame, ranked: pd.DataFrame) -> Overall:
     Args: best: what ``at_best_lr`` returns; ranked: what ``ranking`` returns.
     Returns: in the table, ``workloads`` are a strategy's, sorted; ``iqm`` and ``mean`` are those of its normalised scores, pooled over its
     workloads, which weigh alike, with stratified bootstrap 95 % intervals; ``rank`` is the mean over the block of its rank by the IQM of
-    the validation score (NaN outside the block), and strategies that share a letter of ``group`` have mean ranks less than a critical
-    difference apart; ``improvement`` is the probability that a run of it beats one of ``baseline`` (the plain strategy of the same
+    the validation score (NaN outside the block); of the ``LETTERED`` best ranked and the plain ones, as many as fit, those that share a
+    letter of ``group`` have mean ranks less than a critical difference apart (the others have none); ``improvement`` is the probability that a run of it beats one of ``baseline`` (the plain strategy of the same
     optimizer; else of those plain ones that it shares the most workloads with, the one with the highest IQM), the mean over the
     ``shared`` workloads, NaN for the baseline itself.
     """
@@ -165,5 +168,16 @@ def _with_ranks(table: pd.DataFrame, ranks: dict[Axes, float], difference: float
     table = table.assign(rank=[ranks.get(tuple(getattr(row, a) for a in AXES), math.nan) for row in rows(table)], group="")
     table["descending"] = -table["iqm"]
     table = table.sort_values(["rank", "descending", *AXES], ignore_index=True).drop(columns="descending")
-    letters = compact_letters(apart(table["rank"].dropna(), difference))
-    return table.assign(group=[*letters, *[""] * (len(table) - len(letters))])
+    chosen = leading(table["plain"].to_numpy(bool)[table["rank"].notna()], LETTERED, 2 * LETTERED)
+    table.loc[chosen, "group"] = compact_letters(apart(table["rank"][chosen], difference))
+    return table
+
+
+def leading(plain: ArrayLike, best: int, most: int) -> list[int]:
+    """Of strategies in order of rank the places of the ``best`` first and of the plain ones, the first of these where ``most`` are too few.
+
+    >>> leading([False, False, True, False, True], 1, 4), leading([False, False, True, False, True], 1, 2)
+    ([0, 2, 4], [0, 2])
+    """
+    is_plain = np.asarray(plain, bool)
+    return [int(i) for i in np.flatnonzero((np.arange(len(is_plain)) < best) | is_plain)[:most]]

@@ -11,7 +11,6 @@ from scipy.stats import rankdata, studentized_range
 
 from lrbench.analyse.intervals import LEVEL
 
-
 EXACT, SAMPLED, APPROXIMATE = "exact", "sampled", "approximate"
 MOST_ORDERS = 100_000
 """The most ways to order the ranks that are gone through one by one."""
