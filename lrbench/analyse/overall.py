@@ -94,9 +94,9 @@ def overall(best: pd.DataFrame, ranked: pd.DataFrame) -> Overall:
     Returns: in the table, ``workloads`` are a strategy's, sorted; ``iqm`` and ``mean`` are those of its normalised scores, pooled over its
     workloads, which weigh alike, with stratified bootstrap 95 % intervals; ``rank`` is the mean over the block of its rank by the IQM of
     the validation score (NaN outside the block); of the ``LETTERED`` best ranked and the plain ones, as many as fit, those that share a
-    letter of ``group`` have mean ranks less than a critical difference apart (the others have none); ``improvement`` is the probability that a run of it beats one of ``baseline`` (the plain strategy of the same
-    optimizer; else of those plain ones that it shares the most workloads with, the one with the highest IQM), the mean over the
-    ``shared`` workloads, NaN for the baseline itself.
+    letter of ``group`` have mean ranks less than a critical difference apart (the others have none); ``improvement`` is the probability
+    that a run of it beats one of ``baseline`` (the plain strategy of the same optimizer; else of those plain ones that it shares the most
+    workloads with, the one with the highest IQM), the mean over the ``shared`` workloads, NaN for the baseline itself.
     """
     runs = normalised(best, ranked)
     cells = _cells(runs)

@@ -150,5 +150,5 @@ brackets: stratified bootstrap 95 % intervals over seeds, which do not cover oth
 validation score. *Group*: strategies that share a letter have mean ranks less than a critical difference apart; letters are given to the \
 {LETTERED} best and the plain ones, {2 * LETTERED} at most. *Beats its plain one*: \
 the probability that a run of it ends better than a run of the same optimizer (or of the strategy named) with one constant lr for all \
-layers, the mean over workloads; 50 % is no better, no worse; where all pairs of a workload are won, lost or tied, its bracket is widened by \
-Wilson's bound for the smaller number of seeds."""
+layers, the mean over workloads; 50 % is no better, no worse; where all pairs of a workload are won, lost or tied, its bracket is \
+widened by Wilson's bound for the smaller number of seeds."""

@@ -78,7 +78,8 @@ def test_thirty_arms_at_random_end_soon():
     matrix |= matrix.T
     letters = compact_letters(matrix)
     assert all(
-        shares([set(re.findall("[a-z][0-9]*", one)) for one in letters], i, j) != matrix[i, j] for i, j in combinations(range(30), 2)
+        shares([set(re.findall("[a-z][0-9]*", one)) for one in letters]
+    assert all(shares(held, i, j) != matrix[i, j] for i, j in combinations(range(30), 2)
     )
 
 

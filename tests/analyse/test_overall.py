@@ -1,3 +1,4 @@
+import sys
 from itertools import combinations
 
 import numpy as np
@@ -114,7 +115,7 @@ def test_groups_are_mean_ranks_within_a_critical_difference(best_and_ranked):
 
 
 def test_letters_are_for_the_best_and_the_plain_ones(best_and_ranked, monkeypatch):
-    monkeypatch.setattr("lrbench.analyse.overall.LETTERED", 2)
+    monkeypatch.setattr(sys.modules["lrbench.analyse.overall"], "LETTERED", 2)
     found = overall(*best_and_ranked)
     plain = found.table.plain.tolist()
     assert [bool(group) for group in found.table.group] == [i in leading(plain, 2, 4) for i in range(len(plain))]
