@@ -66,8 +66,7 @@ def block(workloads_of: Mapping[Axes, Iterable[str]]) -> tuple[tuple[str, ...], 
     """The workloads, and the strategies that were run on all of them, that ranks are compared over.
 
     Of the sets of workloads that some strategies share, the one with the greatest (workloads - 1)^2 x (strategies - 1): comparisons
-    grow with both, and workloads are what the tests count. Of equals the one with more workloads, then one that depends on the names
-    alone. Exact while few sets of strategies are shared (``MOST`` of ``largest_block``); with many scattered holes a good set, not surely
+    grow with both, and workloads are what the tests count. Of equals the one with more workloads, then the first by name. Exact while few sets of strategies are shared (``MOST`` of ``largest_block``); with many scattered holes a good set, not surely
     the best.
     Returns: sorted; both empty where no two strategies share two workloads.
     """
@@ -76,9 +75,9 @@ def block(workloads_of: Mapping[Axes, Iterable[str]]) -> tuple[tuple[str, ...], 
     whole = len(workloads)
 
     def worth(kept: Block) -> float:
-        """The criterion, then the workloads; divided by a number that keeps it below the cells of the block."""
+        """The criterion, then the workloads, then their names; divided by a number that keeps it below the cells of the block."""
         w, s = map(len, kept)
-        return ((w - 1) ** 2 * (s - 1) + w / (whole + 1)) / whole if w > 1 and s > 1 else 0.0
+        return ((w - 1) ** 2 * (s - 1) + (w + float((0.5 ** (kept[0] + 1)).sum())) / (whole + 1)) / whole if w > 1 and s > 1 else 0.0
 
     run_WS = np.array([[name in of[axes] for axes in strategies] for name in workloads], bool).reshape(whole, len(strategies))
     found = largest_block(run_WS, worth)
