@@ -66,8 +66,8 @@ def block(workloads_of: Mapping[Axes, Iterable[str]]) -> tuple[tuple[str, ...], 
     """The workloads, and the strategies that were run on all of them, that ranks are compared over.
 
     Of the sets of workloads that some strategies share, the one with the greatest (workloads - 1)^2 x (strategies - 1): comparisons
-    grow with both, and workloads are what the tests count. Of equals the one with more workloads, then the first by name. Exact while few sets of strategies are shared (``MOST`` of ``largest_block``); with many scattered holes a good set, not surely
-    the best.
+    grow with both, and workloads are what the tests count. Of equals the one with more workloads, then the first by name. Exact while
+    few sets of strategies are shared (``MOST`` of ``largest_block``); with many scattered holes a good one, not surely the best.
     Returns: sorted; both empty where no two strategies share two workloads.
     """
     of = {axes: frozenset(names) for axes, names in workloads_of.items()}
