@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import ArrayLike
 
 from lrbench.analyse.blocks import Block, largest_block
 from lrbench.analyse.frames import AXES, STRATEGY, groups, rows
@@ -15,6 +16,8 @@ from lrbench.analyse.intervals import cell_intervals, iqm, mean, over_groups
 from lrbench.analyse.letters import compact_letters
 from lrbench.analyse.ranks import Friedman, apart, critical_difference, friedman
 
+LETTERED = 30
+"""The best strategies that get letters, of which there may be many times as many as strategies; with the plain ones twice as many."""
 Axes = tuple[str, ...]
 OVERALL = [
     *AXES, "strategy", "plain", "workloads", "iqm", "low", "high", "mean", "mean_low", "mean_high", "rank", "group", "baseline",
@@ -63,9 +66,8 @@ def block(workloads_of: Mapping[Axes, Iterable[str]]) -> tuple[tuple[str, ...], 
     """The workloads, and the strategies that were run on all of them, that ranks are compared over.
 
     Of the sets of workloads that some strategies share, the one with the greatest (workloads - 1)^2 x (strategies - 1): comparisons
-    grow with both, and workloads are what the tests count. Of equals the one with more workloads, then one that depends on the names
-    alone. Exact while few sets of strategies are shared (``MOST`` of ``largest_block``); with many scattered holes a good set, not surely
-    the best.
+    grow with both, and workloads are what the tests count. Of equals the one with more workloads, then the first by name. Exact while
+    few sets of strategies are shared (``MOST`` of ``largest_block``); with many scattered holes a good one, not surely the best.
     Returns: sorted; both empty where no two strategies share two workloads.
     """
     of = {axes: frozenset(names) for axes, names in workloads_of.items()}
@@ -73,9 +75,9 @@ def block(workloads_of: Mapping[Axes, Iterable[str]]) -> tuple[tuple[str, ...], 
     whole = len(workloads)
 
     def worth(kept: Block) -> float:
-        """The criterion, then the workloads; divided by a number that keeps it below the cells of the block."""
+        """The criterion, then the workloads, then their names; divided by a number that keeps it below the cells of the block."""
         w, s = map(len, kept)
-        return ((w - 1) ** 2 * (s - 1) + w / (whole + 1)) / whole if w > 1 and s > 1 else 0.0
+        return ((w - 1) ** 2 * (s - 1) + (w + float((0.5 ** (kept[0] + 1)).sum())) / (whole + 1)) / whole if w > 1 and s > 1 else 0.0
 
     run_WS = np.array([[name in of[axes] for axes in strategies] for name in workloads], bool).reshape(whole, len(strategies))
     found = largest_block(run_WS, worth)
@@ -90,10 +92,10 @@ def overall(best: pd.DataFrame, ranked: pd.DataFrame) -> Overall:
     Args: best: what ``at_best_lr`` returns; ranked: what ``ranking`` returns.
     Returns: in the table, ``workloads`` are a strategy's, sorted; ``iqm`` and ``mean`` are those of its normalised scores, pooled over its
     workloads, which weigh alike, with stratified bootstrap 95 % intervals; ``rank`` is the mean over the block of its rank by the IQM of
-    the validation score (NaN outside the block), and strategies that share a letter of ``group`` have mean ranks less than a critical
-    difference apart; ``improvement`` is the probability that a run of it beats one of ``baseline`` (the plain strategy of the same
-    optimizer; else of those plain ones that it shares the most workloads with, the one with the highest IQM), the mean over the
-    ``shared`` workloads, NaN for the baseline itself.
+    the validation score (NaN outside the block); of the ``LETTERED`` best ranked and the plain ones, as many as fit, those that share a
+    letter of ``group`` have mean ranks less than a critical difference apart (the others have none); ``improvement`` is the probability
+    that a run of it beats one of ``baseline`` (the plain strategy of the same optimizer; else of those plain ones that it shares the most
+    workloads with, the one with the highest IQM), the mean over the ``shared`` workloads, NaN for the baseline itself.
     """
     runs = normalised(best, ranked)
     cells = _cells(runs)
@@ -165,5 +167,16 @@ def _with_ranks(table: pd.DataFrame, ranks: dict[Axes, float], difference: float
     table = table.assign(rank=[ranks.get(tuple(getattr(row, a) for a in AXES), math.nan) for row in rows(table)], group="")
     table["descending"] = -table["iqm"]
     table = table.sort_values(["rank", "descending", *AXES], ignore_index=True).drop(columns="descending")
-    letters = compact_letters(apart(table["rank"].dropna(), difference))
-    return table.assign(group=[*letters, *[""] * (len(table) - len(letters))])
+    chosen = leading(table["plain"].to_numpy(bool)[table["rank"].notna()], LETTERED, 2 * LETTERED)
+    table.loc[chosen, "group"] = compact_letters(apart(table["rank"][chosen], difference))
+    return table
+
+
+def leading(plain: ArrayLike, best: int, most: int) -> list[int]:
+    """Of strategies in order of rank the places of the ``best`` first and of the plain ones, the first of these where ``most`` are too few.
+
+    >>> leading([False, False, True, False, True], 1, 4), leading([False, False, True, False, True], 1, 2)
+    ([0, 2, 4], [0, 2])
+    """
+    is_plain = np.asarray(plain, bool)
+    return [int(i) for i in np.flatnonzero((np.arange(len(is_plain)) < best) | is_plain)[:most]]

@@ -52,7 +52,7 @@ def friedman(score_WC: ArrayLike, *, ties: bool = True) -> Friedman:
     mean_C = rank_WC.mean(axis=0) if workloads else np.full(strategies, np.nan)
     spread = _tie_correction(rank_WC) if ties and score.size else 1.0
     if workloads < 2 or strategies < 2 or spread <= 0.0:
-        return Friedman(mean_C, *[math.nan] * 4, "", math.nan)
+        return Friedman(mean_C, math.nan, math.nan, math.nan, math.nan, "", math.nan)
     degrees = strategies - 1
     chi2 = float(12 * workloads / (strategies * (strategies + 1)) * ((mean_C - (strategies + 1) / 2) ** 2).sum()) / spread
     room = workloads * degrees - chi2
@@ -74,7 +74,9 @@ def _p_of_orders(rank_WC: NDArray[np.float64], log_orders: float) -> tuple[float
     if rank_WC.size > MOST_SAMPLED:
         return None
     rng = np.random.default_rng(0)
-    sums = sum(rng.permuted(np.tile(row, (DRAWN, 1)), axis=1) for row in twice_WC)
+    sums = np.zeros((DRAWN, rank_WC.shape[1]), np.int64)
+    for row in twice_WC:
+        sums += rng.permuted(np.tile(row, (DRAWN, 1)), axis=1)
     return (1.0 + float(((sums**2).sum(axis=1) >= observed).sum())) / (1.0 + DRAWN), SAMPLED
 
 

@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 
 from lrbench.analyse import Overall, rows
+from lrbench.analyse.overall import LETTERED
 from lrbench.analyse.ranks import APPROXIMATE, EXACT, SAMPLED
 from lrbench.report import markdown as md
 from lrbench.report import text
@@ -142,10 +143,12 @@ def _beats(row: Any) -> str:
     return f"{text.share(row.improvement)}{interval}{other}{fewer}"
 
 
-NOTE = """\
+NOTE = f"""\
 *Score*: (validation metric - the untrained model's) / (the workload's best strategy's - the untrained model's), so 0 is untrained and 1 \
 the best of all strategies on that workload, each at its best lr; pooled over workloads, which weigh alike. IQM: interquartile mean; \
 brackets: stratified bootstrap 95 % intervals over seeds, which do not cover other workloads. *Mean rank*: over these workloads, by \
-validation score. *Group*: strategies that share a letter have mean ranks less than a critical difference apart. *Beats its plain one*: \
+validation score. *Group*: strategies that share a letter have mean ranks less than a critical difference apart; letters are given to the \
+{LETTERED} best and the plain ones, {2 * LETTERED} at most. *Beats its plain one*: \
 the probability that a run of it ends better than a run of the same optimizer (or of the strategy named) with one constant lr for all \
-layers, the mean over workloads; 50 % is no better, no worse."""
+layers, the mean over workloads; 50 % is no better, no worse; where all pairs of a workload are won, lost or tied, its bracket is \
+widened by Wilson's bound for the smaller number of seeds."""

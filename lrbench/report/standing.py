@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 
 from lrbench.analyse import groups, of_strategy, places, rows, survival
+from lrbench.analyse.frames import STRATEGY
 from lrbench.report import markdown as md
 from lrbench.report import text
 from lrbench.report.drawing import Style
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
 KIND = "steps-to-target"
 MOST = 2
 """The most figures."""
+COMPARED = 30
+"""The most rows of a table: letters may be many times as many."""
 SURE = 1e-3
 """A p-value below this is told as that."""
 
@@ -67,9 +70,16 @@ def section(found: Findings, drawn: Galleries) -> str:
         "The share of each strategy's seeds that have reached the target by each step (Kaplan-Meier; lines are lifted a little where they "
         "would hide each other); a seed that never does, because it ran out of budget or diverged, keeps its line below 100 %."
     )
-    compared = groups(places(found.best, found.ranking, notable(found)), ["workload"])
+    compared = groups(places(found.best, found.ranking, _compared(found)), ["workload"])
     tables = [md.details(f"Ranking with groups: {md.plain(workload)}", _table(found, part)) for (workload,), part in compared]
     return md.section("Ranking and groups", shown(drawn[KIND], caption), NOTE, *tables)
+
+
+def _compared(found: Findings) -> set[tuple[str, ...]]:
+    """Of each workload, the notable strategies, the first ``COMPARED`` of them by rank."""
+    chosen = notable(found)
+    ranked = found.ranking[[tuple(getattr(row, axis) for axis in STRATEGY) in chosen for row in rows(found.ranking)]]
+    return {tuple(row) for row in rows(ranked.groupby("workload").head(COMPARED)[STRATEGY])}
 
 
 NOTE = f"""\
@@ -79,7 +89,8 @@ interquartile mean; *mean*: with the standard deviation over seeds; brackets are
 the one-sided t-test that the mean is better than the target. *Behind the best*: interquartile mean of the differences by seed. *More \
 seeds to tell apart*: how many a paired t-test of the two alone needs besides those it has, to find the observed difference at 5 % in 80 % \
 of studies; none where it is below 0.1 %, which counts as none, however many seeds there are. *Steps to target*: Kaplan-Meier median \
-and 95 % interval. The tables hold the {LONG} best strategies of each workload and the plain ones, each at its best lr."""
+and 95 % interval. The tables hold the {LONG} best strategies of each workload and the plain ones, {COMPARED} at most, \
+each at its best lr."""
 HEADER = [
     "Rank", "Strategy", "Group", "lr", "Validation", "Mean ± sd", "Seeds", "Meets the target", "Behind the best",
     "More seeds to tell apart", "Steps to target",

@@ -33,8 +33,47 @@ def test_the_order_of_seeds_changes_nothing(pairs, random):
 def test_certain_and_undecided():
     assert probability_of_improvement([([2.0, 3.0], [0.0, 1.0])]) == 1.0
     assert probability_of_improvement([([1.0] * 5, [1.0] * 3)]) == 0.5
-    assert improvement_interval([([2.0, 3.0], [0.0, 1.0])], np.random.default_rng(0)) == (1.0, 1.0)
-    assert improvement_interval([([1.0] * 5, [1.0] * 3)], np.random.default_rng(0)) == (0.5, 0.5)
+
+
+Z2 = stats.norm.ppf(0.975) ** 2
+
+
+@pytest.mark.parametrize(("one", "other"), [(2, 2), (5, 5), (10, 5), (1, 4)])
+def test_all_won_leaves_wilsons_lower_bound_of_the_smaller_arm(one, other):
+    """n / (n + z^2) for n of n; beside a workload that has two seeds each, it counts for half."""
+    pairs = [(np.arange(one) + 9.0, np.arange(other))]
+    n = min(one, other)
+    for these, at in [(pairs, 0.0), ([(y, x) for x, y in pairs], 1.0)]:
+        found = improvement_interval(these, np.random.default_rng(0))
+        expected = sorted([1.0 - at, abs(at - n / (n + Z2))]) if n > 1 else [np.nan] * 2
+        assert found == pytest.approx(expected, nan_ok=True)
+    both = improvement_interval([*pairs, ([3.0, 4.0], [1.0, 2.0])], np.random.default_rng(0))
+    assert both == pytest.approx((1.0 - np.hypot(Z2 / (n + Z2), Z2 / (2 + Z2)) / 2, 1.0))
+
+
+def test_all_tied_is_undecided_within_wilsons_bounds():
+    bounds = stats.binomtest(2, 4).proportion_ci(method="wilson")
+    assert improvement_interval([([1.0] * 4, [1.0] * 7)], np.random.default_rng(0)) == pytest.approx((bounds.low, bounds.high))
+
+
+@given(workloads)
+def test_it_is_never_empty_and_holds_the_estimate_between_nought_and_one(pairs):
+    low, high = improvement_interval(pairs, np.random.default_rng(0), resamples=50)
+    if any(min(len(x), len(y)) > 1 for x, y in pairs):
+        assert 0.0 <= low <= high <= 1.0
+        assert low < high or not all(len({np.sign(a - b) for a in x for b in y}) == 1 for x, y in pairs)
+    else:
+        assert np.isnan(low)
+
+
+@pytest.mark.parametrize(("truth", "seeds"), [(0.98, 5), (0.9, 5), (0.98, 10)])
+def test_a_sure_win_of_few_seeds_covers_the_truth(truth, seeds):
+    rng, shift = np.random.default_rng(0), np.sqrt(2) * stats.norm.ppf(truth)
+    inside = []
+    for _ in range(300):
+        low, high = improvement_interval([(rng.normal(shift, 1, seeds), rng.normal(0, 1, seeds))], rng, resamples=200)
+        inside.append(low <= truth <= high)
+    assert np.mean(inside) >= 0.85
 
 
 def test_what_is_missing_says_nothing():

@@ -1,3 +1,4 @@
+import re
 from itertools import combinations
 
 import numpy as np
@@ -69,6 +70,15 @@ def test_letters_come_in_rank_order(matrix):
     seen = list(dict.fromkeys(first))
     assert seen == sorted(seen)
     assert compact_letters(matrix)[0].startswith("a")
+
+
+def test_thirty_arms_at_random_end_soon():
+    """As many rows as a table has, three pairs in ten separated."""
+    matrix = np.triu(np.random.default_rng(0).random((30, 30)) < 0.3, 1)
+    matrix |= matrix.T
+    letters = compact_letters(matrix)
+    held = [set(re.findall("[a-z][0-9]*", one)) for one in letters]
+    assert all(bool(held[i] & held[j]) != matrix[i, j] for i, j in combinations(range(30), 2))
 
 
 def test_many_groups_have_names_too():

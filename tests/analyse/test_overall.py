@@ -1,3 +1,4 @@
+import sys
 from itertools import combinations
 
 import numpy as np
@@ -10,7 +11,7 @@ from synthetic import diverge, study
 from lrbench.analyse import at_best_lr, overall, per_run, ranking, responses
 from lrbench.analyse.frames import AXES, rows
 from lrbench.analyse.intervals import iqm
-from lrbench.analyse.overall import block, normalised
+from lrbench.analyse.overall import block, leading, normalised
 
 THREE = ("a_mlp", "b_mlp", "c_cnn")
 
@@ -65,7 +66,7 @@ def test_the_block_is_worth_the_most_comparisons():
     many = {(str(i),): "ab" for i in range(6)}
     assert block(many | {("x",): "abc", ("y",): "abc"})[0] == ("a", "b")
     assert block({("x",): "ab", ("y",): "bc"}) == ((), [])
-    assert block({("x",): "abcd", ("y",): "bcde", ("z",): "ade"}) == (("b", "c", "d"), [("x",), ("y",)])
+    assert block({("x",): "abcd", ("y",): "bcde", ("z",): "acde"}) == (("a", "c", "d"), [("x",), ("z",)])
     assert block({}) == ((), [])
 
 
@@ -111,6 +112,14 @@ def test_groups_are_mean_ranks_within_a_critical_difference(best_and_ranked):
     for i in range(len(rank)):
         for j in range(i):
             assert bool({*group[i]} & {*group[j]}) == (abs(rank[i] - rank[j]) < found.critical_difference)
+
+
+def test_letters_are_for_the_best_and_the_plain_ones(best_and_ranked, monkeypatch):
+    monkeypatch.setattr(sys.modules["lrbench.analyse.overall"], "LETTERED", 2)
+    found = overall(*best_and_ranked)
+    plain = found.table.plain.tolist()
+    assert [bool(group) for group in found.table.group] == [i in leading(plain, 2, 4) for i in range(len(plain))]
+    assert 2 < sum(map(bool, found.table.group)) <= 4
 
 
 def test_a_strategy_is_held_against_its_own_optimizers_plain_one(best_and_ranked):

@@ -7,7 +7,7 @@ from synthetic import crash, diverge, study
 
 from lrbench.report import write
 from lrbench.report.findings import Findings
-from lrbench.report.standing import HEADER, pictures, section
+from lrbench.report.standing import COMPARED, HEADER, pictures, section
 
 
 def told(folder, **how):
@@ -43,6 +43,12 @@ def test_only_the_best_and_the_plain_ones_have_a_row(tmp_path):
     assert ranks[:10] == list(range(1, 11))
     assert 10 < len(ranks) <= 10 + plain
     assert "of 36" in text
+
+
+def test_many_plain_ones_do_not_make_a_table_longer_than_its_letters_allow(tmp_path):
+    plain = [f"sgd(momentum=0.{i:02})" for i in range(1, 40)]
+    _, text = told(tmp_path, workloads=["digits_mlp"], optimizers=plain, schedules=["constant"], lrs=[1e-2], seeds=[0, 1])
+    assert [int(row["Rank"].split()[0]) for row in table_rows(text)] == list(range(1, COMPARED + 1))
 
 
 def test_seeds_that_never_arrive_are_told(tmp_path):
