@@ -123,8 +123,8 @@ def _throughput(found: Findings) -> str:
         return ""
     rows = [_speed(workload, part.samples_per_second.to_numpy(float)) for (workload,), part in groups(known, ["workload"])]
     note = (
-        f"*The {text.count(len(known), 'run')} of {len(found.runs):,} that were trained one by one, by several workers at once: this says how "
-        "long they took, and is not the cost of a step.*"
+        f"*The {text.count(len(known), 'run')} of {len(found.runs):,} that were trained one by one, by several workers at once: this says "
+        "how long they took, and is not the cost of a step.*"
     )
     table = md.table(["Workload", "Samples/s, median", "Middle half"], rows, right=[1, 2])
     return md.details("Throughput of the runs", f"{table}\n\n{note}")

@@ -143,8 +143,8 @@ in their cards below; `lrbench show KEY` tells a run's whole story.
 
 *How sure.* A strategy is *not separated* from the best when a paired t-test over the shared seeds, \
 corrected for the number of others (Bonferroni), is above 5 %, or the mean difference below 0.1 % (of the metric, or of the untrained \
-one): no difference was shown, which is not the same as none. The strategy that is best in truth is the one found or among these in 95 % of \
-studies or more. *Gain* is the interquartile mean of the differences by seed, not the difference of the means. \
+one): no difference was shown, which is not the same as none. The strategy that is best in truth is the one found or among these in 95 % \
+of studies or more. *Gain* is the interquartile mean of the differences by seed, not the difference of the means. \
 The winner is the best of many on validation, so its gain is flattered; with 5 seeds a 95 % interval covers about 90 %. \
 Intervals cover the seeds, not other data, models or budgets; the test metric is the \
 winner's alone."""

@@ -53,9 +53,16 @@ def test_one_common_seed_does_not_make_pairs():
 
 @pytest.mark.parametrize(("shift", "p"), [(0.125, 1.0), (0.25, 0.0)])
 def test_within_the_margin_is_no_difference_however_sure_it_is(shift, p):
-    base = arm([0.0, 0.0, 0.0])
+    base = arm([0.0] * 5)
     assert difference(base, base + shift, 0.125).p == p
-    assert difference(base, arm([shift] * 3, first=10), 0.125).p == p
+    assert difference(base, arm([shift] * 5, first=10), 0.125).p == p
+
+
+def test_few_seeds_that_all_move_by_the_same_say_nothing():
+    """On a metric that counts examples that is chance."""
+    base = arm([0.0] * 4)
+    assert math.isnan(difference(base, base + 0.25).p)
+    assert math.isnan(difference(base, arm([0.25] * 4, first=10)).p)
 
 
 @pytest.mark.parametrize("first", [0, 10])
