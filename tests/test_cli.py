@@ -10,7 +10,8 @@ import typer
 
 import lrbench
 from lrbench.cli import app, main
-from lrbench.device import cpu_cores
+from lrbench.cost import Bench
+from lrbench.device import Telemetry, cpu_cores
 from lrbench.plan import vocabulary
 from lrbench.spec.cost import Costs
 from lrbench.store import load, write_costs
@@ -193,6 +194,16 @@ class TestReport:
         assert out.split() == [str(study.folder.relative_to(study.folder.parents[2]) / "report.md")]
 
 
+def in_this_process(device, _):
+    """Turns without a process of their own, which ``tests/cost`` looks after."""
+    return Bench(device, Telemetry(device)).turn
+
+
+@pytest.fixture
+def quick_turns(monkeypatch):
+    monkeypatch.setattr("lrbench.cost.study._in_a_process", in_this_process)
+
+
 class TestCost:
     def test_costs_stand_beside_the_runs_and_in_the_report(self, cli, study):
         code, out, _ = cli("cost", "m.toml", "--device", "cpu")
@@ -207,12 +218,14 @@ class TestCost:
         assert "## What a step costs" in report
         assert "Predicted" in report
 
+    @pytest.mark.usefixtures("quick_turns")
     def test_a_run_can_measure_them_too(self, cli, away):
         code, _, err = cli("run", "m.toml", "--device", "cpu", "--workers", 1, "--cost")
         assert code == 0
         assert "1 steps measured, " in err
         assert len(list(away.rglob("costs.json"))) == 1
 
+    @pytest.mark.usefixtures("quick_turns")
     def test_costs_can_be_measured_before_any_run(self, cli):
         code, _, _ = cli("cost", "m.toml", "--device", "cpu", "--results", "elsewhere")
         assert code == 0
@@ -237,6 +250,7 @@ class TestCost:
         assert err.splitlines()[-1].startswith("interrupted: the costs from before stay as they were.")
         assert load(study.folder).costs.conditions == {"threads": 1}
 
+    @pytest.mark.usefixtures("quick_turns")
     def test_other_threads_are_another_machine(self, cli, away):
         if cpu_cores() < 2:
             pytest.skip("one core")
