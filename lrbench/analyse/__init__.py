@@ -25,7 +25,7 @@ from lrbench.analyse.places import places, survival
 from lrbench.analyse.response import responses
 from lrbench.analyse.stability import divergence_rate
 from lrbench.analyse.tables import cells, per_run
-from lrbench.analyse.tuning import BUDGETS, best_after, mean_interval, recommendations, shared_recommendations, tuning_curves, untuned
+from lrbench.analyse.tuning import BUDGETS, best_after, recommendations, shared_recommendations, tuning_curves, untuned
 from lrbench.analyse.verdicts import at_best_lr, ranking, verdicts
 
 __all__ = [
@@ -58,7 +58,6 @@ __all__ = [
     "groups",
     "joules_after",
     "level_means",
-    "mean_interval",
     "money",
     "of_strategy",
     "overall",

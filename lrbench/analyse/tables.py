@@ -182,9 +182,9 @@ def cells(runs: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(found, columns=[*STRATEGY, "lr", *_CELL])
 
 
-_COUNTS = ["reached", "missed", "diverged", "crashed"]
+_STATUSES = ["missed", "diverged", "crashed"]
 _CELL = [
-    "runs", *_COUNTS, "val_metric", "val_metric_low", "val_metric_high", "val_metric_spread", "val_loss", "train_loss", "gap",
+    "runs", "reached", *_STATUSES, "val_metric", "val_metric_low", "val_metric_high", "val_metric_spread", "val_loss", "train_loss", "gap",
     "steps_to_target", "spikes", "oscillation", "keys",
 ]  # fmt: skip
 
@@ -193,8 +193,8 @@ def _cell(runs: pd.DataFrame, interval: Interval) -> dict[str, Any]:
     trained = runs[runs.trained]
     return (
         {"runs": len(runs)}
-        | {status: int((runs.status == status).sum()) for status in _COUNTS}
         | {"reached": int(runs.reached.sum())}
+        | {status: int((runs.status == status).sum()) for status in _STATUSES}
         | {"val_metric": iqm(trained.quality.dropna()), "val_metric_low": interval.low, "val_metric_high": interval.high}
         | {"val_metric_spread": seed_spread(trained.quality.to_numpy(float))}
         | {name: iqm(trained[name].dropna()) for name in ("val_loss", "train_loss", "gap")}

@@ -15,7 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from lrbench.analyse.blocks import largest_block
 from lrbench.analyse.frames import AXES, STRATEGY, groups, rows, strategy
-from lrbench.analyse.intervals import Interval, mean, seeds_interval
+from lrbench.analyse.intervals import mean, seeds_interval
 from lrbench.analyse.tables import scale
 from lrbench.analyse.testing import MARGIN, not_separated
 
@@ -180,18 +180,13 @@ def _recommended(choices: pd.DataFrame, margin: float) -> dict[str, Any]:
     best, *others = [scores[axes].to_numpy(float) for axes in names]
     same = not_separated(best, others, margin)
     row = next(row for row in rows(choices) if tuple(getattr(row, axis) for axis in AXES) == names[0])
-    low, high = mean_interval(best)
+    low, high = seeds_interval(best, statistic=mean)
     return (
         {axis: getattr(row, axis) for axis in AXES}
         | {"strategy": strategy(row), "lr": row.lr, "which": row.which, "expected": float(np.nanmean(best)), "low": low, "high": high}
         | {"seeds": int(np.isfinite(best).sum()), "strategies": len(names)}
         | {"not_separated": [" / ".join(axes) for axes, alike in zip(names[1:], same, strict=True) if alike]}
     )
-
-
-def mean_interval(value_S: ArrayLike) -> Interval:
-    """The bootstrap 95 % interval of the mean over S seeds."""
-    return seeds_interval(value_S, statistic=mean)
 
 
 def shared_recommendations(runs: pd.DataFrame, budgets: Sequence[int] = BUDGETS) -> tuple[list[str], pd.DataFrame]:

@@ -1,15 +1,14 @@
 """Costs beside those measured before on the same machine: visits a minute apart cannot see that the machine is slower today."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import fields, replace
+from dataclasses import replace
 from statistics import median
 from typing import Any
 
+from lrbench.analyse import CASE
 from lrbench.cost.measure import AGREE
 from lrbench.spec.cost import Costs, StepCost
 
-CASE = [f.name for f in fields(StepCost)][: [f.name for f in fields(StepCost)].index("strategies")]
-"""The fields that say what was measured, and not what came out."""
 SAME = ("threads", "torch")
 """The conditions under which two measurements are of the same thing."""
 
@@ -30,7 +29,7 @@ def beside_earlier(found: Costs, earlier: Costs) -> Costs:
 
 
 def _case(cost: StepCost) -> tuple[Any, ...]:
-    return tuple(getattr(cost, name) for name in CASE)
+    return (cost.device, *(getattr(cost, name) for name in CASE))
 
 
 def agrees(ratio: float) -> bool:

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from lrbench.spec.faults import BadInput
+from lrbench.spec.types import known
 from lrbench.store import Study, load, studies
 
 AXES = ("workload", "optimizer", "layer_lr", "schedule")
@@ -34,19 +35,14 @@ def _tell(study: Study, i: int) -> dict[str, Any]:
     lrs = [list(at) for at in row["group_lr"]]
     return {
         "folder": str(study.folder),
-        **{name: _plain(getattr(value, "item", lambda v=value: v)()) for name, value in plain.items()},
+        **{name: known(getattr(value, "item", lambda v=value: v)()) for name, value in plain.items()},
         "run": json.loads(str(row["run"])),
         "groups": list(row["groups"]),
         "evaluations": [
-            dict(zip(curves, values, strict=True)) | {"lr": [_plain(lr) for lr in lrs[n]] if n < len(lrs) else []}
+            dict(zip(curves, values, strict=True)) | {"lr": [known(lr) for lr in lrs[n]] if n < len(lrs) else []}
             for n, values in enumerate(zip(*(row[name].tolist() for name in curves), strict=True))
         ],
     }
-
-
-def _plain(value: Any) -> Any:
-    """A value as JSON has it: nothing in place of what is no number."""
-    return None if value != value else value  # noqa: PLR0124 - so NaN is told from all else
 
 
 def story_text(found: dict[str, Any]) -> str:

@@ -6,7 +6,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from lrbench.analyse import best_after, mean_interval, of_strategy, rows, tuning_curves, untuned
+from lrbench.analyse import best_after, of_strategy, rows, tuning_curves, untuned
+from lrbench.analyse.intervals import mean, seeds_interval
 from lrbench.report import text
 from lrbench.report.drawing import BASELINE, Style, line_style
 from lrbench.report.findings import Findings
@@ -57,7 +58,7 @@ def _drawn(metric: text.Metric, outcome: Any) -> Any:
 def _line(ax: "Axes", metric: text.Metric, label: str, curve: pd.DataFrame, style: Style) -> None:
     value_SK: NDArray[np.float64] = _drawn(metric, curve[list(TRIALS)].to_numpy(float))
     ax.plot(TRIALS, value_SK.mean(axis=0), label=label, **style | {"markersize": 3})
-    low_K, high_K = zip(*(mean_interval(seeds) for seeds in value_SK.T), strict=True)
+    low_K, high_K = zip(*(seeds_interval(seeds, statistic=mean) for seeds in value_SK.T), strict=True)
     ax.fill_between(TRIALS, low_K, high_K, color=style["color"], alpha=0.15, linewidth=0)
 
 

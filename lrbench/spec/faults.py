@@ -1,6 +1,7 @@
 """Bad input is a list of sentences for the person who typed it, never a traceback."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from difflib import get_close_matches
 from typing import Any
 
@@ -14,6 +15,15 @@ class BadInput(Exception):  # noqa: N818 - named for what it tells the reader
     def __init__(self, faults: str | Iterable[str]) -> None:
         self.faults: tuple[str, ...] = (faults,) if isinstance(faults, str) else tuple(faults)
         super().__init__("\n".join(self.faults))
+
+
+@contextmanager
+def renamed(place: object, shown: object) -> Iterator[None]:
+    """Tell faults of one place, such as a temporary folder, as of another one that the user knows."""
+    try:
+        yield
+    except BadInput as error:
+        raise BadInput(fault.replace(str(place), str(shown)) for fault in error.faults) from error
 
 
 def fault(text: str) -> PydanticCustomError:

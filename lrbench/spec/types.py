@@ -83,3 +83,8 @@ def steps_of(span: float, total: int) -> int:
     (30, 50, 0)
     """
     return span if isinstance(span, int) else max(1, round(span * total))
+
+
+def known(value: Any) -> Any:
+    """A value as JSON has it: None in place of what is no number."""
+    return None if value != value else value  # noqa: PLR0124 - so NaN is told from all else

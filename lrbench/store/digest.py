@@ -6,6 +6,7 @@ import json
 import numpy as np
 import pandas as pd
 
+from lrbench.spec.types import known
 from lrbench.store.table import CONTENT
 
 _CURVES = {"eval_step": "<i4", "val_metric": "<f4", "val_loss": "<f4", "step_loss": "<f4"}
@@ -19,7 +20,7 @@ def digest(runs: pd.DataFrame) -> str:
     """
     found = hashlib.sha256()
     for run in runs.sort_values("key").to_dict("records"):
-        plain = [None if value is None or value != value else value for name in CONTENT if name not in _CURVES for value in [run[name]]]  # noqa: PLR0124 - so NaN is told from all else
+        plain = [known(run[name]) for name in CONTENT if name not in _CURVES]
         text = json.dumps([run["key"], json.loads(run["run"]), plain], sort_keys=True, separators=(",", ":"))
         found.update(text.encode())
         for name, kind in _CURVES.items():

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 
-from lrbench.spec.faults import BadInput, one_line
+from lrbench.spec.faults import BadInput, one_line, renamed
 
 WANTED = ("study.toml", "machine.json", "skipped.csv", "costs.json")
 """What ``load`` reads of a study, besides its shards."""
@@ -30,10 +30,8 @@ def results_of(place: str, inside: str = "results") -> Iterator[tuple[str, Path]
     commit, inside = _commit(place, revision), folder if colon else inside
     with tempfile.TemporaryDirectory(prefix="lrbench-") as made:
         _write(Path(made), _files(commit, place, inside), commit)
-        try:
+        with renamed(made, f"{revision}:{inside}"):
             yield f"{revision} ({commit[:10]})", Path(made)
-        except BadInput as error:
-            raise BadInput(fault.replace(made, f"{revision}:{inside}") for fault in error.faults) from error
 
 
 def _commit(place: str, revision: str) -> str:

@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 import tomli_w
 
 from lrbench.spec.cost import Costs
-from lrbench.spec.faults import BadInput, one_line
+from lrbench.spec.faults import BadInput, one_line, renamed
 from lrbench.spec.outcome import Outcome, Status
 from lrbench.spec.run import Run
 from lrbench.store.archive import ENDING, opened
@@ -108,13 +108,9 @@ def load(folder: Path) -> Study:
 
 
 def _from_bundle(file: Path) -> Study:
-    with opened(file) as folder:
-        try:
-            return replace(
-                _load(folder), folder=file.with_name(file.name.removesuffix(ENDING) if file.name.endswith(ENDING) else file.stem)
-            )
-        except BadInput as error:
-            raise BadInput(fault.replace(str(folder), str(file)) for fault in error.faults) from error
+    name = file.name.removesuffix(ENDING) if file.name.endswith(ENDING) else file.stem
+    with opened(file) as folder, renamed(folder, file):
+        return replace(_load(folder), folder=file.with_name(name))
 
 
 def _load(folder: Path) -> Study:

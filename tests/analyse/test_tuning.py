@@ -10,8 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from synthetic import LRS, OPTIMA, crash, diverge, study
 
-from lrbench.analyse import best_after, mean_interval, per_run, recommendations, shared_recommendations, tuning_curves, untuned
+from lrbench.analyse import best_after, per_run, recommendations, shared_recommendations, tuning_curves, untuned
 from lrbench.analyse.frames import STRATEGY
+from lrbench.analyse.intervals import mean, seeds_interval
 from lrbench.analyse.tuning import DEFAULT, MIDDLE, expected_best, outcomes
 
 samples = st.lists(st.floats(-100, 100).map(lambda x: round(x, 3)), min_size=1, max_size=30)
@@ -163,7 +164,7 @@ def test_the_expectation_after_a_first_trial_is_the_mean_over_all_draws(runs):
         for first in part.outcome[part.lr == 1e-3]
     ]
     assert advised["expected"] == pytest.approx(np.mean(by_seed))
-    assert (advised["low"], advised["high"]) == pytest.approx(mean_interval(by_seed))
+    assert (advised["low"], advised["high"]) == pytest.approx(seeds_interval(by_seed, statistic=mean))
 
 
 def test_strategies_are_ranked_by_what_is_expected_of_them(runs):
