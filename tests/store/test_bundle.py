@@ -57,8 +57,10 @@ class TestContent:
         assert bundle(copy, tmp_path / "again.tar.gz").read_bytes() == packed.read_bytes()
 
     def test_sha256sum_accepts_the_sums(self, packed, tmp_path):
-        with tarfile.open(packed) as archive:
-            archive.extractall(tmp_path / "x", filter="data")
+        (tmp_path / "x").mkdir()
+        subprocess.run(
+            ["tar", "-xzf", packed, "-C", tmp_path / "x"], check=True
+        )  # as a reader would, and tarfile of Python 3.11.2 has no filter
         [folder] = (tmp_path / "x").iterdir()
         done = subprocess.run(["sha256sum", "-c", SUMS], cwd=folder, capture_output=True, text=True, check=True)
         listed = {line.removesuffix(": OK") for line in done.stdout.splitlines()}
