@@ -1,4 +1,4 @@
-"""What one training step of one run costs lrbench and its peers, side by side: `make peers`, or `python benchmarks/peers.py --json FILE`.
+"""What one training step of one run costs lrbench and its peers, side by side: `make peers`, or `python benchmarks/peers.py --device cuda`.
 
 Every side trains the same model sizes on the digits data with Adam, a cosine schedule and an lr of its own for each run, and has the whole
 machine to itself. Every side is warmed up, its compilation is shown apart, and the sides of a model take turns, so that a change of the
@@ -11,6 +11,8 @@ machine's speed meets all; each figure is the median over the rounds.
 - ``vmap``: ``vmap(grad)`` and a stacked Adam written by hand, a process per core.
 - ``lightning``: Lightning's Trainer as a script runs it.
 - ``jax``: ``jit(vmap(scan))`` with optax, which uses all cores by itself.
+
+On a GPU every side is one process, and ``plain-per-core`` is left out.
 """
 
 import argparse
@@ -31,8 +33,9 @@ MODELS = {
     "mlp-64-128-128-10": ((64, 128, 128, 10), (32, 128)),
     "cnn-8x8-16-32": ((1, 16, 32), (32, 128)),
 }
-RUNS = 64
-"""How many the stacked peers train at once in a process: more or fewer cost them more on the machine that this was written on."""
+RUNS = {"cpu": 64, "cuda": 512}
+"""How many the stacked peers train at once in a process: on a CPU, more or fewer cost them more on the machine that this was written on; on
+a GPU, as many as lrbench."""
 ROUNDS = 5
 SECONDS = 1.0
 """About how long one round of one side trains."""
@@ -72,12 +75,21 @@ def digits(sizes: tuple[int, ...]):
     return (data.x.reshape(-1, 1, 8, 8) if len(sizes) == 3 else data.x), data.y
 
 
+def wait(tensor) -> None:
+    """Until a tensor's device has done all it was given."""
+    if tensor.device.type == "cuda":
+        import torch
+
+        torch.cuda.synchronize()
+
+
 class Lrbench:
     """The population trainer, as `lrbench run` uses it: intervals of steps, with evaluations left to one at the end of each round."""
 
-    def __init__(self, sizes: tuple[int, ...], batch: int) -> None:
+    def __init__(self, sizes: tuple[int, ...], batch: int, device: str) -> None:
         import torch
 
+        from lrbench.device import cpu_cores, memory_limit, settle
         from lrbench.execute.units import Trial
         from lrbench.plan import expand, vocabulary
         from lrbench.spec.matrix import parse_matrix
@@ -108,14 +120,17 @@ class Lrbench:
         self.interval = 30
         matrix = {
             "name": "peers", "workload": name, "optimizer": "adam", "layer_lr": ["uniform", "depth-decay"], "schedule": "cosine", "seed": 0,
-            "batch_size": batch, "lr": {"log": [1e-4, 1e-2], "count": RUNS}, "budget": {name: {"steps": 10**5, "eval_every": 10**5}},
+            "batch_size": batch, "lr": {"log": [1e-4, 1e-2], "count": 64}, "budget": {name: {"steps": 10**5, "eval_every": 10**5}},
         }  # fmt: skip
         words = vocabulary()
         runs = expand(parse_matrix(matrix, words), words)
-        _, pace = Trial(runs[0], 10**9, None, 2**30).measure(torch.device("cpu"))
-        self.runs = pace.fast_width if pace.fast_width > 1 else pace.width
+        where = torch.device(device, 0) if device == "cuda" else torch.device(device)
+        settle(where, torch.get_num_threads())
+        _, pace = Trial(runs[0], 10**9, None, memory_limit(where) // (cpu_cores() if device == "cpu" else 1)).measure(where)
+        mode = pace.mode_for(10**9)
+        self.runs = pace.ways[mode].width
         runs = [runs[i % len(runs)].but(seed=i // len(runs)) for i in range(self.runs)]
-        self.population = Population(runs, workload, data, torch.device("cpu"), width=self.runs, mode=pace.mode)
+        self.population = Population(runs, workload, data, where, width=self.runs, mode=mode)
         self.population.evaluate = lambda: None
         self.train()
         self.compile_seconds = time.perf_counter() - started
@@ -131,11 +146,11 @@ class Plain:
 
     runs = 1
 
-    def __init__(self, sizes: tuple[int, ...], batch: int) -> None:
+    def __init__(self, sizes: tuple[int, ...], batch: int, device: str) -> None:
         import torch
 
-        self.x, self.y = digits(sizes)
-        self.batch, self.model = batch, torch_model(sizes)
+        self.x, self.y = (part.to(device) for part in digits(sizes))
+        self.batch, self.model = batch, torch_model(sizes).to(device)
         self.optimizer = torch.optim.Adam(self.model.parameters(), lr=1e-3)
         self.scheduler = torch.optim.lr_scheduler.CosineAnnealingLR(self.optimizer, 10**6)
         self.compile_seconds = 0.0
@@ -145,33 +160,33 @@ class Plain:
         import torch
         from torch.nn.functional import cross_entropy
 
-        batches = [rows for rows in torch.randperm(len(self.x)).split(self.batch) if len(rows) == self.batch]
+        order = torch.randperm(len(self.x), device=self.x.device)
+        batches = [rows for rows in order.split(self.batch) if len(rows) == self.batch]
         for rows in batches:
             self.optimizer.zero_grad()
             loss = cross_entropy(self.model(self.x[rows]), self.y[rows])
             loss.backward()
             self.optimizer.step()
             self.scheduler.step()
+        wait(self.x)
         return len(batches)
 
 
 class Vmap:
     """Stacked models by hand."""
 
-    runs = RUNS
-
-    def __init__(self, sizes: tuple[int, ...], batch: int) -> None:
+    def __init__(self, sizes: tuple[int, ...], batch: int, device: str) -> None:
         import torch
         from torch.func import functional_call, grad_and_value, stack_module_state, vmap
         from torch.nn.functional import cross_entropy
 
-        self.x, self.y = digits(sizes)
-        self.batch, self.t = batch, 0
-        models = [torch_model(sizes) for _ in range(RUNS)]
+        self.x, self.y = (part.to(device) for part in digits(sizes))
+        self.batch, self.t, self.runs = batch, 0, RUNS[device]
+        models = [torch_model(sizes).to(device) for _ in range(self.runs)]
         self.params, self.buffers = stack_module_state(models)
         self.params = {name: value.detach() for name, value in self.params.items()}
         self.state = {name: (torch.zeros_like(p), torch.zeros_like(p)) for name, p in self.params.items()}
-        self.lr = torch.logspace(-4, -2, RUNS)
+        self.lr = torch.logspace(-4, -2, self.runs, device=device)
         self.step_of = vmap(grad_and_value(lambda p, b, x, y: cross_entropy(functional_call(models[0], (p, b), (x,)), y)))
         self.compile_seconds = 0.0
 
@@ -180,7 +195,7 @@ class Vmap:
         import torch
 
         for _ in range(5):
-            rows = torch.randint(len(self.x), (RUNS, self.batch))
+            rows = torch.randint(len(self.x), (self.runs, self.batch), device=self.x.device)
             grads, _ = self.step_of(self.params, self.buffers, self.x[rows], self.y[rows])
             self.t += 1
             size = self.lr * (1 - 0.999**self.t) ** 0.5 / (1 - 0.9**self.t) * cosine(self.t, 10**6)
@@ -189,7 +204,8 @@ class Vmap:
                 mean.lerp_(grads[name], 0.1)
                 square.mul_(0.999).addcmul_(grads[name], grads[name], value=0.001)
                 p.sub_(size.view(-1, *[1] * (p.ndim - 1)) * mean / (square.sqrt() + 1e-8))
-        return 5 * RUNS
+        wait(self.x)
+        return 5 * self.runs
 
 
 class Lightning:
@@ -197,12 +213,12 @@ class Lightning:
 
     runs = 1
 
-    def __init__(self, sizes: tuple[int, ...], batch: int) -> None:
+    def __init__(self, sizes: tuple[int, ...], batch: int, device: str) -> None:
         import lightning
         import torch
         from torch.nn.functional import cross_entropy
 
-        x, y = digits(sizes)
+        x, y = (part.to(device) for part in digits(sizes))
 
         class Module(lightning.LightningModule):
             def __init__(self) -> None:
@@ -221,19 +237,19 @@ class Lightning:
             """Batches gathered as the plain loop gathers them, so that no data loader is in the figure."""
 
             def __iter__(self):
-                return ((x[rows], y[rows]) for rows in torch.randperm(len(x)).split(batch) if len(rows) == batch)
+                return ((x[rows], y[rows]) for rows in torch.randperm(len(x), device=x.device).split(batch) if len(rows) == batch)
 
             def __len__(self) -> int:
                 return len(x) // batch
 
-        self.batches, self.module, self.lightning = Batches(), Module(), lightning
+        self.batches, self.module, self.lightning, self.device = Batches(), Module(), lightning, device
         self.compile_seconds = 0.0
 
     def train(self) -> int:
         """Fit for some epochs; returns run-steps."""
         epochs = 8
         trainer = self.lightning.Trainer(
-            accelerator="cpu", max_epochs=epochs, logger=False, enable_checkpointing=False, enable_progress_bar=False,
+            accelerator=self.device, devices=1, max_epochs=epochs, logger=False, enable_checkpointing=False, enable_progress_bar=False,
             enable_model_summary=False,
         )  # fmt: skip
         trainer.fit(self.module, self.batches)
@@ -241,17 +257,16 @@ class Lightning:
 
 
 class Jax:
-    """``jit(vmap(scan))`` over runs, all steps of a round in one call."""
+    """``jit(vmap(scan))`` over runs, all steps of a round in one call. Float32 products are not rounded to TF32, as in torch."""
 
-    runs = RUNS
-
-    def __init__(self, sizes: tuple[int, ...], batch: int) -> None:
+    def __init__(self, sizes: tuple[int, ...], batch: int, device: str) -> None:
         import jax
         import jax.numpy as jnp
         import numpy as np
         import optax
 
-        self.steps = 20 if len(sizes) == 3 else 100
+        jax.config.update("jax_default_matmul_precision", "highest")
+        self.runs, self.steps = RUNS[device], 20 if len(sizes) == 3 else 100
         x, y = (jnp.asarray(np.asarray(part)) for part in digits(sizes))
         optimizer = optax.scale_by_adam()
 
@@ -289,10 +304,10 @@ class Jax:
 
             return jax.lax.scan(step, carry, (rows, lrs))
 
-        params = jax.vmap(initial)(jax.random.split(jax.random.PRNGKey(0), RUNS))
+        params = jax.vmap(initial)(jax.random.split(jax.random.PRNGKey(0), self.runs))
         self.carry = params, jax.vmap(optimizer.init)(params)
-        self.lrs = jnp.logspace(-4, -2, RUNS)[:, None] * jnp.asarray([cosine(i, self.steps) for i in range(self.steps)])
-        self.rows = jax.random.randint(jax.random.PRNGKey(1), (RUNS, self.steps, batch), 0, len(x))
+        self.lrs = jnp.logspace(-4, -2, self.runs)[:, None] * jnp.asarray([cosine(i, self.steps) for i in range(self.steps)])
+        self.rows = jax.random.randint(jax.random.PRNGKey(1), (self.runs, self.steps, batch), 0, len(x))
         self.all_runs, self.wait = jax.jit(jax.vmap(run)), jax.block_until_ready
         started = time.perf_counter()
         self.train()
@@ -301,7 +316,7 @@ class Jax:
     def train(self) -> int:
         """Train all steps; returns run-steps."""
         self.carry, _ = self.wait(self.all_runs(self.carry, self.rows, self.lrs))
-        return self.steps * RUNS
+        return self.steps * self.runs
 
 
 MAKE: dict[str, Callable] = {"lrbench": Lrbench, "plain": Plain, "plain-per-core": Plain, "vmap": Vmap, "lightning": Lightning, "jax": Jax}
@@ -309,20 +324,20 @@ NEEDS = {"lightning": ("lightning",), "jax": ("jax", "optax")}
 ONE_PROCESS = ("plain", "lightning", "jax")
 
 
-def serve(side: str, sizes: tuple[int, ...], batch: int, pipe) -> None:
+def serve(side: str, sizes: tuple[int, ...], batch: int, device: str, pipe) -> None:
     """A process of one side: it makes itself ready, then trains for about ``SECONDS`` whenever it is told to."""
     import logging
     import os
 
     warnings.simplefilter("ignore")
     logging.disable(logging.WARNING)
-    os.environ["TORCH_CPP_LOG_LEVEL"] = "ERROR"
+    os.environ |= {"TORCH_CPP_LOG_LEVEL": "ERROR", "XLA_PYTHON_CLIENT_PREALLOCATE": "false", "JAX_PLATFORMS": device}
     if side != "jax":
         import torch
 
         if side not in ONE_PROCESS:
             torch.set_num_threads(1)
-    trainer = MAKE[side](sizes, batch)
+    trainer = MAKE[side](sizes, batch, device)
     trainer.train()
     pipe.send((trainer.compile_seconds, trainer.runs))
     while pipe.recv():
@@ -333,14 +348,14 @@ def serve(side: str, sizes: tuple[int, ...], batch: int, pipe) -> None:
 
 
 class Side:
-    """One side on all cores: as many processes as it needs for that."""
+    """One side on all cores, as many processes as it needs for that, or on a GPU."""
 
-    def __init__(self, name: str, sizes: tuple[int, ...], batch: int, cores: int) -> None:
+    def __init__(self, name: str, sizes: tuple[int, ...], batch: int, device: str, cores: int) -> None:
         context = multiprocessing.get_context("spawn")
         self.name, self.pipes, self.processes = name, [], []
-        for _ in range(1 if name in ONE_PROCESS else cores):
+        for _ in range(1 if name in ONE_PROCESS or device == "cuda" else cores):
             mine, its = context.Pipe()
-            process = context.Process(target=serve, args=(name, sizes, batch, its), daemon=True)
+            process = context.Process(target=serve, args=(name, sizes, batch, device, its), daemon=True)
             process.start()
             self.pipes.append(mine)
             self.processes.append(process)
@@ -360,10 +375,10 @@ class Side:
             process.join()
 
 
-def compare(model: str, batch: int, names: list[str], cores: int) -> list[Row]:
+def compare(model: str, batch: int, names: list[str], device: str, cores: int) -> list[Row]:
     """All sides of one model in turn, round by round."""
     sizes = MODELS[model][0]
-    sides = [Side(name, sizes, batch, cores) for name in names]
+    sides = [Side(name, sizes, batch, device, cores) for name in names]
     rounds = [[side.microseconds() for side in sides] for _ in range(ROUNDS + 1)][1:]
     for side in sides:
         side.stop()
@@ -371,8 +386,14 @@ def compare(model: str, batch: int, names: list[str], cores: int) -> list[Row]:
     return [Row(s.name, model, batch, s.runs, round(us, 3), round(s.compile_seconds, 2)) for s, us in zip(sides, middle, strict=True)]
 
 
-def peak(cores: int) -> dict[str, float]:
-    """GFLOP/s of all cores on large float32 products: by ``torch.mm``, and by the library behind its linear layers of inference."""
+def peak(device: str, cores: int) -> dict[str, float]:
+    """GFLOP/s on large float32 products: of a GPU, or of all cores by ``torch.mm`` and by the library behind linear layers of inference."""
+    if device == "cuda":
+        import torch
+
+        from lrbench.device import matmul_peak
+
+        return {"torch.mm": round(matmul_peak(torch.device("cuda", 0), "fp32")[0] / 1e9, 1)}
     context = multiprocessing.get_context("spawn")
     with context.Pool(cores) as pool:
         found = pool.map(products, range(cores))
@@ -411,6 +432,7 @@ def main() -> None:
 
     parser = argparse.ArgumentParser(description="lrbench beside its peers, in microseconds per step of a run on the whole machine")
     parser.add_argument("--json", metavar="FILE", help="write the rows to a file")
+    parser.add_argument("--device", default="cpu", choices=tuple(RUNS), help="where to train (default: cpu)")
     parser.add_argument("--sides", default=",".join(SIDES), help="which to measure (default: all that are installed)")
     parser.add_argument("--models", default=",".join(MODELS), help="which models (default: all)")
     asked, cores = parser.parse_args(), cpu_cores()
@@ -420,17 +442,18 @@ def main() -> None:
     lacking = [name for name in wanted if not all(find_spec(package) for package in NEEDS.get(name, ()))]
     if lacking:
         print(f"not installed, so not measured: {', '.join(lacking)} (pip install 'lrbench[peers]')", file=sys.stderr)
-    names = [name for name in wanted if name not in lacking]
+    names = [name for name in wanted if name not in lacking and not (asked.device == "cuda" and name == "plain-per-core")]
     import torch
 
-    machine = describe([torch.device("cpu")])
-    print(f"{machine.model}, {cores} cores, torch {machine.torch}; microseconds per step of a run on the whole machine (compilation, s)")
-    peaks = peak(cores)
-    print("matrix products of 1024 x 1024, float32: " + ", ".join(f"{name} {value:g} GFLOP/s" for name, value in peaks.items()))
+    machine = describe([torch.device(asked.device)])
+    unit = f"{cores} cores" if asked.device == "cpu" else "one GPU"
+    print(f"{machine.model}, {unit}, torch {machine.torch}; microseconds per step of a run on the whole machine (compilation, s)")
+    peaks = peak(asked.device, cores)
+    print("large matrix products, float32: " + ", ".join(f"{name} {value:g} GFLOP/s" for name, value in peaks.items()))
     rows: list[Row] = []
     for model in asked.models.split(","):
         for batch in MODELS[model][1]:
-            rows += (found := compare(model, batch, names, cores))
+            rows += (found := compare(model, batch, names, asked.device, cores))
             by_side = {row.side: row for row in found}
             for row in found:
                 microseconds = row.microseconds_per_run_step

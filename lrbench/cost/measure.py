@@ -96,7 +96,7 @@ class Bench:
     still: dict[Any, tuple[int, int | None]] = field(default_factory=dict)
 
     def turn(self, cases: Sequence[Case], first: bool) -> Turn:
-        """Visit each case once; what does not change from visit to visit is looked at in the ``first`` turn only."""
+        """Visit each case once; shares, energy, which asks for a long visit, FLOPs and memory are looked at in the ``first`` turn only."""
         self.since = self.telemetry.load()
         return Turn([self._try(case, first) for case in cases], self.still)
 
@@ -125,14 +125,16 @@ class Bench:
         steps, interval = max(FEWEST, round(WINDOW_SECONDS / each)), case.run.eval_every
         if interval * each <= LONG * WINDOW_SECONDS:
             steps = interval * max(1, round(steps / interval))
-        windows = max(WINDOWS, -(-int(1e6 * self.telemetry.shortest) // int(1e6 * steps * each)))
+        shortest = self.telemetry.shortest if first else 0.0
+        seconds: list[float] = []
         with self.telemetry.watch() as watched:
-            seconds = [_timed(step, steps) for _ in range(windows)]
+            while len(seconds) < WINDOWS or steps * sum(seconds) < shortest:
+                seconds.append(_timed(step, steps))
         shares, reason = self._shares(step, steps) if first else ({}, "")
         if first and (kind := _still(case)) not in self.still:
             extra = extra_memory(lambda: step.advance(1), self.device)
             self.still[kind] = (step.flops(), None if extra is None else step.resident_bytes() + extra)
-        joules = None if watched.joules is None else watched.joules / (steps * windows)
+        joules = None if watched.joules is None else watched.joules / (steps * len(seconds))
         return Visit(seconds, steps, shares, reason, joules, watched.joules_reason, watched.noise)
 
     def _shares(self, step: Step, steps: int) -> tuple[dict[str, float], str]:
@@ -166,7 +168,7 @@ def _conclude(wanted: Wanted, device: Device, visits: list[Visit], still: tuple[
     run, (flops, peak_bytes), peak = wanted.case.run, still, peaks.get(wanted.case.run.precision)
     kept = settled(visits) or visits
     windows = np.concatenate([visit.seconds for visit in kept])
-    fastest, parts = min(kept, key=lambda visit: visit.median), visits[0]
+    fastest, first = min(kept, key=lambda visit: visit.median), visits[0]
     low, seconds, high = (float(v) for v in np.quantile(windows, [0.25, 0.5, 0.75]))
     return StepCost(
         **_what(wanted, device),
@@ -176,18 +178,18 @@ def _conclude(wanted: Wanted, device: Device, visits: list[Visit], still: tuple[
         windows=len(windows),
         window_steps=fastest.window_steps,
         samples_per_second=run.batch_size * run.accumulate / seconds,
-        forward_share=parts.shares.get("forward"),
-        backward_share=parts.shares.get("backward"),
-        optimizer_share=parts.shares.get("optimizer"),
-        scheduler_share=parts.shares.get("scheduler"),
-        shares_reason=parts.shares_reason,
+        forward_share=first.shares.get("forward"),
+        backward_share=first.shares.get("backward"),
+        optimizer_share=first.shares.get("optimizer"),
+        scheduler_share=first.shares.get("scheduler"),
+        shares_reason=first.shares_reason,
         peak_bytes=peak_bytes,
         peak_reason="" if peak_bytes is not None else "nothing counts the memory of this device",
         flops=flops,
         flops_per_second=flops / seconds,
         peak_share=flops / seconds / peak.flops_per_second if peak else None,
-        joules=fastest.joules,
-        joules_reason=fastest.joules_reason,
+        joules=first.joules,
+        joules_reason=first.joules_reason,
         noise=() if settled(visits) else doubts(visits),
         varies="closure" in OPTIMIZERS[run.optimizer.name].flags,
     )

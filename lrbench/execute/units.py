@@ -3,8 +3,8 @@
 import hashlib
 import json
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -22,11 +22,11 @@ from lrbench.store import write_whole
 from lrbench.train import Population, Training, alone, data_for, dtype_of, rule_of, shared
 from lrbench.workloads import WORKLOADS
 
-WIDTHS = (8, 32, 128)
-"""The widths that are tried; a larger one only if the last paid, and if the trial does not take ``LONGEST`` seconds."""
-NARROW, MIDDLE, WIDE = 8, 32, 128
-"""Of faster modes, whose making takes seconds, the wide one is tried first, or the narrow one where the middle one's tensors would not fit
-``CACHE`` bytes; then the middle one, if the ``HOPE`` of what it may gain repays the trial."""
+WIDTHS = {"cpu": (8, 32, 128), "cuda": (8, 32, 128, 512)}
+"""The widths that are tried on each kind of device; a larger one only if the last paid, and the trial does not take ``LONGEST`` seconds."""
+NARROW = 8
+"""Of faster modes, whose making takes time, the widest is tried first, or on a CPU this one where the second widest's tensors would not fit
+``CACHE`` bytes; then the second widest, if the ``HOPE`` of what it may gain repays the trial."""
 CACHE = 8 * 2**20
 HOPE = 0.1
 LONGEST = 3.0
@@ -35,34 +35,50 @@ WORTH = 0.85
 BETTER = 0.95
 """The same for widths of a faster mode, which are measured beside the other workers."""
 WARM_UP, STEPS, FAST_STEPS = 2, 5, 60
-WORTH_MAKING = 20.0
-"""Seconds of one worker that a kind of run must cost before a faster mode is tried; making it takes about as long."""
-REPAYS = 4.0
-"""Seconds of one worker that a faster mode must save for an optimizer, whose rule must be compiled too."""
+WORTH_TRYING = {"graph": 2.0, "compiled": 20.0}
+"""Seconds of one worker that a kind of run must cost before a faster mode is tried; making it takes about a third of that."""
+MAKING = {"eager": 0.0, "graph": 0.05, "compiled": 4.0}
+"""Seconds of one worker that a mode costs an optimizer before its first step: compiling its rule, or capturing its step."""
 UNIT_SECONDS = 10.0
 """A population is cut into units of about this length: results come in, and workers end together."""
 
 
 @dataclass(frozen=True)
-class Pace:
-    """What a step of one run costs one worker, in seconds with its share of an evaluation: alone, in eager and in faster populations.
+class Way:
+    """A population of a width, and what a step of one run costs in it, in seconds of one worker; a width of 1 does not pay."""
 
-    A width of 1 says that such populations do not pay, or have not been tried (``tried``); ``why`` is the last error on the way, if any.
+    width: int = 1
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True)
+class Pace:
+    """What a step of one run costs one worker, in seconds with its share of an evaluation: alone, and in populations of each mode tried.
+
+    ``why`` is the last error on the way, if any.
     """
 
     alone: float
-    width: int = 1
-    seconds: float = 0.0
-    mode: str = "eager"
-    fast_width: int = 1
-    fast_seconds: float = 0.0
-    tried: bool = False
+    ways: Mapping[str, Way] = field(default_factory=dict)
     why: str = ""
 
+    def seconds(self, mode: str) -> float:
+        """The cost in a mode; alone, where its populations do not pay."""
+        way = self.ways.get(mode, Way())
+        return way.seconds if way.width > 1 else self.alone
+
     @property
-    def slow(self) -> float:
-        """The cost without a faster mode."""
-        return self.seconds if self.width > 1 else self.alone
+    def least(self) -> float:
+        """The cost in the cheapest mode."""
+        return min(map(self.seconds, ("eager", *self.ways)))
+
+    def tried(self, mode: str, way: Way = Way(), why: str = "") -> "Pace":
+        """The same and what has been learnt of a mode."""
+        return replace(self, ways={**self.ways, mode: way}, why=why or self.why)
+
+    def mode_for(self, steps: int) -> str:
+        """The mode that does so many steps of runs of one rule soonest, its making counted."""
+        return min(("eager", *self.ways), key=lambda mode: steps * self.seconds(mode) + MAKING[mode])
 
 
 @dataclass
@@ -76,7 +92,7 @@ class Paces:
     def __post_init__(self) -> None:
         self.file = cache_folder() / f"paces-{describe([self.device]).slug}-{_code()}.json"
         try:
-            self.known = {kind: Pace(**pace) for kind, pace in json.loads(self.file.read_text()).items()}
+            self.known = {kind: _pace(**pace) for kind, pace in json.loads(self.file.read_text()).items()}
         except (OSError, ValueError, TypeError, AttributeError):
             self.known = {}
 
@@ -85,7 +101,7 @@ class Paces:
         trials = []
         for name, some in _by_kind(runs).items():
             pace, total = self.known.get(name), sum(run.steps for run in some)
-            if len(some) >= WIDTHS[0] and (pace is None or (fast and not pace.tried and total * pace.slow >= WORTH_MAKING)):
+            if len(some) >= NARROW and (pace is None or (fast and next(_untried(pace, total, self.device), None))):
                 trials.append(Trial(some[0], total if fast else 0, pace, memory_limit(self.device) // self.workers))
         return trials
 
@@ -95,6 +111,15 @@ class Paces:
             self.known[kind(run)] = pace
         if self.remember:
             write_whole(self.file, json.dumps({k: asdict(pace) for k, pace in self.known.items()}, indent=2, sort_keys=True) + "\n")
+
+
+def _pace(alone: float, ways: dict[str, dict[str, Any]], why: str) -> Pace:
+    return Pace(alone, {mode: Way(**way) for mode, way in ways.items()}, why)
+
+
+def _untried(pace: Pace, steps: int, device: Device) -> Iterator[str]:
+    """The faster modes not yet tried that may repay it on so many steps of runs."""
+    return (mode for mode in fast_modes(device) if mode not in pace.ways and steps * pace.least >= WORTH_TRYING[mode])
 
 
 def _code() -> str:
@@ -136,24 +161,26 @@ def _divide_kind(same: list[Run], pace: Pace, workers: int) -> list[Unit]:
     for run in sorted(same, key=lambda run: (run.optimizer.label, run.layer_lr.label, run.key)):
         groups.setdefault(rule_of(run), []).append(run)
     for group in groups.values():
-        saved = len(group) * steps * (pace.slow - pace.fast_seconds)
-        if pace.fast_width > 1 and saved >= REPAYS:
-            wanted = max(1, round(UNIT_SECONDS / (steps * pace.fast_seconds * pace.fast_width))) * pace.fast_width
-            units += _cut(group, wanted, partial(_unit, mode=pace.mode, width=pace.fast_width, step=pace.fast_seconds, alone=pace.alone))
-        else:
+        mode = pace.mode_for(len(group) * steps)
+        if mode == "eager":
             rest += group
-    if pace.width > 1 and len(rest) > 1:
-        width = max(2, min(pace.width, -(-len(rest) // workers)))
-        units += _cut(rest, width, partial(_unit, mode="eager", width=width, step=pace.seconds, alone=pace.alone, why=pace.why))
+        else:
+            way = pace.ways[mode]
+            wanted = max(1, round(UNIT_SECONDS / (steps * way.seconds * way.width))) * way.width
+            units += _cut(group, wanted, partial(_unit, mode=mode, way=way, alone=pace.alone))
+    way = pace.ways.get("eager", Way())
+    if way.width > 1 and len(rest) > 1:
+        way = replace(way, width=max(2, min(way.width, -(-len(rest) // workers))))
+        units += _cut(rest, way.width, partial(_unit, mode="eager", way=way, alone=pace.alone, why=pace.why))
     else:
-        why = pace.why or ("stacking does not pay" if pace.alone else f"fewer than {WIDTHS[0]} runs of their kind")
+        why = pace.why or ("stacking does not pay" if pace.alone else f"fewer than {NARROW} runs of their kind")
         units += [Unit((run,), seconds=steps * pace.alone, why=why) for run in rest]
     return units
 
 
-def _unit(runs: Sequence[Run], *, mode: str, width: int, step: float, alone: float, why: str = "") -> Unit:
-    gain = f"{1e6 * step:.3g} us per step of a run, one by one {1e6 * alone:.3g}"
-    return Unit(tuple(runs), mode, width, len(runs) * runs[0].steps * step, f"{gain}; {why}" if why else gain)
+def _unit(runs: Sequence[Run], *, mode: str, way: Way, alone: float, why: str = "") -> Unit:
+    gain = f"{1e6 * way.seconds:.3g} us per step of a run, one by one {1e6 * alone:.3g}"
+    return Unit(tuple(runs), mode, way.width, len(runs) * runs[0].steps * way.seconds, f"{gain}; {why}" if why else gain)
 
 
 def _cut(runs: Sequence[Run], size: int, make: Callable[[Sequence[Run]], Unit]) -> list[Unit]:
@@ -176,8 +203,8 @@ class Trial:
         Errors are part of the pace: a run whose model cannot be stacked, say, is trained one by one, where it can tell what is wrong.
         """
         pace = self.known or self._eager(device)
-        if self.steps * pace.slow >= WORTH_MAKING:
-            pace = self._fast(pace, device)
+        while mode := next(_untried(pace, self.steps, device), None):
+            pace = self._fast(mode, pace, device)
         return self.run, pace
 
     def _eager(self, device: Device) -> Pace:
@@ -185,36 +212,35 @@ class Trial:
         best = Pace(0.0)
         try:
             best = Pace(cost(partial(Training, self._short(0), workload, data, device), self.run.eval_every))
-            for width in self._possible(WIDTHS):
-                if best.slow * width * (WARM_UP + STEPS) > LONGEST:
+            for width in self._possible(_widths(device)):
+                if best.least * width * (WARM_UP + STEPS) > LONGEST:
                     break
                 members = [self._short(seed) for seed in range(width)]
                 each = cost(partial(Population, members, workload, data, device), self.run.eval_every) / width
-                if each >= WORTH * best.slow:
+                if each >= WORTH * best.least:
                     break
-                best = replace(best, width=width, seconds=each)
+                best = best.tried("eager", Way(width, each))
         except Exception as error:  # noqa: BLE001 - a model may fail in any way
             return replace(best, why=f"measuring populations failed: {told(error)}")
         return best
 
-    def _fast(self, pace: Pace, device: Device) -> Pace:
-        """The pace with the best of the faster modes, where one is better; one that fails is none."""
-        best = replace(pace, tried=True)
-        for mode in fast_modes(device):
-            for width in self._possible((NARROW if self._footprint() * MIDDLE > CACHE else WIDE, MIDDLE)):
-                started = time.perf_counter()
-                try:
-                    each, came_to = self._in_mode(mode, width, device)
-                except Exception as error:  # noqa: BLE001 - what cannot be made is not used
-                    best = replace(best, why=f"measuring {mode} mode failed: {told(error)}")
-                    break
-                if came_to.startswith("eager"):
-                    best = replace(best, why=came_to.removeprefix("eager: "))
-                    break
-                if each < (BETTER * best.fast_seconds if best.fast_seconds else WORTH * best.slow):
-                    best = replace(best, mode=mode, fast_width=width, fast_seconds=each)
-                if HOPE * self.steps * best.fast_seconds < time.perf_counter() - started:
-                    break
+    def _fast(self, mode: str, pace: Pace, device: Device) -> Pace:
+        """The pace with the best width of a faster mode, where one is better than all before; one that fails is none."""
+        best = pace.tried(mode)
+        *_, middle, wide = _widths(device)
+        too_large = device.type == "cpu" and self._footprint() * middle > CACHE
+        for width in self._possible((NARROW if too_large else wide, middle)):
+            started = time.perf_counter()
+            try:
+                each, came_to = self._in_mode(mode, width, device)
+            except Exception as error:  # noqa: BLE001 - what cannot be made is not used
+                return best.tried(mode, best.ways[mode], f"measuring {mode} mode failed: {told(error)}")
+            if came_to.startswith("eager"):
+                return best.tried(mode, best.ways[mode], came_to.removeprefix("eager: "))
+            if each < (BETTER * best.seconds(mode) if best.ways[mode].width > 1 else WORTH * pace.least):
+                best = best.tried(mode, Way(width, each))
+            if HOPE * self.steps * best.seconds(mode) < time.perf_counter() - started:
+                break
         return best
 
     def _in_mode(self, mode: str, width: int, device: Device) -> tuple[float, str]:
@@ -250,6 +276,10 @@ class Trial:
             seen = [0]
         numbers = 4 * sum(p.numel() for p in model.parameters()) + 2 * sum(seen)
         return numbers * dtype_of(self.run).itemsize
+
+
+def _widths(device: Device) -> tuple[int, ...]:
+    return WIDTHS.get(device.type, WIDTHS["cpu"])
 
 
 def _itself(made: Population) -> Population:

@@ -70,9 +70,12 @@ class Staged(Optimizer):
         self.joins = tuple(joins)
         self.inner = build([g for g, at in zip(groups, joins, strict=True) if at == 0])
         self._waiting = [g for g, at in zip(groups, joins, strict=True) if at > 0]
+        self._states: dict[Any, Any] = {}
+        """What an optimizer makes of a waiting parameter when it is built: Adagrad's sum, before torch 2.12."""
         for group in self._waiting:
-            [alone] = build([dict(group)]).param_groups  # with every option it will have, for a scheduler to change
-            group.update({name: value for name, value in alone.items() if name != "params"})
+            alone = build([dict(group)])
+            group.update({name: value for name, value in alone.param_groups[0].items() if name != "params"})  # for a scheduler to change
+            self._states |= alone.state
         super().__init__(groups, self.inner.defaults)
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:  # noqa: ARG002 - torch's signature
@@ -89,6 +92,7 @@ class Staged(Optimizer):
             if "train_mode" in group:
                 group["train_mode"] = self.inner.param_groups[0]["train_mode"]
             self.inner.add_param_group(group)
+            self.inner.state.update({p: self._states[p] for p in group["params"] if p in self._states})
         self._link()
 
     def step(self, closure: Any = None) -> Any:

@@ -72,7 +72,8 @@ def compile_step(slots: Slots, rows: Tensor, lrs: Tensor) -> None:
         update_with(*grads, lrs)
         return losses
 
-    slots.faster, slots.scores = step, scores
+    slots.faster = _captured(slots, step, rows, lrs) if slots.device.type == "cuda" else step
+    slots.scores = scores
 
 
 def _compile_scores(slots: Slots, kind: tuple[Any, ...]) -> Scores:
@@ -146,22 +147,30 @@ def _check_scores(slots: Slots, fast: Compiled, x: Tensor, y: Tensor) -> None:
 
 
 def capture_step(slots: Slots, rows: Tensor, lrs: Tensor) -> None:
-    """Capture the step as a CUDA graph, and hold some replays of it to as many eager steps.
+    """Replace the eager step by a CUDA graph of it.
+
+    Raises: Differs; whatever capturing raises.
+    """
+    slots.faster = _captured(slots, slots.eager_step, rows, lrs)
+
+
+def _captured(slots: Slots, step: Callable[[Tensor, Tensor], Tensor], rows: Tensor, lrs: Tensor) -> Replayed:
+    """Capture a step as a CUDA graph, and hold some replays of it to as many calls of the step.
 
     Raises: Differs; whatever capturing raises.
     """
     with slots.put_back() as again:
         before = _copies(slots.moving)
         for _ in range(CHECK_STEPS):
-            slots.eager_step(rows, lrs)
-        eager = _copies(slots.moving)
+            step(rows, lrs)
+        expected = _copies(slots.moving)
         again()
-        replayed = Replayed(slots.eager_step, rows, lrs)
+        replayed = Replayed(step, rows, lrs)
         again()
         for _ in range(CHECK_STEPS):
             replayed(rows, lrs)
-        compare([(k, v, eager[k], before[k]) for k, v in slots.moving.items()])
-    slots.faster = replayed
+        compare([(k, v, expected[k], before[k]) for k, v in slots.moving.items()])
+    return replayed
 
 
 def _copies(tensors: Tensors) -> Tensors:

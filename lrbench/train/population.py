@@ -47,7 +47,7 @@ class Population:
         self.first, self.workload, self.mode = runs[0], workload, mode
         self.waiting = sorted(runs, key=lambda run: (repr(rule_of(run)), run.key), reverse=True)
         whole = width is None or len({rule_of(run) for run in runs}) > 1
-        self.width = max(SMALLEST, len(runs) if whole else min(width or 0, len(runs)) if mode == "eager" else width or 0)
+        self.width = max(SMALLEST, len(runs) if whole else width or 0 if mode == "compiled" else min(width or 0, len(runs)))
         with torch.device("meta"):
             self.described = describe(workload, workload.model())
         self.layouts: dict[str, Layout] = {}

@@ -14,7 +14,7 @@ from runs import a_run
 
 from lrbench.execute import units, work
 from lrbench.execute import verify as module
-from lrbench.execute.units import Pace, Paces, Trial, cost, divide, kind
+from lrbench.execute.units import Pace, Paces, Trial, Way, cost, divide, kind
 from lrbench.execute.verify import table, verify
 from lrbench.execute.work import Unit, Worker
 from lrbench.spec.outcome import Status
@@ -23,8 +23,9 @@ from lrbench.train.rules import RULES, base
 from lrbench.workloads import WORKLOADS
 
 CPU = torch.device("cpu")
-SLOW = Pace(alone=300e-6, width=32, seconds=50e-6)
-FAST = Pace(alone=300e-6, width=32, seconds=50e-6, mode="compiled", fast_width=128, fast_seconds=7e-6, tried=True)
+SLOW = Pace(300e-6, {"eager": Way(32, 50e-6)})
+FAST = SLOW.tried("compiled", Way(128, 7e-6))
+ON_A_GPU = Pace(1e-3, {"eager": Way(512, 9e-6), "graph": Way(512, 2e-6), "compiled": Way(512, 1.4e-6)})
 
 
 def some(n, optimizer="adam", **values):
@@ -35,7 +36,13 @@ def paces(runs, pace):
     return {kind(run): pace for run in runs}
 
 
-@given(st.integers(0, 40), st.integers(0, 900), st.integers(0, 5), st.integers(1, 4), st.sampled_from([SLOW, FAST, Pace(1e-3), Pace(0.0)]))
+@given(
+    st.integers(0, 40),
+    st.integers(0, 900),
+    st.integers(0, 5),
+    st.integers(1, 4),
+    st.sampled_from([SLOW, FAST, ON_A_GPU, Pace(1e-3), Pace(0.0)]),
+)
 def test_every_run_is_in_one_unit_and_units_are_of_one_kind(adams, sgds, lbfgs, workers, pace):
     runs = some(adams) + some(sgds, "sgd") + some(lbfgs, "lbfgs")
     found = divide(runs, paces(runs, pace), workers)
@@ -47,13 +54,16 @@ def test_every_run_is_in_one_unit_and_units_are_of_one_kind(adams, sgds, lbfgs, 
             assert unit.why
         if unit.mode != "eager":
             assert len({rule_of(run) for run in unit.runs}) == 1
-            assert unit.width == pace.fast_width
+            assert unit.width == pace.ways[unit.mode].width
 
 
-@pytest.mark.parametrize(("n", "mode"), [(100, "eager"), (1000, "compiled")])
-def test_a_faster_mode_is_used_where_it_repays_its_making(n, mode):
-    runs = some(n)
-    assert {unit.mode for unit in divide(runs, paces(runs, FAST), 2)} == {mode}
+@pytest.mark.parametrize(
+    ("pace", "n", "mode"),
+    [(FAST, 100, "eager"), (FAST, 1000, "compiled"), (ON_A_GPU, 10, "eager"), (ON_A_GPU, 1000, "graph"), (ON_A_GPU, 100_000, "compiled")],
+)
+def test_a_faster_mode_is_used_where_it_repays_its_making(pace, n, mode):
+    runs = some(1) * n
+    assert {unit.mode for unit in divide(runs, paces(runs, pace), 2)} == {mode}
 
 
 def test_a_population_that_does_not_pay_is_trained_one_by_one_with_the_reason():
@@ -108,16 +118,16 @@ def test_small_models_are_measured_to_be_faster_together():
     [run] = some(1)
     _, pace = Trial(run, 0, None, 2**30).measure(CPU)
     assert pace.why == ""
-    assert pace.width > 1
-    assert 0 < pace.seconds < 0.85 * pace.alone
-    assert not pace.tried
+    assert list(pace.ways) == ["eager"]
+    assert pace.ways["eager"].width > 1
+    assert 0 < pace.seconds("eager") < 0.85 * pace.alone
 
 
 def test_a_model_that_cannot_be_stacked_is_measured_alone_and_the_plan_says_why(monkeypatch):
     monkeypatch.setattr(units, "Population", lambda *_, **__: 1 / 0)
     runs = some(20)
     _, pace = Trial(runs[0], 10**9, None, 2**30).measure(CPU)
-    assert (pace.width, pace.fast_width) == (1, 1)
+    assert pace.ways == {"compiled": Way()}
     assert pace.alone > 0
     assert {unit.why for unit in divide(runs, paces(runs, pace), 2)} == {
         "measuring compiled mode failed: ZeroDivisionError: division by zero"
@@ -133,7 +143,7 @@ def test_a_faster_mode_that_was_given_up_is_told_beside_the_pace_without_it(monk
     monkeypatch.setattr(faster, "_made", {})
     runs = some(20)
     _, pace = Trial(runs[0], 10**9, SLOW, 2**30).measure(CPU)
-    assert pace.tried
+    assert pace.ways["compiled"] == Way()
     [why] = {unit.why for unit in divide(runs, paces(runs, pace), 2)}
     assert why == "50 us per step of a run, one by one 300; compiled given up: ZeroDivisionError: division by zero"
 
