@@ -1,7 +1,6 @@
 """Faster ways to take a population's step than eager PyTorch, each held to it before it is used."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from functools import partial
 from typing import Any, TypeVar
 
@@ -10,10 +9,9 @@ from torch import Tensor
 
 from lrbench.device import Compiled, Replayed, without_kernels
 from lrbench.spec.faults import told
-from lrbench.train.products import sliced
 from lrbench.train.reference import EVALUATION_BATCH
 from lrbench.train.slots import Slots
-from lrbench.train.stacked import Changing, StackedModel, Tensors, update
+from lrbench.train.stacked import Changing, Tensors, update
 
 MODES = ("eager", "compiled", "graph")
 CHECK_STEPS = 3
@@ -58,15 +56,15 @@ def compile_step(slots: Slots, rows: Tensor, lrs: Tensor) -> None:
     Raises: Differs; whatever the compiler raises.
     """
     x, y = slots.data.train.x, slots.data.train.y
-    model, made = (slots.params, slots.buffers), replace(slots.model, columns=sliced if slots.model.columns else None)
+    model = (slots.params, slots.buffers)
     kind = (slots.workload.name, slots.workload.revision, len(slots.done), slots.device, slots.dtype, rows.shape, x.shape)
     with slots.put_back():
-        gradients = _once((*kind, "gradients"), lambda: Compiled(made.gradients, *model, x, y, rows))
+        gradients = _once((*kind, "gradients"), lambda: Compiled(slots.model.gradients, *model, x, y, rows))
         grads, _ = gradients(*model, x, y, rows)
     rules = (*kind, tuple((part.start, part.stop, part.rule) for part in slots.slices), slots.late)
     updated = _once((*rules, "update"), lambda: Compiled(partial(update, slots.slices, slots.late), *slots.changing, grads, lrs))
     _hold((*rules, "step"), lambda: _check_step(slots, gradients, updated, rows, lrs))
-    scores = _compile_scores(slots, made, kind) if slots.workload.stacks_evaluation else slots.scores
+    scores = _compile_scores(slots, kind) if slots.workload.stacks_evaluation else slots.scores
     gradients_of, update_with = gradients.bind(*model, x, y), updated.bind(*slots.changing)
 
     def step(rows: Tensor, lrs: Tensor) -> Tensor:
@@ -78,11 +76,11 @@ def compile_step(slots: Slots, rows: Tensor, lrs: Tensor) -> None:
     slots.scores = scores
 
 
-def _compile_scores(slots: Slots, made: StackedModel, kind: tuple[Any, ...]) -> Scores:
+def _compile_scores(slots: Slots, kind: tuple[Any, ...]) -> Scores:
     """The evaluation, compiled for the first piece of the validation set and those of its shape."""
     example, eager = next(slots.data.validation.pieces(EVALUATION_BATCH)), slots.model.scores
     shape = example[0].shape
-    fast = _once((*kind, shape, "scores"), lambda: Compiled(made.scores, slots.params, slots.buffers, *example))
+    fast = _once((*kind, shape, "scores"), lambda: Compiled(eager, slots.params, slots.buffers, *example))
     _hold((*kind, shape, "evaluation"), lambda: _check_scores(slots, fast, *example))
     return lambda params, buffers, x, y: (fast if x.shape == shape else eager)(params, buffers, x, y)
 

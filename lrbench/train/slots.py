@@ -12,7 +12,6 @@ from lrbench.spec.run import Run
 from lrbench.strategies import OPTIMIZERS
 from lrbench.train.data import dtype_of
 from lrbench.train.layout import Layout
-from lrbench.train.products import unfolded
 from lrbench.train.reference import EVALUATION_BATCH
 from lrbench.train.rules import numbers, rule_for, structure
 from lrbench.train.seeds import derive
@@ -39,7 +38,7 @@ class Slots:
         self.late = frozenset[str]()
         self.made: dict[int, tuple[Tensors, Tensors]] = {}
         module = self._module(first.seed)
-        self.model = StackedModel(workload, module, unfolded if device.type == "cuda" else None)
+        self.model = StackedModel(workload, module)
         n, (params, buffers) = len(planned), self.initial(first.seed)
         self.params, self.buffers = ({k: v.repeat(n, *[1] * v.ndim) for k, v in some.items()} for some in (params, buffers))
         self.done, self.joins = self.tensor([0.0] * n), self.tensor([[0.0] * n] * len(names))

@@ -5,15 +5,12 @@ mix: what a row becomes depends on that row alone.
 """
 
 from collections.abc import Sequence
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call, grad_and_value, vmap
 
-from lrbench.train.products import Columns, Products
 from lrbench.train.rules import Rule, State
 from lrbench.workloads import Workload
 
@@ -24,17 +21,10 @@ Changing = tuple[Tensors, Sequence[tuple[dict[str, Tensors], dict[str, State]]],
 
 @dataclass(frozen=True)
 class StackedModel:
-    """A workload's model; of ``module`` only the structure is used. With ``columns``, convolutions are made products of these."""
+    """A workload's model; of ``module`` only the structure is used."""
 
     workload: Workload
     module: nn.Module
-    columns: Columns | None = None
-
-    def _call(self, params: Tensors, buffers: Tensors, x: Tensor) -> Tensor:
-        """Outputs of one run's model."""
-        way: AbstractContextManager[Any] = Products(self.columns) if self.columns else nullcontext()
-        with way:
-            return functional_call(self.module, (params, buffers), (x,))  # type: ignore[no-any-return] # what the module returns
 
     def gradients(self, params: Tensors, buffers: Tensors, x: Tensor, y: Tensor, rows: Tensor) -> tuple[Tensors, Tensor]:
         """The gradient of the mean loss of each run's own examples, and that loss. Buffers change in place, as in training.
@@ -43,7 +33,7 @@ class StackedModel:
         """
 
         def loss(params: Tensors, buffers: Tensors, x: Tensor, y: Tensor) -> Tensor:
-            return self.workload.loss(self._call(params, buffers, x), y)
+            return self.workload.loss(functional_call(self.module, (params, buffers), (x,)), y)
 
         self.module.train()
         of_each = vmap(grad_and_value(loss))
@@ -58,7 +48,7 @@ class StackedModel:
         """(loss, metric) of each run's model in evaluation mode on the same examples, [2, N] float64."""
 
         def score(params: Tensors, buffers: Tensors) -> Tensor:
-            outputs = self._call(params, buffers, x)
+            outputs = functional_call(self.module, (params, buffers), (x,))
             return torch.stack([self.workload.loss(outputs, y).double(), self.workload.metric.of(outputs, y).double()])
 
         self.module.eval()
