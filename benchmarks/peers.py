@@ -29,9 +29,9 @@ from importlib.util import find_spec
 
 SIDES = ("lrbench", "plain", "plain-per-core", "vmap", "lightning", "jax")
 MODELS = {
-    "mlp-64-32-32-10": ((64, 32, 32, 10), (32, 128)),
-    "mlp-64-128-128-10": ((64, 128, 128, 10), (32, 128)),
-    "cnn-8x8-16-32": ((1, 16, 32), (32, 128)),
+    "mlp-64-32-32-10": (64, 32, 32, 10),
+    "mlp-64-128-128-10": (64, 128, 128, 10),
+    "cnn-8x8-16-32": (1, 16, 32),
 }
 RUNS = {"cpu": 64, "cuda": 512}
 """How many the stacked peers train at once in a process: on a CPU, more or fewer cost them more on the machine that this was written on; on
@@ -377,7 +377,7 @@ class Side:
 
 def compare(model: str, batch: int, names: list[str], device: str, cores: int) -> list[Row]:
     """All sides of one model in turn, round by round."""
-    sizes = MODELS[model][0]
+    sizes = MODELS[model]
     sides = [Side(name, sizes, batch, device, cores) for name in names]
     rounds = [[side.microseconds() for side in sides] for _ in range(ROUNDS + 1)][1:]
     for side in sides:
@@ -435,6 +435,7 @@ def main() -> None:
     parser.add_argument("--device", default="cpu", choices=tuple(RUNS), help="where to train (default: cpu)")
     parser.add_argument("--sides", default=",".join(SIDES), help="which to measure (default: all that are installed)")
     parser.add_argument("--models", default=",".join(MODELS), help="which models (default: all)")
+    parser.add_argument("--batches", default="32,128", help="which batch sizes (default: 32,128)")
     asked, cores = parser.parse_args(), cpu_cores()
     wanted = [name.strip() for name in asked.sides.split(",")]
     if unknown := [name for name in wanted if name not in SIDES] + [name for name in asked.models.split(",") if name not in MODELS]:
@@ -452,7 +453,7 @@ def main() -> None:
     print("large matrix products, float32: " + ", ".join(f"{name} {value:g} GFLOP/s" for name, value in peaks.items()))
     rows: list[Row] = []
     for model in asked.models.split(","):
-        for batch in MODELS[model][1]:
+        for batch in map(int, asked.batches.split(",")):
             rows += (found := compare(model, batch, names, asked.device, cores))
             by_side = {row.side: row for row in found}
             for row in found:
@@ -461,7 +462,7 @@ def main() -> None:
                 how = f"{row.runs} at once, compiled in {row.compile_seconds:.1f} s" if row.compile_seconds else f"{row.runs} at once"
                 print(f"{model:18} batch {batch:4d}  {row.side:14}{microseconds:10.2f}{ratio}  {how}", flush=True)
             if "lrbench" in by_side and model.startswith("mlp"):
-                rate = flops(MODELS[model][0], batch) / by_side["lrbench"].microseconds_per_run_step / 1e3
+                rate = flops(MODELS[model], batch) / by_side["lrbench"].microseconds_per_run_step / 1e3
                 shares = ", ".join(f"{rate / value:.0%} of {name}" for name, value in peaks.items())
                 print(f"{model:18} batch {batch:4d}  lrbench computes {rate:.0f} GFLOP/s: {shares}", flush=True)
     if asked.json:

@@ -16,8 +16,9 @@ from lrbench.workloads import WORKLOADS
 
 STEPS = 50
 BOUND = 1e-9
-BOUNDS = {"muon": 0.05}
-"""Muon orthogonalises in bfloat16, where another order of summation can round an element to its neighbour."""
+BOUNDS = {"muon": 0.05, "asgd": 1e-7}
+"""Muon orthogonalises in bfloat16, where another order of summation can round an element to its neighbour; PyTorch keeps the step size of
+ASGD in float32, which put weights 6e-9 apart on an H100."""
 POLICIES = ("uniform", "depth-decay", "bias-norm", "head-only", "gradual-unfreezing")
 SCHEDULES = ("constant", {"name": "cosine", "warmup": 0.2}, "step", "plateau")
 
