@@ -388,21 +388,21 @@ def _improvement(pairs: Sequence[Pair], measure: str) -> float:
 
 
 def _outlier(pair: Pair, measure: str, margin: float) -> float:
-    """One-sided p-value that a record is as good as it is by chance, from the cell's other seeds on record (a t-test of a new value).
+    """One-sided p-value that a record is so much better than its re-run by chance: a t-test of the difference of two trainings.
 
-    NaN with too few of them. A record that is not better than its re-run by more than the margin: 1. Only what is too good counts: an
-    honest training near the edge of stability may well end far worse than another, never far better.
+    Their spread is that of the cell's other seeds on record and of the re-run, whose seed may be one of few that learn; trainings of one
+    seed differ less. NaN with too few other seeds; 1 where the record is not better by more than the margin. Only what is too good
+    counts: an honest training near the edge of stability may well end far worse than another, never far better.
     """
     sign = 1.0 if measure.endswith("metric") and pair.higher_is_better else -1.0
     a, b = (sign * scalar(run, measure, pair.higher_is_better) for run in (pair.recorded, pair.found))
-    rest = np.array([v for run in pair.others if math.isfinite(v := sign * scalar(run, measure, pair.higher_is_better))])
+    rest = [v for run in pair.others if math.isfinite(v := sign * scalar(run, measure, pair.higher_is_better))]
     if len(rest) < ENOUGH or not (math.isfinite(a) and math.isfinite(b)):
         return math.nan
-    better = a - float(rest.mean())
-    if a - b <= margin or better <= 0.0:
+    if a - b <= margin:
         return 1.0
-    error = float(rest.std(ddof=1)) * math.sqrt(1.0 + 1.0 / len(rest))
-    return float(stdtr(len(rest) - 1, -better / error)) if error > 1e-12 * better else 0.0
+    error = float(np.std([*rest, b], ddof=1)) * math.sqrt(2.0)
+    return float(stdtr(len(rest), (b - a) / error)) if error > 1e-12 * (a - b) else 0.0
 
 
 # ---- what is too good

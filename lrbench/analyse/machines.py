@@ -141,11 +141,11 @@ PARITY = [
 def parity(best: Mapping[str, pd.DataFrame], reference: str) -> pd.DataFrame:
     """Whether each machine needs as many steps to the target as the reference one, per workload and strategy, paired by run key.
 
-    Returns: ``ratio`` is the geometric mean of steps / steps on the reference over the seeds that reach the target on both.
-    *equivalent*: its equivalence test (TOST on the differences of log steps, margin ``log(1 + ALIKE)``) is below 5 %; *different*: not
-    so, and the paired t-test of no difference is; *undecided*: neither. Both p-values are Holm-corrected over the strategies of a
-    workload and a machine. A strategy with a seed that reaches the target on one of the two machines only (``one_only``) is
-    different; seeds that reach it on neither say nothing and are counted (``neither``).
+    Returns: ``ratio`` is the geometric mean of steps / steps on the reference over the seeds. One that reaches the target on one of the
+    two machines only (``one_only``) counts as reaching it right after the budget on the other, the least that it can be apart; one
+    that reaches it on neither says nothing and is counted (``neither``). *equivalent*: the equivalence test (TOST on the differences
+    of log steps, margin ``log(1 + ALIKE)``) is below 5 %, and no seed reached it on one only; *different*: not so, and the paired t-test
+    of no difference is; *undecided*: neither. Both p-values are Holm-corrected over the strategies of a workload and a machine.
     """
     tables = [_parity(best[reference], runs, name) for name, runs in best.items() if name != reference and len(runs)]
     found = [row | decided for table in tables for _, part in groups(table, ["workload"]) for row, decided in _decided(part)]
@@ -160,7 +160,8 @@ def _parity(reference: pd.DataFrame, runs: pd.DataFrame, machine: str) -> pd.Dat
 def _compared(pairs: pd.DataFrame, machine: str) -> dict[str, Any]:
     pairs = pairs.sort_values(["seed", "key"])
     first, here, there = pairs.iloc[0], pairs.steps_to_target, pairs.steps_to_target_there
-    difference = (np.log(there) - np.log(here)).dropna()
+    after = (pairs.budget + 1).where(here.notna() | there.notna())
+    difference = (np.log(there.fillna(after)) - np.log(here.fillna(after))).dropna()
     return {axis: first[axis] for axis in STRATEGY} | {
         "strategy": strategy(first),
         "machine": machine,
@@ -181,8 +182,8 @@ def _decided(table: pd.DataFrame) -> Iterator[tuple[dict[Any, Any], dict[str, An
     """The strategies of one workload on one machine, each with its corrected p-values and verdict."""
     p, p_different = holm(table.p), holm(table.p_different)
     for row, alike, unlike in zip(table.to_dict("records"), p, p_different, strict=True):
-        verdict = DIFFERENT if row["one_only"] or (unlike < 1 - LEVEL and not alike < 1 - LEVEL) else UNDECIDED
-        verdict = EQUIVALENT if alike < 1 - LEVEL and not row["one_only"] else verdict
+        equivalent = alike < 1 - LEVEL and not row["one_only"]
+        verdict = EQUIVALENT if equivalent else DIFFERENT if unlike < 1 - LEVEL else UNDECIDED
         yield row, {"p": float(alike), "p_different": float(unlike), "verdict": verdict}
 
 

@@ -42,7 +42,8 @@ class Machine:
         name = re.sub(r"[^a-z0-9]+", "-", words).strip("-") or "unknown"
         unit = "core" if self.kind == "cpu" else "gpu"
         digest = hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()[:6]
-        return f"{self.kind}-{name}-{self.count}{unit}-{digest}"
+        threads = f"-{self.threads_per_worker}threads" if self.threads_per_worker > 1 else ""
+        return f"{self.kind}-{name}-{self.count}{unit}{threads}-{digest}"
 
 
 def describe(devices: Sequence[torch.device]) -> Machine:

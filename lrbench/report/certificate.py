@@ -202,9 +202,9 @@ def _meaning() -> str:
             "**undecided**: parted, and neither shown to be equivalent nor to differ; a run that reached the target, or diverged, in one "
             "training only, however its cell's other seeds agree, unless they differ.",
             "**different**: another loss at the first step; an evaluation that disagrees while the training losses agree; other lrs; a "
-            "record that contradicts itself; a paired test over seeds that differs; a record better than its re-run and the other seeds "
-            "allow; or anything beyond tolerance where both were computed alike: same machine, software and way of training, in a way "
-            "that gives the same bits whatever else is trained.",
+            "record that contradicts itself; a paired test over seeds that differs; a record better than its re-run by more than two "
+            "seeds differ by chance; or anything beyond tolerance where both were computed alike: same machine, software and way of "
+            "training, in a way that gives the same bits whatever else is trained.",
         ]
     )
 

@@ -222,8 +222,9 @@ PARITY_NOTE = f"""\
 *Equivalent: the mean ratio of steps to target, paired by run (same seed and lr), lies between 1/{1 + ALIKE:g} and {1 + ALIKE:g}, by \
 two one-sided t-tests on the log steps (TOST) at 5 %. Different: not so, and a paired t-test tells the two apart at 5 %. Undecided: \
 neither, for want of seeds or because no seed reaches the target on both. p-values are Holm-corrected over the strategies of a workload \
-and machine. A strategy with a seed that reaches the target on one machine only is different, and the seed is counted; one that reaches \
-it on neither says nothing. Steps are counted in whole evaluation intervals: what is less is not seen.*"""
+and machine. A seed that reaches the target on one machine only counts as reaching it right after the budget on the other, the least \
+that it can be apart, and makes no strategy equivalent; one that reaches it on neither says nothing. Steps are counted in whole evaluation \
+intervals: what is less is not seen.*"""
 
 
 def _range(ratio: "pd.Series[float]") -> str:

@@ -38,7 +38,7 @@ def warnings(found: Findings) -> str:
 
 def cautions(found: Findings) -> list[str]:
     """A sentence for everything that weakens the results."""
-    told = [_missing(found), _seeds(found), *_edges(found), _unfinished(found), _crashed(found), _dirty(found)]
+    told = [_missing(found), _seeds(found), *_edges(found), _unfinished(found), _crashed(found), _dirty(found), _moved(found)]
     return [line for line in told if line]
 
 
@@ -72,6 +72,11 @@ def _unfinished(found: Findings) -> str | None:
 def _crashed(found: Findings) -> str | None:
     crashed = int((found.runs.status == "crashed").sum())
     return f"{text.count(crashed, 'run')} crashed and count nowhere below; the next start tries them again." if crashed else None
+
+
+def _moved(found: Findings) -> str | None:
+    told = found.study.costs.conditions.get("moved")
+    return f"The machine is not as it was: {md.plain(str(told))}." if told else None
 
 
 def _dirty(found: Findings) -> str | None:

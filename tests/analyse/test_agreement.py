@@ -204,6 +204,15 @@ class TestOverSeeds:
         assert verdict_of(replace(run, recorded=edited)) == DIFFERENT
         assert verdict_of(replace(run, recorded=edited, others=())) == UNDECIDED
 
+    def test_a_seed_that_is_the_only_one_to_learn_is_no_fraud_where_its_re_run_learns_too(self):
+        pairs, _ = self.cell()
+        run = pairs[4]
+        edited = dict(run.recorded) | {"test_metric": run.recorded["test_metric"] + 0.5}
+        assert verdict_of(replace(run, recorded=edited)) == DIFFERENT
+        assert (
+            verdict_of(replace(run, recorded=edited, found=dict(run.found) | {"test_metric": run.found["test_metric"] + 0.3})) == UNDECIDED
+        )
+
     def test_the_p_values_are_those_of_scipy(self):
         pairs, compared = self.cell()
         [test] = [t for t in judge(pairs, compared)[1] if t.measure == "test_loss"]

@@ -155,14 +155,18 @@ class TestParity:
             noisy = best["fake-gpu-a"].assign(steps_to_target=best["fake-gpu-a"].steps_to_target * np.exp(rng.normal(0, spread, 30)))
             assert set(parity({"a": best["fake-gpu-a"], "b": noisy}, "a").verdict) == {verdict}
 
-    def test_a_seed_that_reaches_the_target_on_one_machine_only_makes_a_difference(self, three):
+    @pytest.mark.parametrize(("seeds", "verdict"), [(1, "undecided"), (5, "different")])
+    def test_seeds_that_reach_the_target_on_one_machine_only_are_at_least_the_rest_of_the_budget_apart(self, three, seeds, verdict):
         best = best_on(three)["fake-gpu-a"]
-        lost = best.assign(steps_to_target=best.steps_to_target.where((best.seed > 0) | (best.optimizer != "adam")))
+        lost = best.assign(steps_to_target=best.steps_to_target.where((best.seed >= seeds) | (best.optimizer != "adam")))
         for pair in ({"a": best, "b": lost}, {"a": lost, "b": best}):
             found = parity(pair, "a").set_index(["optimizer", "schedule"])
-            assert found.verdict["adam"].tolist() == ["different"] * 2
-            assert found.one_only["adam"].tolist() == [1, 1]
+            assert found.verdict["adam"].tolist() == [verdict] * 2
+            assert found.one_only["adam"].tolist() == [seeds] * 2
             assert set(found.verdict["rmsprop"]) == {"equivalent"}
+        adam = best[best.optimizer == "adam"]
+        apart = np.log((adam.budget + 1) / adam.steps_to_target).where(adam.seed < seeds, 0.0)
+        assert np.log(1 / found.ratio["adam"]).tolist() == pytest.approx(apart.groupby(adam.schedule).mean().tolist())
 
     def test_what_is_never_reached_is_undecided(self, three):
         best = best_on(three)["fake-gpu-a"].assign(steps_to_target=np.nan)

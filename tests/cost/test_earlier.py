@@ -28,11 +28,31 @@ def test_the_same_costs_again_are_in_no_doubt():
     ("factor", "told"), [(1.08, "8 % slower than when measured before"), (1 / 1.08, "8 % faster than when measured before")]
 )
 def test_a_cost_that_moved_is_marked_and_keeps_its_number(factor, told):
-    found = beside_earlier(scaled(factor), BEFORE)
-    assert {c.noise for c in found.costs if c.measured} == {(told,)}
-    assert [c.seconds for c in found.costs] == [c.seconds for c in scaled(factor).costs]
-    assert {c.noise for c in found.costs if not c.measured} == {()}
-    assert found.conditions["against_the_measurement_before"].startswith("0 of ")
+    one = replace(BEFORE, costs=(*scaled(factor).costs[:1], *BEFORE.costs[1:]))
+    found = beside_earlier(one, BEFORE)
+    assert found.costs[0].noise == (told,)
+    assert [c.seconds for c in found.costs] == [c.seconds for c in one.costs]
+    assert {c.noise for c in found.costs[1:]} == {()}
+    assert "moved" not in found.conditions
+
+
+@pytest.mark.parametrize(("factor", "told"), [(1.08, "8 % slower"), (1 / 1.08, "8 % faster")])
+def test_a_machine_that_moved_is_told_once_and_marks_only_the_cases_that_moved_otherwise(factor, told):
+    same, slow, *moved = (*BEFORE.costs[:1], *scaled(factor).costs[1:])
+    slow = replace(slow, seconds=1.3 * slow.seconds)
+    found = beside_earlier(replace(BEFORE, costs=(same, slow, *moved)), BEFORE)
+    assert found.conditions["moved"] == f"the median step is {told} than when measured before"
+    assert found.conditions["against_the_measurement_before"].startswith("1 of ")
+    assert found.costs[0].noise == (f"as when measured before, the median step {told}",)
+    assert found.costs[1].noise == (f"{100 * (1.3 * factor - 1):.0f} % slower than when measured before, the median step {told}",)
+    assert {c.noise for c in found.costs[2:]} == {()}
+
+
+def test_a_few_cases_do_not_tell_that_the_machine_moved():
+    few = replace(BEFORE, costs=BEFORE.costs[:3])
+    found = beside_earlier(scaled(1.08, few), few)
+    assert "moved" not in found.conditions
+    assert {c.noise for c in found.costs if c.measured} == {("8 % slower than when measured before",)}
 
 
 @pytest.mark.parametrize("earlier", [Costs(), replace(BEFORE, conditions=BEFORE.conditions | {"threads": 2})])

@@ -1,12 +1,14 @@
 import re
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from synthetic import choice, crash, diverge, study
 
 from lrbench.report import gallery, verdict_text, write
+from lrbench.spec.cost import Costs
 from lrbench.store import Study
 
 WIDE = {
@@ -153,6 +155,13 @@ SAYS = {
     "batch-sizes": ["digits_mlp [batch_size=16]"],
     "one-workload-lost": ["No run finished on mnist_cnn.", "| mnist_cnn | no run finished |"],
 }
+
+
+def test_a_machine_that_is_not_as_it_was_is_told_at_the_top(tmp_path):
+    moved = {"moved": "the median step is 8 % faster than when measured before"}
+    found = study(tmp_path, seeds=[0, 1, 2, 3, 4])
+    text = write(replace(found, costs=Costs(conditions=moved))).read_text()
+    assert f"The machine is not as it was: {moved['moved']}." in text.partition("## Verdict")[0]
 
 
 @pytest.mark.parametrize("name", ODD)
