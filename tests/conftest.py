@@ -1,7 +1,15 @@
+import sys
+
 import pytest
 import torch
 
-from lrbench.device import use_threads
+from lrbench.cost import Bench
+from lrbench.device import Telemetry, use_threads
+
+
+def pytest_collection_modifyitems(items):
+    """Long tests begin first, so that the workers of a parallel run end together."""
+    items.sort(key=lambda item: item.get_closest_marker("long") is None)
 
 
 @pytest.fixture(autouse=True)
@@ -12,3 +20,15 @@ def _one_thread():
 @pytest.fixture
 def cpu():
     return torch.device("cpu")
+
+
+@pytest.fixture
+def quick_turns(monkeypatch):
+    """Costs are measured without processes of their own, which ``tests/cost`` looks after."""
+    monkeypatch.setattr("lrbench.cost.study._in_a_process", lambda device, _: Bench(device, Telemetry(device)).turn)
+
+
+@pytest.fixture
+def two_visits(monkeypatch):
+    """No step is visited again: other tests that run meanwhile would unsettle it anyway."""
+    monkeypatch.setattr(sys.modules["lrbench.cost.measure"], "REPEATS", 0)

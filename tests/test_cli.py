@@ -10,8 +10,7 @@ import typer
 
 import lrbench
 from lrbench.cli import app, main
-from lrbench.cost import Bench
-from lrbench.device import Telemetry, cpu_cores
+from lrbench.device import cpu_cores
 from lrbench.plan import vocabulary
 from lrbench.spec.cost import Costs
 from lrbench.store import load, write_costs
@@ -194,17 +193,8 @@ class TestReport:
         assert out.split() == [str(study.folder.relative_to(study.folder.parents[2]) / "report.md")]
 
 
-def in_this_process(device, _):
-    """Turns without a process of their own, which ``tests/cost`` looks after."""
-    return Bench(device, Telemetry(device)).turn
-
-
-@pytest.fixture
-def quick_turns(monkeypatch):
-    monkeypatch.setattr("lrbench.cost.study._in_a_process", in_this_process)
-
-
 class TestCost:
+    @pytest.mark.usefixtures("quick_turns")
     def test_costs_stand_beside_the_runs_and_in_the_report(self, cli, study):
         code, out, _ = cli("cost", "m.toml", "--device", "cpu")
         assert (code, study.costs.costs) == (0, ())

@@ -37,6 +37,7 @@ def folder(tmp_path_factory):
     return folder
 
 
+@pytest.mark.long
 def test_every_command_of_the_readme_works_in_its_order(folder):
     commands = [line.partition("#")[0].strip() for block in blocks("sh") for line in block.splitlines()]
     for command in (c for c in commands if c.startswith("lrbench ")):

@@ -84,6 +84,7 @@ def plan(**values):
     return make_plan(parse_matrix({"name": "m", "workload": "digits-mlp", "seed": [0, 1], "budget": budget} | values, vocabulary()))
 
 
+@pytest.mark.usefixtures("two_visits")
 def test_a_study_has_costs_whole_runs_peaks_and_conditions(cpu):
     told = []
     planned = plan(optimizer=["sgd", "lbfgs"], lr=1e-3, cost=[{"optimizer": "rmsprop", "implementation": "fused"}])

@@ -77,7 +77,7 @@ def test_one_gpu_alone_has_a_worker_too_and_says_that_it_is_gone(gpus, tmp_path)
     assert reason == "no worker process could be started: cuda:2: CUDA error: unspecified launch failure"
 
 
-@pytest.mark.usefixtures("gpus")
+@pytest.mark.usefixtures("gpus", "two_visits")
 def test_costs_are_measured_on_every_gpu_through_events(tmp_path):
     made = session(tmp_path, "cuda:0,3", lr=0.1, seed=0)
     with fake_cuda.Remap():

@@ -194,6 +194,7 @@ class TestOneWorker:
         assert sum(carry_out(made).counts.values()) == 1
         assert list(stored(made).skipped.reason) == ["the server is down"]
 
+    @pytest.mark.usefixtures("quick_turns")
     def test_costs_measured_after_it_leave_what_was_skipped_as_it_was(self, tmp_path, monkeypatch):
         def unavailable():
             raise Unavailable("the server is down")
