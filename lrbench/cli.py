@@ -33,14 +33,14 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 @app.command("list")
 def list_entries(
-    kind: Annotated[str, typer.Argument(help="workload, optimizer, layer_lr or schedule; all when left out.")] = "",
+    what: Annotated[str, typer.Argument(help="workload, optimizer, layer_lr, schedule, or a name; all when left out.")] = "",
     plugin: Plugins = [],  # noqa: B006 - typer reads the default, nobody changes it
     as_json: AsJson = False,
 ) -> None:
     """Show what a matrix can name: each entry with its meaning, defaults, source and flags."""
     from lrbench.plan.listing import entries, text
 
-    found = entries(kind, plugin)
+    found = entries(what, plugin)
     typer.echo(json.dumps(found, indent=2) if as_json else text(found))
 
 
@@ -141,16 +141,19 @@ def _measured(session: "Session") -> str:
 
 @app.command()
 def doctor(device: DeviceWish = "auto", as_json: AsJson = False) -> None:
-    """Show what this machine is, check data sets and devices, and say what to mend. Exit code 1 if something is wrong."""
+    """Show what this machine is (all of it with --json), check data sets and devices, and say what to mend.
+
+    Exit code 1 if something is wrong.
+    """
     from dataclasses import asdict
 
     from lrbench.device import select
-    from lrbench.execute.doctor import examine, facts, text
+    from lrbench.execute.doctor import examine, facts, headline, text
 
     devices = select(device)
     machine, checks = facts(devices), []
     if not as_json:
-        typer.echo(json.dumps(machine, indent=2, sort_keys=True))
+        typer.echo(headline(machine))
     for check in examine(devices):
         checks.append(check)
         if not as_json:

@@ -16,7 +16,7 @@ from lrbench.spec.cost import Costs
 from lrbench.store import load, write_costs
 
 COMMANDS = {
-    "list": ["kind", "--plugin", "--json"],
+    "list": ["what", "--plugin", "--json"],
     "plan": ["matrix", "--results", "--device", "--workers", "--threads", "--plugin", "--json"],
     "run": ["matrix", "--results", "--device", "--workers", "--threads", "--cost", "--plugin"],
     "cost": ["matrix", "--results", "--device", "--threads", "--plugin"],
@@ -311,7 +311,7 @@ def test_schedules_are_drawn(suffix, cli, away):
         (["doctor", "--device", "tpu"], "--device tpu: must be "),
         (["plan", "m.toml", "--plugin", "none.py"], "none.py: there is no such file"),
         (["list", "--plugin", "m.toml"], "m.toml: is not a Python file"),
-        (["list", "optimiser"], "list optimiser: there is no such kind. Did you mean 'optimizer'?"),
+        (["list", "optimiser"], "list optimiser: there is no such kind or entry. Did you mean 'optimizer'?"),
         (["show", "abc"], "results: holds no study. Give a folder that `lrbench run` has written to, such as results/reference."),
         (["report", "none"], "none: holds no study. Give a folder that `lrbench run` has written to, such as results/reference."),
         (["run", "m.toml", "--device", "cpu", "--workers", 1, "--results", "m.toml"], "Not a directory"),

@@ -136,6 +136,15 @@ def facts(devices: list[Device]) -> dict[str, Any]:
     return provenance(describe(devices))
 
 
+def headline(machine: dict[str, Any]) -> str:
+    """A machine's facts in a line."""
+    gpus = (
+        f"{machine['count']} x {machine['model']}, driver {machine['driver']}, CUDA {machine['cuda']}, " if machine["kind"] != "cpu" else ""
+    )
+    cores = f"{machine['cpu']}, {machine['cores']} cores, {machine['ram_gib']} GiB"
+    return f"{gpus}{cores}, torch {machine['torch']}, Python {machine['python']}: results go to <matrix>/{machine['slug']}"
+
+
 def text(check: Check) -> str:
     """A check to read."""
     return f"{check.state:<6}{check.name}: {check.found}" + (f". {check.mend[:1].upper()}{check.mend[1:]}." if check.mend else "")

@@ -10,16 +10,19 @@ from lrbench.spec.faults import BadInput, nearest
 from lrbench.workloads import Workload
 
 
-def entries(kind: str, plugins: Sequence[Path] = ()) -> dict[str, list[dict[str, Any]]]:
-    """The entries of one axis, or of all when ``kind`` is empty, as plain values.
+def entries(what: str, plugins: Sequence[Path] = ()) -> dict[str, list[dict[str, Any]]]:
+    """The entries of one axis, or the one of that name, or all when ``what`` is empty, as plain values.
 
-    Raises: BadInput when there is no such axis.
+    Raises: BadInput when there is neither such an axis nor such an entry.
     """
     load_plugins(plugins)
     words = vocabulary()
-    if kind and kind not in words:
-        raise BadInput(f"list {kind}: there is no such kind. {nearest(kind, words)}")
-    return {axis: [_facts(entry) for entry in words[axis].values()] for axis in words if axis == kind or not kind}
+    named = [name for catalog in words.values() for name in catalog]
+    if what and what not in words and what not in named:
+        near = nearest(what, [*words, *named]).partition("Known: ")[0]
+        raise BadInput(f"list {what}: there is no such kind or entry. {near}Kinds: {', '.join(words)}; `lrbench list` shows all entries.")
+    found = {axis: [_facts(entry) for entry in words[axis].values() if what in ("", axis, entry.name)] for axis in words}
+    return {axis: items for axis, items in found.items() if items}
 
 
 def _facts(entry: Any) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from difflib import get_close_matches
+from itertools import pairwise
 from typing import Any
 
 from pydantic import ValidationError
@@ -57,13 +58,15 @@ def nearest(name: str, known: Iterable[str]) -> str:
 
 
 def path_of(location: Sequence[str | int]) -> str:
-    """The dotted path of a pydantic location.
+    """The dotted path of a pydantic location, as the user wrote it: a list of lrs stands for a grid with these ``values``.
 
-    >>> path_of(("optimizer", 2, "betas"))
-    'optimizer[2].betas'
+    >>> path_of(("optimizer", 2, "betas")), path_of(("lr", "values", 0))
+    ('optimizer[2].betas', 'lr[0]')
     """
     path = ""
-    for part in (p for p in location if p != "[key]"):
+    for before, part in pairwise(("", *(p for p in location if p != "[key]"))):
+        if (before, part) == ("lr", "values"):
+            continue
         path += f"[{part}]" if isinstance(part, int) else f".{part}" if part.isprintable() else f".{part!r}"
     return path.removeprefix(".")
 

@@ -92,7 +92,8 @@ def _known(axis: str, name: Any, info: ValidationInfo) -> Any:
     names = (info.context or {})[axis]
     if not isinstance(name, str) or name not in names:
         kind = "layer-lr policy" if axis == "layer_lr" else axis
-        raise fault(f"no {kind} called {name!r}. {nearest(str(name), names)}")
+        near = nearest(str(name), names)
+        raise fault(f"no {kind} called {name!r}. {near}" + ("" if near.startswith("Did") else " If it is a plug-in's, give --plugin."))
     return names[name]
 
 

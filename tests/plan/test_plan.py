@@ -126,6 +126,11 @@ def test_the_listing_has_every_entry_with_its_meaning_and_source(axis):
     assert all(f"\n  {entry['name']}\n" in text for entry in found)
 
 
+@pytest.mark.parametrize(("name", "axis"), [("adam", "optimizer"), ("digits-mlp", "workload"), ("one-cycle", "schedule")])
+def test_one_entry_is_listed_by_its_name(name, axis):
+    assert listing.entries(name) == {axis: [entry for entry in listing.entries(axis)[axis] if entry["name"] == name]}
+
+
 def test_every_parameter_described_on_the_meta_device_is_as_it_will_be():
     import torch
 
