@@ -141,7 +141,8 @@ def _marked(found: Findings, v: Any) -> list[str]:
 HOW_TO_READ = """\
 *How to read it.* A strategy is optimizer / layer-lr policy / schedule. Each stands at its best lr, chosen on validation (a diverged run \
 counting as the untrained model); numbers are interquartile means over seeds, brackets bootstrap 95 % intervals over seeds. *Plain* is \
-the same optimizer with one constant lr for all layers.
+the same optimizer with one constant lr for all layers; *edge*, that the best lr is at an end of its grid. *Steps* are calls of \
+`optimizer.step()`: an optimizer with a closure, such as L-BFGS, evaluates its loss several times in one.
 
 *Which runs.* The keys of the runs under each number stand in [summary.csv](summary.csv), by strategy and lr, and for the best strategies \
 in their cards below; `lrbench show KEY` tells a run's whole story.
