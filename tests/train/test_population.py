@@ -23,6 +23,7 @@ from lrbench.workloads import WORKLOADS, describe
 CPU = torch.device("cpu")
 CURVES = ("eval_step", "val_loss", "val_metric", "step_loss", "group_lr")
 FIFTY = {"precision": "fp64", "steps": 50, "eval_every": 25}
+THIRTY = {"precision": "fp64", "steps": 30, "eval_every": 15}
 BFLOAT = "muon"
 """Its Newton-Schulz iteration runs in bfloat16, where a batched product rounds now and then otherwise than a single one."""
 
@@ -68,7 +69,7 @@ def assert_same(first, second):
 def test_weights_agree_with_the_reference_trainer_for_every_rule_policy_and_schedule(optimizer):
     lr = 1e-3 if optimizer != "lars" else 1.0
     product = itertools.product(LAYER_LRS, SCHEDULES)
-    runs = [a_run("digits-mlp", optimizer, p, s, lr=lr * (1 + i % 3), seed=i % 2, **FIFTY) for i, (p, s) in enumerate(product)]
+    runs = [a_run("digits-mlp", optimizer, p, s, lr=lr * (1 + i % 3), seed=i % 2, **THIRTY) for i, (p, s) in enumerate(product)]
     runs = [run for run in runs if not impossible(run, describe(workload_of(runs), workload_of(runs).model()))]
     assert len(runs) >= 90
     assert_equal_weights(runs, rtol=0.05 if optimizer == BFLOAT else 1e-9)
