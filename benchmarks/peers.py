@@ -33,7 +33,7 @@ MODELS = {
     "mlp-64-128-128-10": (64, 128, 128, 10),
     "cnn-8x8-16-32": (1, 16, 32),
 }
-RUNS = {"cpu": 64, "cuda": 512}
+RUNS = {"cpu": 64, "cuda": 2048}
 """How many the stacked peers train at once in a process: on a CPU, more or fewer cost them more on the machine that this was written on; on
 a GPU, as many as lrbench."""
 ROUNDS = 5
@@ -126,9 +126,9 @@ class Lrbench:
         runs = expand(parse_matrix(matrix, words), words)
         where = torch.device(device, 0) if device == "cuda" else torch.device(device)
         settle(where, torch.get_num_threads())
-        _, pace = Trial(runs[0], 10**9, None, memory_limit(where) // (cpu_cores() if device == "cpu" else 1)).measure(where)
-        mode = pace.mode_for(10**9)
-        self.runs = pace.ways[mode].width
+        trial = Trial(runs[0], 10**9, 10**5, None, memory_limit(where) // (cpu_cores() if device == "cpu" else 1))
+        mode, way = trial.measure(where)[1].choose(10**5, 10**4)
+        self.runs = way.width
         runs = [runs[i % len(runs)].but(seed=i // len(runs)) for i in range(self.runs)]
         self.population = Population(runs, workload, data, where, width=self.runs, mode=mode)
         self.population.evaluate = lambda: None

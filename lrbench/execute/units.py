@@ -3,9 +3,11 @@
 import hashlib
 import json
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
+from math import inf
 from pathlib import Path
 from typing import Any
 
@@ -22,19 +24,19 @@ from lrbench.store import write_whole
 from lrbench.train import Population, Training, alone, data_for, dtype_of, rule_of, shared
 from lrbench.workloads import WORKLOADS
 
-WIDTHS = {"cpu": (8, 32, 128), "cuda": (8, 32, 128, 512)}
+WIDTHS = {"cpu": (8, 32, 128), "cuda": (8, 32, 128, 512, 2048)}
 """The widths that are tried on each kind of device; a larger one only if the last paid, and the trial does not take ``LONGEST`` seconds."""
 NARROW = 8
-"""Of faster modes, whose making takes time, the widest is tried first, or on a CPU this one where the second widest's tensors would not fit
-``CACHE`` bytes; then the second widest, if the ``HOPE`` of what it may gain repays the trial."""
+"""Of faster modes, whose making takes time, the width that takes most runs of one rule is tried first, or on a CPU this one where 32 runs'
+tensors would not fit ``CACHE`` bytes; then the next narrower, if the ``HOPE`` of what it may gain repays the trial."""
 CACHE = 8 * 2**20
 HOPE = 0.1
 LONGEST = 3.0
 WORTH = 0.85
 """A wider population must cost at most this share of a narrower one: measured alone, stacking looks better than beside other workers."""
-BETTER = 0.95
-"""The same for widths of a faster mode, which are measured beside the other workers."""
 WARM_UP, STEPS, FAST_STEPS = 2, 5, 60
+SEEDS = 8
+"""Trials have as many seeds, as a matrix would: what a seed's members share is looked up once."""
 WORTH_TRYING = {"graph": 2.0, "compiled": 20.0}
 """Seconds of one worker that a kind of run must cost before a faster mode is tried; making it takes about a third of that."""
 MAKING = {"eager": 0.0, "graph": 0.05, "compiled": 4.0}
@@ -45,10 +47,10 @@ UNIT_SECONDS = 10.0
 
 @dataclass(frozen=True)
 class Way:
-    """A population of a width, and what a step of one run costs in it, in seconds of one worker; a width of 1 does not pay."""
+    """A population of a width, and what a step of one run costs in it, in seconds of one worker; infinite where it does not pay."""
 
-    width: int = 1
-    seconds: float = 0.0
+    width: int
+    seconds: float
 
 
 @dataclass(frozen=True)
@@ -59,26 +61,38 @@ class Pace:
     """
 
     alone: float
-    ways: Mapping[str, Way] = field(default_factory=dict)
+    ways: Mapping[str, tuple[Way, ...]] = field(default_factory=dict)
     why: str = ""
 
-    def seconds(self, mode: str) -> float:
-        """The cost in a mode; alone, where its populations do not pay."""
-        way = self.ways.get(mode, Way())
-        return way.seconds if way.width > 1 else self.alone
+    def way(self, mode: str) -> Way:
+        """The cheapest way of a mode; one by one, where its populations do not pay."""
+        return min((way for way in self.ways.get(mode, ()) if way.seconds < inf), key=lambda way: way.seconds, default=Way(1, self.alone))
 
     @property
     def least(self) -> float:
-        """The cost in the cheapest mode."""
-        return min(map(self.seconds, ("eager", *self.ways)))
+        """The cost in the cheapest way."""
+        return min(self.way(mode).seconds for mode in ("eager", *self.ways))
 
-    def tried(self, mode: str, way: Way = Way(), why: str = "") -> "Pace":
+    def has(self, mode: str, width: int) -> bool:
+        """Whether a width was tried."""
+        return any(way.width == width for way in self.ways.get(mode, ()))
+
+    def tried(self, mode: str, *ways: Way, why: str = "") -> "Pace":
         """The same and what has been learnt of a mode."""
-        return replace(self, ways={**self.ways, mode: way}, why=why or self.why)
+        return replace(self, ways={**self.ways, mode: (*self.ways.get(mode, ()), *ways)}, why=why or self.why)
 
-    def mode_for(self, steps: int) -> str:
-        """The mode that does so many steps of runs of one rule soonest, its making counted."""
-        return min(("eager", *self.ways), key=lambda mode: steps * self.seconds(mode) + MAKING[mode])
+    def choose(self, runs: int, steps: int) -> tuple[str, Way]:
+        """The way that trains so many runs of one rule soonest, each so many steps.
+
+        Its making counts, and so do the slots of a compiled population that stay empty.
+        """
+
+        def seconds(choice: tuple[str, Way]) -> float:
+            mode, way = choice
+            slots = -(-runs // way.width) * way.width if mode == "compiled" else runs
+            return MAKING[mode] + slots * steps * way.seconds
+
+        return min([("eager", self.way("eager")), *((mode, way) for mode, ways in self.ways.items() for way in ways)], key=seconds)
 
 
 @dataclass
@@ -100,9 +114,11 @@ class Paces:
         """What should be measured before these runs are divided; with ``fast``, faster modes where they may repay their making."""
         trials = []
         for name, some in _by_kind(runs).items():
-            pace, total = self.known.get(name), sum(run.steps for run in some)
-            if len(some) >= NARROW and (pace is None or (fast and next(_untried(pace, total, self.device), None))):
-                trials.append(Trial(some[0], total if fast else 0, pace, memory_limit(self.device) // self.workers))
+            most = max(Counter(map(rule_of, some)).values())
+            steps = sum(run.steps for run in some) if fast else 0
+            trial = Trial(some[0], steps, most, self.known.get(name), memory_limit(self.device) // self.workers)
+            if len(some) >= NARROW and trial.is_due(self.device):
+                trials.append(trial)
         return trials
 
     def note(self, measured: Iterable[tuple[Run, Pace]]) -> None:
@@ -113,13 +129,8 @@ class Paces:
             write_whole(self.file, json.dumps({k: asdict(pace) for k, pace in self.known.items()}, indent=2, sort_keys=True) + "\n")
 
 
-def _pace(alone: float, ways: dict[str, dict[str, Any]], why: str) -> Pace:
-    return Pace(alone, {mode: Way(**way) for mode, way in ways.items()}, why)
-
-
-def _untried(pace: Pace, steps: int, device: Device) -> Iterator[str]:
-    """The faster modes not yet tried that may repay it on so many steps of runs."""
-    return (mode for mode in fast_modes(device) if mode not in pace.ways and steps * pace.least >= WORTH_TRYING[mode])
+def _pace(alone: float, ways: dict[str, list[dict[str, Any]]], why: str) -> Pace:
+    return Pace(alone, {mode: tuple(Way(**way) for way in some) for mode, some in ways.items()}, why)
 
 
 def _code() -> str:
@@ -161,14 +172,13 @@ def _divide_kind(same: list[Run], pace: Pace, workers: int) -> list[Unit]:
     for run in sorted(same, key=lambda run: (run.optimizer.label, run.layer_lr.label, run.key)):
         groups.setdefault(rule_of(run), []).append(run)
     for group in groups.values():
-        mode = pace.mode_for(len(group) * steps)
+        mode, way = pace.choose(len(group), steps)
         if mode == "eager":
             rest += group
         else:
-            way = pace.ways[mode]
             wanted = max(1, round(UNIT_SECONDS / (steps * way.seconds * way.width))) * way.width
             units += _cut(group, wanted, partial(_unit, mode=mode, way=way, alone=pace.alone))
-    way = pace.ways.get("eager", Way())
+    way = pace.way("eager")
     if way.width > 1 and len(rest) > 1:
         way = replace(way, width=max(2, min(way.width, -(-len(rest) // workers))))
         units += _cut(rest, way.width, partial(_unit, mode="eager", way=way, alone=pace.alone, why=pace.why))
@@ -189,10 +199,13 @@ def _cut(runs: Sequence[Run], size: int, make: Callable[[Sequence[Run]], Unit]) 
 
 @dataclass(frozen=True)
 class Trial:
-    """What to measure: a kind of run, by an example; ``steps`` are those of all runs of the kind that are to be trained."""
+    """What to measure: a kind of run, by an example."""
 
     run: Run
     steps: int
+    """Those of all runs of the kind that are to be trained."""
+    most: int
+    """The most of these runs that share a rule."""
     known: Pace | None
     memory: int
     """Bytes that one worker may use for a population."""
@@ -203,9 +216,19 @@ class Trial:
         Errors are part of the pace: a run whose model cannot be stacked, say, is trained one by one, where it can tell what is wrong.
         """
         pace = self.known or self._eager(device)
-        while mode := next(_untried(pace, self.steps, device), None):
+        while mode := self._untried(pace, device):
             pace = self._fast(mode, pace, device)
         return self.run, pace
+
+    def is_due(self, device: Device) -> bool:
+        """Whether there is anything to measure."""
+        return self.known is None or self._untried(self.known, device) is not None
+
+    def _untried(self, pace: Pace, device: Device) -> str | None:
+        """The next faster mode to try: one that may repay it, and was not tried at the width that suits."""
+        suits = self._faster_widths(device)[:1]
+        due = (mode for mode in fast_modes(device) if self.steps * pace.least >= WORTH_TRYING[mode])
+        return next((mode for mode in due if suits and not pace.has(mode, *suits)), None)
 
     def _eager(self, device: Device) -> Pace:
         workload, data = WORKLOADS[self.run.workload.name], data_for(self.run, device)
@@ -215,8 +238,7 @@ class Trial:
             for width in self._possible(_widths(device)):
                 if best.least * width * (WARM_UP + STEPS) > LONGEST:
                     break
-                members = [self._short(seed) for seed in range(width)]
-                each = cost(partial(Population, members, workload, data, device), self.run.eval_every) / width
+                each = cost(partial(Population, self._members(width), workload, data, device), self.run.eval_every) / width
                 if each >= WORTH * best.least:
                     break
                 best = best.tried("eager", Way(width, each))
@@ -225,35 +247,45 @@ class Trial:
         return best
 
     def _fast(self, mode: str, pace: Pace, device: Device) -> Pace:
-        """The pace with the best width of a faster mode, where one is better than all before; one that fails is none."""
-        best = pace.tried(mode)
-        *_, middle, wide = _widths(device)
-        too_large = device.type == "cpu" and self._footprint() * middle > CACHE
-        for width in self._possible((NARROW if too_large else wide, middle)):
+        """The pace with some widths of a faster mode, which pay where they are better than all before; one that fails is tried no more."""
+        found, widths = pace, self._faster_widths(device)
+        failed = [Way(width, inf) for width in widths]
+        for width in widths:
+            if found.has(mode, width):
+                continue
             started = time.perf_counter()
             try:
                 each, came_to = self._in_mode(mode, width, device)
             except Exception as error:  # noqa: BLE001 - what cannot be made is not used
-                return best.tried(mode, best.ways[mode], f"measuring {mode} mode failed: {told(error)}")
+                return found.tried(mode, *failed, why=f"measuring {mode} mode failed: {told(error)}")
             if came_to.startswith("eager"):
-                return best.tried(mode, best.ways[mode], came_to.removeprefix("eager: "))
-            if each < (BETTER * best.seconds(mode) if best.ways[mode].width > 1 else WORTH * pace.least):
-                best = best.tried(mode, Way(width, each))
-            if HOPE * self.steps * best.seconds(mode) < time.perf_counter() - started:
+                return found.tried(mode, *failed, why=came_to.removeprefix("eager: "))
+            found = found.tried(mode, Way(width, each if each < WORTH * pace.least else inf))
+            if HOPE * self.steps * found.way(mode).seconds < time.perf_counter() - started:
                 break
-        return best
+        return found
+
+    def _faster_widths(self, device: Device) -> list[int]:
+        """The widths at which faster modes may be tried, the one that suits first."""
+        widths = _widths(device)
+        at = next((i for i, width in enumerate(widths) if width >= self.most), len(widths) - 1)
+        too_large = device.type == "cpu" and self._footprint() * widths[1] > CACHE
+        return self._possible(dict.fromkeys((NARROW if too_large else widths[at], widths[max(0, at - 1)])))
 
     def _in_mode(self, mode: str, width: int, device: Device) -> tuple[float, str]:
         """The cost of a step of one run in a faster mode, and the mode that it came to."""
         workload, data = WORKLOADS[self.run.workload.name], data_for(self.run, device)
-        population = Population([self._short(seed) for seed in range(width)], workload, data, device, width=width, mode=mode)
+        population = Population(self._members(width), workload, data, device, width=width, mode=mode)
         return cost(partial(_itself, population), self.run.eval_every, FAST_STEPS) / width, population.mode
 
     def _short(self, seed: int) -> Run:
         steps = WARM_UP + FAST_STEPS
         return self.run.but(steps=steps, eval_every=steps, seed=seed)
 
-    def _possible(self, widths: Sequence[int]) -> list[int]:
+    def _members(self, width: int) -> list[Run]:
+        return [self._short(i % SEEDS) for i in range(width)]
+
+    def _possible(self, widths: Iterable[int]) -> list[int]:
         return [width for width in widths if width * (self._footprint() + self._tables()) <= self.memory]
 
     def _tables(self) -> int:

@@ -59,7 +59,7 @@ class Population:
         self.slots = Slots([*coming, *coming[-1:] * (self.width - len(coming))], workload, data, device, names)
         self.slots.late = self._late(runs)
         self.members: list[Member | None] = [None] * self.width
-        self.lrs = np.zeros((self.width, self.first.steps, len(names)), np.float64 if self.slots.dtype is torch.float64 else np.float32)
+        self.lrs = np.zeros((self.first.steps, len(names), self.width), np.float64 if self.slots.dtype is torch.float64 else np.float32)
         self.age = np.zeros(self.width, np.int64)
         self.record = Record(self.width, self.first.steps, self.first.eval_every)
         self.clocks = Clocks(device, self.record.seconds)
@@ -106,7 +106,7 @@ class Population:
         for row, run, layout in zip(rows, runs, layouts, strict=True):
             member = Member(run, layout, self.timing, together)
             self.members[row] = member
-            self.lrs[row] = layout.per_parameter(np.nan_to_num(member.lrs))
+            self.lrs[..., row] = layout.per_parameter(np.nan_to_num(member.lrs))
         self._note_untrained(rows, runs)
 
     def _note_untrained(self, rows: Sequence[int], runs: Sequence[Run]) -> None:
@@ -190,7 +190,7 @@ class Population:
         keep = [row for row in range(self.width) if row not in go]
         self.slots.keep(keep)
         self.record.keep(keep)
-        self.lrs, self.age, self.members, self.width = self.lrs[keep], self.age[keep], [self.members[row] for row in keep], len(keep)
+        self.lrs, self.age, self.members, self.width = self.lrs[..., keep], self.age[keep], [self.members[row] for row in keep], len(keep)
         self.clocks = Clocks(self.slots.device, self.record.seconds)
 
     # ---- training
@@ -236,7 +236,7 @@ class Population:
         place = {key: i for i, key in enumerate(dict.fromkeys(asked))}
         device = self.slots.device
         found = torch.stack([self._order(self.slots.data, seed, device).rows(done, steps) for seed, done in place], 1)
-        return found[:, [place[key] for key in asked]].to(device)
+        return found.to(device)[:, torch.tensor([place[key] for key in asked], device=device)]
 
     def _coming_lrs(self, steps: int) -> Tensor:
         """The lr of each parameter of each member at each of the next steps, [steps, P, N]."""
@@ -244,13 +244,16 @@ class Population:
         for row, member in enumerate(self.members):
             if member and member.pacer:
                 coming = member.look_ahead(done[row], steps)
-                self.lrs[row, done[row] : done[row] + steps] = member.layout.per_parameter(coming)
-        return self.slots.tensor(self._declared(done, steps))
+                self.lrs[done[row] : done[row] + steps, :, row] = member.layout.per_parameter(coming)
+        return self.slots.tensor(self._declared(done, steps).copy())
 
     def _declared(self, done: Any, steps: int) -> Any:
-        """What the tables say for some steps after ``done`` [N], as the steps take it: [steps, P, N]."""
-        at = np.minimum(done[:, None] + np.arange(steps), self.lrs.shape[1] - 1)
-        return self.lrs[np.arange(self.width)[:, None], at].transpose(1, 2, 0).copy()
+        """What the tables say for some steps after ``done`` [N], [steps, P, N]; of an empty slot, anything. A view where it can be one."""
+        first, *others = np.unique(done[self.going])
+        if not others and first + steps <= len(self.lrs):
+            return self.lrs[first : first + steps]
+        at = np.minimum(np.arange(steps)[:, None] + done, len(self.lrs) - 1)
+        return np.take_along_axis(self.lrs, at[:, None], 0)
 
     def _audit(self, passed: Tensor) -> None:
         """Hold the lrs [steps, P, N] that the last steps were passed to the tables, by how many steps each member has been through.
