@@ -71,7 +71,8 @@ def _in_a_process(device: Device, plugins: Sequence[Path]) -> Take:
 
 
 def _turn(device: str, threads: int, plugins: Sequence[Path], cases: Sequence[Case], first: bool) -> Turn:
-    """What a process does: one turn."""
+    """What a process does: one turn. It compiles alone: processes that did so for it would disturb what it measures next."""
+    os.environ["TORCHINDUCTOR_COMPILE_THREADS"] = "1"
     load_plugins(plugins)
     here = torch.device(device)
     settle(here, threads)

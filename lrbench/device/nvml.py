@@ -2,6 +2,7 @@
 
 import os
 from importlib import import_module
+from multiprocessing import parent_process
 from types import ModuleType
 from typing import Any
 
@@ -62,9 +63,10 @@ class Gpu:
         )
 
     def sharing(self) -> int | None:
-        """How many other processes compute on the GPU, given that this one does."""
-        processes = self._ask("nvmlDeviceGetComputeRunningProcesses")
-        return None if processes is None else besides(os.getpid(), [process.pid for process in processes])
+        """How many processes compute on the GPU beside this one and the one that started it, given that these do."""
+        processes, parent = self._ask("nvmlDeviceGetComputeRunningProcesses"), parent_process()
+        own = {os.getpid()} | ({parent.pid} if parent and parent.pid else set())
+        return None if processes is None else besides(own, {process.pid for process in processes})
 
     def _ask(self, function: str, *arguments: Any) -> Any:
         try:
@@ -112,15 +114,16 @@ def throttling(bits: int) -> tuple[str, ...]:
     return tuple(word for bit, word in THROTTLED.items() if bits & bit)
 
 
-def besides(own: int, pids: list[int]) -> int:
-    """How many of the processes on a GPU are not this one, which is on it.
+def besides(own: set[int], pids: set[int]) -> int:
+    """How many of the processes on a GPU are not the own ones, which are on it.
 
-    Where this one's number is not listed, as in a container with numbers of its own, it is there under another number.
+    Where none of these is listed, as in a container with numbers of its own, they are there under other numbers.
 
-    >>> besides(7, [7, 8]), besides(7, [123456]), besides(7, [])
-    (1, 0, 0)
+    >>> besides({7}, {7, 8}), besides({7}, {123456}), besides({7, 6}, {123456, 654321}), besides({7}, set())
+    (1, 0, 0, 0)
     """
-    return max(len({*pids} - {own}) - (own not in pids), 0)
+    others = pids - own
+    return len(others) if own & pids else max(len(others) - len(own), 0)
 
 
 def _nvml() -> ModuleType:

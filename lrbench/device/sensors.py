@@ -36,7 +36,7 @@ class Sensors(Protocol):
         """The device now."""
 
     def sharing(self) -> int | None:
-        """How many processes other than this one compute on the device."""
+        """How many processes compute on the device beside this one and the one that started it."""
 
 
 class Silent:

@@ -69,7 +69,7 @@ class Telemetry:
         return self._sensors.snapshot()
 
     def sharing(self) -> int | None:
-        """How many processes other than this one compute on the GPU; None if unknown, and for a CPU."""
+        """How many processes compute on the GPU beside this one and the one that started it; None if unknown, and for a CPU."""
         return self._sensors.sharing()
 
     def load(self) -> Load | None:

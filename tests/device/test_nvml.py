@@ -2,6 +2,7 @@
 
 import os
 import sys
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -99,6 +100,16 @@ class TestReading:
         nvml.add("GPU-b", pids=[os.getpid() if pid == "own" else pid for pid in pids])
         assert gpu(CUDA).sharing() == others
 
+    @pytest.mark.parametrize(
+        ("pids", "others"),
+        [(["own", "parent"], 0), (["own"], 0), (["own", "parent", 1], 1), ([4_000_001, 4_000_002], 0)],
+    )
+    def test_the_process_that_started_this_one_is_no_other(self, nvml, monkeypatch, pids, others):
+        monkeypatch.setattr("lrbench.device.nvml.parent_process", lambda: SimpleNamespace(pid=os.getppid()))
+        known = {"own": os.getpid(), "parent": os.getppid()}
+        nvml.add("GPU-b", pids=[known.get(pid, pid) for pid in pids])
+        assert gpu(CUDA).sharing() == others
+
     def test_processes_that_are_not_told(self, nvml):
         nvml.add("GPU-b", pids=nvml.NVMLError("Insufficient Permissions"))
         assert gpu(CUDA).sharing() is None
@@ -110,9 +121,9 @@ def test_words_are_those_of_the_bits_that_throttle(bits):
     assert throttling(bits & 0x103) == ()
 
 
-@given(st.integers(1, 9), st.lists(st.integers(1, 9)))
-def test_this_process_is_never_counted(own, pids):
-    assert besides(own, [own, *pids]) == len({*pids} - {own})
+@given(st.sets(st.integers(1, 9), min_size=1), st.sets(st.integers(1, 9)))
+def test_own_processes_are_never_counted(own, pids):
+    assert besides(own, own | pids) == len(pids - own)
     assert 0 <= besides(own, pids) <= len(pids)
 
 
