@@ -13,7 +13,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.special import stdtr
 
 from lrbench.analyse.convergence import final, initial, steps_to_target
 from lrbench.analyse.intervals import LEVEL
@@ -46,10 +45,11 @@ FLOOR = 1e-6
 MARGIN = 0.05
 """Over seeds, two trainings are equivalent if a measure differs by at most this share of what the training improves it by."""
 FAST = 0.5
-"""A record that reaches the target in at most this share of the steps of its re-run is suspicious."""
+"""A record that reaches the target in at most this share of the steps of its re-run, and more than an evaluation earlier, is suspicious."""
 FAR = 0.1
-"""A record whose metric ends better than any re-run of its cell by more than this share of the way from the untrained model to the target,
-and by two standard deviations of the other seeds, is suspicious."""
+"""A record that ends better than any re-run of its cell by more than this share of the way from the untrained model to the target (of
+losses, of what training improves them by), and by two standard deviations of the other seeds, is suspicious. That is no test: how often an
+honest record is so depends on how the results of the seeds are distributed."""
 ENOUGH = 3
 """So many other seeds on record are needed to say how far one is from the rest."""
 
@@ -93,9 +93,8 @@ class Pair:
 class CellTest:
     """A measure of a cell judged over the seeds that were trained again: mean difference (re-run - record), margin and p-values.
 
-    ``p_equivalent`` is of the equivalence test, ``p_different`` of the paired t-test, ``p_outlier`` the least (times their number) of those
-    that ask whether a run's record is better than its re-run and the cell's other seeds on record allow. Each is Holm-corrected over the
-    cells of its measure, not over measures. ``seeds`` are those where both trainings have a number.
+    ``p_equivalent`` is of the equivalence test, ``p_different`` of the paired t-test. Each is Holm-corrected over the cells of its measure,
+    not over measures. ``seeds`` are those where both trainings have a number.
     """
 
     cell: str
@@ -105,7 +104,6 @@ class CellTest:
     margin: float
     p_equivalent: float
     p_different: float
-    p_outlier: float
     verdict: str
 
 
@@ -315,10 +313,10 @@ def judge(pairs: Sequence[Pair], compared: Mapping[str, Mapping[str, Measured]])
     """Replace every ``PARTED`` by a verdict over the seeds of its cell.
 
     *statistically consistent*: the paired equivalence test within a margin of ``MARGIN`` times the improvement (steps: ``ALIKE``) is below
-    5 %. *different*: not so, and the paired t-test is below 5 %, or a record is better than its own re-run and its cell's other seeds
-    allow. *undecided*: neither; train more seeds of the cell again. So is a run of a consistent cell that the test left out, for
-    only one of its two trainings has a number (reached on one side only, diverged on one side), and a status that is another here. Each
-    of the three p-values is Holm-corrected over the cells of a measure, for each measure by itself and not over measures.
+    5 %. *different*: not so, and the paired t-test is below 5 %. *undecided*: neither; train more seeds of the cell again. So is a run of
+    a consistent cell that the test left out, for only one of its two trainings has a number (reached on one side only, diverged on one
+    side), and a status that is another here. Both p-values are Holm-corrected over the cells of a measure, for each measure by itself and
+    not over measures.
     """
     tests = [test for measure in TESTED for test in _tests(pairs, compared, measure)]
     verdicts = {(test.cell, test.measure): test for test in tests}
@@ -357,25 +355,20 @@ def _tests(pairs: Sequence[Pair], compared: Mapping[str, Mapping[str, Measured]]
     asked = [measure, *(name for name, other in FOLLOWS.items() if other == measure)]
     cells = sorted({pair.cell for pair in pairs if any(compared[pair.key][name].verdict == PARTED for name in asked)})
     facts = [_facts([pair for pair in pairs if pair.cell == cell], measure) for cell in cells]
-    alike, unlike, outlying = (holm([fact[i] for fact in facts]) for i in (3, 4, 5))
-    for cell, (seeds, mean, margin, *_), p_alike, p_unlike, p_out in zip(cells, facts, alike, unlike, outlying, strict=True):
-        bound = 1 - LEVEL
-        apart = p_out < bound or (p_unlike < bound and not p_alike < bound)
-        verdict = DIFFERENT if apart else CONSISTENT if p_alike < bound else UNDECIDED
-        yield CellTest(cell, measure, seeds, mean, margin, float(p_alike), float(p_unlike), float(p_out), verdict)
+    alike, unlike = (holm([fact[i] for fact in facts]) for i in (3, 4))
+    for cell, (seeds, mean, margin, *_), p_alike, p_unlike in zip(cells, facts, alike, unlike, strict=True):
+        verdict = CONSISTENT if p_alike < 1 - LEVEL else DIFFERENT if p_unlike < 1 - LEVEL else UNDECIDED
+        yield CellTest(cell, measure, seeds, mean, margin, float(p_alike), float(p_unlike), verdict)
 
 
-def _facts(pairs: Sequence[Pair], measure: str) -> tuple[int, float, float, float, float, float]:
-    """Seeds, mean difference, margin, and the three p-values of one cell."""
+def _facts(pairs: Sequence[Pair], measure: str) -> tuple[int, float, float, float, float]:
+    """Seeds, mean difference, margin, and both p-values of one cell."""
     pairs = sorted(pairs, key=lambda pair: (pair.recorded["seed"], pair.key))
     two = [[scalar(run, measure, p.higher_is_better) for run in (p.recorded, p.found)] for p in pairs]
     d = np.array([b - a for a, b in two if math.isfinite(a) and math.isfinite(b)])
     margin = math.log1p(ALIKE) if measure == "steps_to_target" else MARGIN * _improvement(pairs, measure)
-    outlying = [_outlier(p, measure, margin) for p in pairs]
-    known = [p for p in outlying if math.isfinite(p)]
-    least = min(1.0, len(known) * min(known)) if known else math.nan
     mean = float(d.mean()) if len(d) else math.nan
-    return len(d), mean, margin, equivalence_p(d, margin), paired_p(d, margin), least
+    return len(d), mean, margin, equivalence_p(d, margin), paired_p(d, margin)
 
 
 def _improvement(pairs: Sequence[Pair], measure: str) -> float:
@@ -387,56 +380,42 @@ def _improvement(pairs: Sequence[Pair], measure: str) -> float:
     return float(np.mean(known)) if known else 0.0
 
 
-def _outlier(pair: Pair, measure: str, margin: float) -> float:
-    """One-sided p-value that a record is so much better than its re-run by chance: a t-test of the difference of two trainings.
-
-    Their spread is that of the cell's other seeds on record and of the re-run, whose seed may be one of few that learn; trainings of one
-    seed differ less. NaN with too few other seeds; 1 where the record is not better by more than the margin. Only what is too good
-    counts: an honest training near the edge of stability may well end far worse than another, never far better.
-    """
-    sign = 1.0 if measure.endswith("metric") and pair.higher_is_better else -1.0
-    a, b = (sign * scalar(run, measure, pair.higher_is_better) for run in (pair.recorded, pair.found))
-    rest = [v for run in pair.others if math.isfinite(v := sign * scalar(run, measure, pair.higher_is_better))]
-    if len(rest) < ENOUGH or not (math.isfinite(a) and math.isfinite(b)):
-        return math.nan
-    if a - b <= margin:
-        return 1.0
-    error = float(np.std([*rest, b], ddof=1)) * math.sqrt(2.0)
-    return float(stdtr(len(rest), (b - a) / error)) if error > 1e-12 * (a - b) else 0.0
-
-
 # ---- what is too good
+
+ENDS = ("val_metric", "test_metric", "val_loss", "train_loss", "test_loss")
+"""What a record may be too good in."""
 
 
 def suspicious(pairs: Sequence[Pair]) -> dict[str, str]:
     """The runs whose record is much better than what training them again gives, by key, and how."""
     found = {}
     for pair in sorted(pairs, key=lambda pair: pair.key):
-        reasons = [reason for reason in (_too_fast(pair), _too_good(pair, pairs)) if reason]
-        if reasons:
-            found[pair.key] = "; ".join(reasons)
+        cell = [p for p in pairs if p.cell == pair.cell]
+        if reasons := _and(_too_fast(pair), *(_too_good(pair, cell, measure) for measure in ENDS)):
+            found[pair.key] = reasons
     return found
 
 
 def _too_fast(pair: Pair) -> str:
     recorded, again = (reaches(run, pair.higher_is_better) for run in (pair.recorded, pair.found))
     limit = again if math.isfinite(again) else float(pair.recorded["budget"])
-    if not recorded <= FAST * limit:
+    if not (recorded <= FAST * limit and limit - recorded > np.diff(pair.recorded["eval_step"]).max(initial=0)):
         return ""
     return f"reaches the target at step {recorded:.0f} on record, {f'at step {again:.0f}' if math.isfinite(again) else 'never'} here"
 
 
-def _too_good(pair: Pair, pairs: Sequence[Pair]) -> str:
-    sign = 1.0 if pair.higher_is_better else -1.0
-    recorded = sign * scalar(pair.recorded, "val_metric", pair.higher_is_better)
-    again = [sign * scalar(p.found, "val_metric", p.higher_is_better) for p in pairs if p.cell == pair.cell]
-    best = max((a for a in again if math.isfinite(a)), default=sign * initial(np.asarray(pair.found["val_metric"])))
+def _too_good(pair: Pair, cell: Sequence[Pair], measure: str) -> str:
+    sign = 1.0 if measure.endswith("metric") and pair.higher_is_better else -1.0
     start, target = initial(np.asarray(pair.found["val_metric"])), float(pair.recorded["target"])
-    rest = [v for run in pair.others if math.isfinite(v := scalar(run, "val_metric", pair.higher_is_better))]
+    way = abs(target - start) if measure.endswith("metric") else _improvement(cell, measure)
+    recorded = sign * scalar(pair.recorded, measure, pair.higher_is_better)
+    again = [v for p in cell if math.isfinite(v := sign * scalar(p.found, measure, p.higher_is_better))]
+    best = max(again, default=sign * start if measure.endswith("metric") else math.nan)
+    rest = [v for run in pair.others if math.isfinite(v := scalar(run, measure, pair.higher_is_better))]
     spread = float(np.std(rest, ddof=1)) if len(rest) >= ENOUGH else 0.0
-    if not recorded - best > max(FAR * abs(target - start), 2.0 * spread):
+    if not recorded - best > max(FAR * way, 2.0 * spread):
         return ""
-    return f"ends at {sign * recorded:.6g} on record, at {sign * best:.6g} at best here"
+    return f"{measure.replace('_', ' ')} ends at {sign * recorded:.6g} on record, at {sign * best:.6g} at best here"
 
 
 def worst(verdicts: Sequence[str]) -> str:

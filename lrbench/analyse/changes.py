@@ -16,12 +16,12 @@ import pandas as pd
 
 from lrbench.analyse.costs import CONDITIONS as COST_CONDITIONS
 from lrbench.analyse.costs import Stages, seconds_after, stages_of
-from lrbench.analyse.difference import Difference, difference
+from lrbench.analyse.difference import FEWEST, Difference, difference
 from lrbench.analyse.frames import AXES, STRATEGY, groups, rows
 from lrbench.analyse.intervals import LEVEL
 from lrbench.analyse.pairs import Pair
 from lrbench.analyse.response import responses
-from lrbench.analyse.tables import CONDITIONS, per_run, scale, under
+from lrbench.analyse.tables import CONDITIONS, per_run, scale, seedless, under
 from lrbench.analyse.testing import MARGIN, holm
 from lrbench.spec.cost import StepCost
 from lrbench.store import Study
@@ -183,9 +183,7 @@ def _reason(names: tuple[Any, ...], sides: Sides, skipped: tuple[Reasons, Reason
 def _measures(sides: Sides, best: tuple[Best, Best]) -> Iterator[dict[str, Any]]:
     """What can be compared of a strategy that both sides have."""
     base, head = (side[side.trained] for side in sides)
-    crashed = [len(side) - len(trained) for side, trained in zip(sides, (base, head), strict=True)]
-    if crashed[0] != crashed[1]:
-        yield _crashes(crashed, [len(side) for side in sides])
+    yield from _crashes(sides)
     if base.empty or head.empty:
         return
     at = _at(base, best[0]), _at(head, best[1])
@@ -207,16 +205,26 @@ def _scale(base: pd.DataFrame, head: pd.DataFrame) -> float:
     return scale(both)
 
 
-def _crashes(crashed: list[int], of: list[int]) -> dict[str, Any]:
-    counts = dict(zip(("base_hits", "base_runs", "head_hits", "head_runs"), (crashed[0], of[0], crashed[1], of[1]), strict=True))
-    facts = {"measure": CRASHED, "base": crashed[0], "head": crashed[1], "difference": crashed[1] - crashed[0], "seeds": 0}
-    return facts | counts | {"paired": False, "p": math.nan, "verdict": CRASHES if crashed[1] > crashed[0] else MENDED}
+def _crashes(sides: Sides) -> Iterator[dict[str, Any]]:
+    """The share of runs that crash, if it is another: of the lrs and seeds that both sides have, or where there are none, of all."""
+    shared = _shared(sides, 1)
+    (base, now), (base_runs, runs) = ([int((~side.trained).sum()) for side in shared], [len(side) for side in shared])
+    if moved := now / runs - base / base_runs:
+        counts = {"base_hits": base, "base_runs": base_runs, "head_hits": now, "head_runs": runs}
+        facts = {"measure": CRASHED, "base": base / base_runs, "head": now / runs, "difference": moved, "seeds": 0}
+        yield facts | counts | {"paired": False, "p": math.nan, "verdict": CRASHES if moved > 0.0 else MENDED}
+
+
+def _shared(sides: Sides, seeds: int) -> Sides:
+    """The runs at the lrs and seeds that both sides have, if so many seeds are among them; else all."""
+    shared = sides[0][["lr", "seed"]].merge(sides[1][["lr", "seed"]]).drop_duplicates()
+    return (sides[0].merge(shared), sides[1].merge(shared)) if shared.seed.nunique() >= seeds else sides
 
 
 def _validation(at: Sides, scale: float) -> dict[str, Any]:
     """The final validation metric, by seed; a diverged run counts as the untrained model."""
     base, head = (_by_seed(side, side.quality) for side in at)
-    found = difference(base, head, MARGIN * scale)
+    found = difference(base, head, MARGIN * scale, seedless=all(map(seedless, at)))
     return _row(VALIDATION, found, at, "finished", more_is_better=bool(at[0].higher_is_better.iloc[0]))
 
 
@@ -228,7 +236,7 @@ def _steps(at: Sides) -> dict[str, Any]:
     Source: Royston & Parmar 2013, BMC Medical Research Methodology 13:152.
     """
     base, head = (_by_seed(side, side.steps_to_target.fillna(side.budget)) for side in at)
-    found = difference(base, head, float(max(side.eval_every.max() for side in at)))
+    found = difference(base, head, float(max(side.eval_every.max() for side in at)), seedless=all(map(seedless, at)))
     return _row(STEPS, found, at, "reached", more_is_better=False)
 
 
@@ -236,11 +244,10 @@ def _divergence(sides: Sides) -> Iterator[dict[str, Any]]:
     """The share of lrs at which a seed diverges, over the lrs that both sides have; over the runs that both have where seeds are shared."""
     lrs = set(sides[0].lr) & set(sides[1].lr)
     base, head = (side[side.lr.isin(lrs)] for side in sides)
-    shared = base[["lr", "seed"]].merge(head[["lr", "seed"]])
-    if len(shared) and shared.seed.nunique() > 1:
-        base, head = (side.merge(shared.drop_duplicates()) for side in (base, head))
+    base, head = _shared((base, head), FEWEST)
     if base.diverged.any() or head.diverged.any():
-        found = difference(_by_seed(base, base.diverged), _by_seed(head, head.diverged), MARGIN)
+        alike = seedless(base) and seedless(head)
+        found = difference(_by_seed(base, base.diverged), _by_seed(head, head.diverged), MARGIN, seedless=alike)
         yield _row(DIVERGENCE, found, (base, head), "diverged", more_is_better=False)
 
 

@@ -9,10 +9,10 @@ from numpy.typing import NDArray
 from scipy.special import stdtr, stdtrit
 
 from lrbench.analyse.intervals import LEVEL
-from lrbench.analyse.testing import certain, paired_p
+from lrbench.analyse.testing import EPSILON, paired_p
 
 FEWEST = 3
-"""With fewer seeds there is no p-value: two counts that happen to move by the same would be certain."""
+"""With fewer seeds there is no p-value."""
 
 Floats = NDArray[np.float64]
 
@@ -34,18 +34,36 @@ class Difference(NamedTuple):
     paired: bool
 
 
-def difference(base: "pd.Series[Any]", head: "pd.Series[Any]", margin: float = 0.0) -> Difference:
+def difference(base: "pd.Series[Any]", head: "pd.Series[Any]", margin: float = 0.0, *, seedless: bool = False) -> Difference:
     """Compare two arms whose values have the seed as index, values that are not finite left out.
 
     With ``FEWEST`` shared seeds or more, or where all are shared, only these are compared, pair by pair (the t-test of ``paired_p``); else
-    all of both (Welch's t-test). A mean difference within ``margin`` of zero has p = 1. Exchanging the arms changes signs and nothing else.
-    Source: Student 1908; Welch 1947, Biometrika 34, 28-35.
+    all of both (Welch's t-test). A mean difference within ``margin`` of zero has p = 1. Beyond it, where neither arm varies, p is the most
+    by which two arms of n and m values of one distribution could be so, each at a value of its own: 2 n^n m^m / (n + m)^(n + m); or 0 if
+    ``seedless``, as of ``paired_p``. Exchanging the arms changes signs and nothing else.
+    Source: Student 1908; Welch 1947, Biometrika 34, 28-35; of arms that do not vary, Barnard 1945, Nature 156, 177.
     """
     base, head = _known(base), _known(head)
     shared = base.index.intersection(head.index).sort_values()
-    if len(shared) >= FEWEST or 1 < len(shared) == max(len(base), len(head)):
-        return _paired(base.loc[shared].to_numpy(float), head.loc[shared].to_numpy(float), margin)
-    return _welch(base.to_numpy(float), head.to_numpy(float), margin)
+    if paired := len(shared) >= FEWEST or 1 < len(shared) == max(len(base), len(head)):
+        base, head = base.loc[shared], head.loc[shared]
+    one, other = base.to_numpy(float), head.to_numpy(float)
+    seeds = min(len(one), len(other))
+    before, after = (float(arm.mean()) if len(arm) else math.nan for arm in (one, other))
+    mean = after - before
+    if seeds < 2:
+        return Difference(before, after, mean, math.nan, math.nan, math.nan, seeds, paired=False)
+    error, freedom = _of_pairs(other - one) if paired else _of_arms(one, other)
+    reach = float(stdtrit(freedom, (1.0 + LEVEL) / 2.0)) * error
+    if seeds < FEWEST:
+        p = math.nan
+    elif max(np.ptp(one), np.ptp(other)) <= EPSILON * abs(mean) and abs(mean) > margin:
+        p = 0.0 if seedless else _of_constants(len(one), len(other))
+    elif paired:
+        p = paired_p(other - one, margin, seedless=seedless)
+    else:
+        p = float(2.0 * stdtr(freedom, -abs(mean) / error)) if abs(mean) > margin else 1.0
+    return Difference(before, after, mean, mean - reach, mean + reach, p, seeds, paired=paired)
 
 
 def _known(values: "pd.Series[Any]") -> "pd.Series[Any]":
@@ -53,40 +71,18 @@ def _known(values: "pd.Series[Any]") -> "pd.Series[Any]":
     return known
 
 
-def _paired(base_S: Floats, head_S: Floats, margin: float) -> Difference:
-    d = head_S - base_S
-    error = float(d.std(ddof=1)) / math.sqrt(len(d))
-    low, high = _around(float(d.mean()), error, len(d) - 1)
-    p = paired_p(d, margin) if len(d) >= FEWEST else math.nan
-    return Difference(float(base_S.mean()), float(head_S.mean()), float(d.mean()), low, high, p, len(d), paired=True)
+def _of_pairs(difference_S: Floats) -> tuple[float, float]:
+    """The standard error of a mean difference of pairs, and its degrees of freedom."""
+    return float(difference_S.std(ddof=1)) / math.sqrt(len(difference_S)), len(difference_S) - 1.0
 
 
-def _welch(base_S: Floats, head_S: Floats, margin: float) -> Difference:
-    fewest = min(len(base_S), len(head_S))
-    base, head = (float(arm.mean()) if len(arm) else math.nan for arm in (base_S, head_S))
-    mean = head - base
-    if fewest < 2:
-        return Difference(base, head, mean, math.nan, math.nan, math.nan, fewest, paired=False)
-    shares = [float(arm.var(ddof=1)) / len(arm) for arm in (base_S, head_S)]
-    error = math.sqrt(math.fsum(shares))
-    freedom = _freedom(shares, [len(base_S), len(head_S)])
-    low, high = _around(mean, error, freedom)
-    p = _welch_p(mean, error, freedom, fewest, margin) if fewest >= FEWEST else math.nan
-    return Difference(base, head, mean, low, high, p, fewest, paired=False)
+def _of_arms(one_S: Floats, other_S: Floats) -> tuple[float, float]:
+    """The standard error of the difference of two means, and Welch and Satterthwaite's degrees of freedom."""
+    shares = [float(arm.var(ddof=1)) / len(arm) for arm in (one_S, other_S)]
+    parts = math.fsum(share**2 / (len(arm) - 1) for share, arm in zip(shares, (one_S, other_S), strict=True))
+    return math.sqrt(math.fsum(shares)), math.fsum(shares) ** 2 / parts if parts > 0.0 else len(one_S) + len(other_S) - 2.0
 
 
-def _freedom(shares: list[float], sizes: list[int]) -> float:
-    """Welch and Satterthwaite's degrees of freedom."""
-    parts = math.fsum(share**2 / (n - 1) for share, n in zip(shares, sizes, strict=True))
-    return math.fsum(shares) ** 2 / parts if parts > 0.0 else float(sum(sizes) - 2)
-
-
-def _welch_p(mean: float, error: float, freedom: float, seeds: int, margin: float) -> float:
-    if abs(mean) <= margin:
-        return 1.0
-    return certain(seeds) if error <= 1e-12 * abs(mean) else float(2.0 * stdtr(freedom, -abs(mean) / error))
-
-
-def _around(mean: float, error: float, freedom: float) -> tuple[float, float]:
-    reach = float(stdtrit(freedom, (1.0 + LEVEL) / 2.0)) * error
-    return mean - reach, mean + reach
+def _of_constants(n: int, m: int) -> float:
+    """How often two arms of one distribution are each constant, at different values, at most."""
+    return min(1.0, 2.0 * (n / (n + m)) ** n * (m / (n + m)) ** m)

@@ -11,6 +11,7 @@ from lrbench.analyse.frames import by_seed, groups, rows
 from lrbench.analyse.intervals import LEVEL, iqm
 from lrbench.analyse.response import decades, responses
 from lrbench.analyse.stability import divergence_rate
+from lrbench.analyse.tables import seedless
 from lrbench.analyse.testing import MARGIN, holm, paired_p
 
 SUPPORTED, NOT_SUPPORTED, NOT_SEPARATED, NOT_TESTED = "supported", "not supported", "not separated", "not tested"
@@ -198,7 +199,8 @@ def _judge(names: tuple[str, str], arms: Arms, claim: Claim) -> dict[str, Any]:
         return row | _seen(arms)
     differences = [d.dropna() for d in claim.contrasts(arms)]
     margin = MARGIN * (float(arms.best.initial_loss.median()) if claim.of_losses else 1.0)
-    row["ps"] = [paired_p(d, margin) for d in differences]
+    alike = seedless(pd.concat([arms.small, arms.best, arms.large, arms.decayed]))
+    row["ps"] = [paired_p(d, margin, seedless=alike) for d in differences]
     row["signs"] = [d.mean() > 0 for d in differences]
     return row | {"difference": differences[0].mean(), "seeds": min(len(d) for d in differences)}
 

@@ -84,7 +84,7 @@ def _factorial(workload: str, trials: pd.DataFrame) -> Factorial | None:
     pairs: list[tuple[str, float]] = axes[0]
 
     def worth(block: Block) -> float:
-        grids = _grids([pairs[i] for i in block[0]])
+        grids = _grids([pairs[i] for i in block[0]], *map(len, block[1:3]))
         cells = prod(len(kept) for kept in block[1:]) * sum(map(len, grids.values()))
         levels = [len(grids), len(next(iter(grids.values()))), *map(len, block[1:3])]
         return float(cells) if sum(n > 1 for n in levels) > 1 else 0.0
@@ -92,7 +92,7 @@ def _factorial(workload: str, trials: pd.DataFrame) -> Factorial | None:
     block = largest_block(np.isfinite(table), worth)
     if block is None:
         return None
-    lrs = _grids([pairs[i] for i in block[0]])
+    lrs = _grids([pairs[i] for i in block[0]], *map(len, block[1:3]))
     names = [[axis[i] for i in kept] for axis, kept in zip(axes[1:], block[1:], strict=True)]
     count = len(next(iter(lrs.values())))
     places = np.array([pairs.index((name, lr)) for name in lrs for lr in lrs[name]])
@@ -106,13 +106,20 @@ def _factorial(workload: str, trials: pd.DataFrame) -> Factorial | None:
     )
 
 
-def _grids(pairs: list[tuple[str, float]]) -> dict[str, list[float]]:
-    """By optimizer as many lrs, so that there are as many in all as can be: the middle of the longer grids; the shortest are left out."""
+def _grids(pairs: list[tuple[str, float]], *others: int) -> dict[str, list[float]]:
+    """By optimizer as many lrs, so that there are as many in all as can be: the middle of the longer grids; the shortest are left out.
+
+    Args: others: the levels of the other factors. Two factors vary, if that can be.
+    """
     grids: dict[str, list[float]] = {}
     for name, lr in sorted(pairs):
         grids.setdefault(name, []).append(lr)
-    lengths = sorted({len(grid) for grid in grids.values()})
-    count = max(lengths, key=lambda n: n * sum(len(grid) >= n for grid in grids.values()))
+
+    def lrs_at(count: int) -> tuple[bool, int]:
+        optimizers = sum(len(grid) >= count for grid in grids.values())
+        return sum(n > 1 for n in (count, optimizers, *others)) > 1, count * optimizers
+
+    count = max(sorted({len(grid) for grid in grids.values()}), key=lrs_at)
     return {name: _middle(grid, count) for name, grid in grids.items() if len(grid) >= count}
 
 

@@ -13,10 +13,11 @@ import numpy as np
 import pandas as pd
 
 from lrbench.analyse.costs import CASE, step_costs, time_to_target
+from lrbench.analyse.difference import difference
 from lrbench.analyse.frames import STRATEGY, groups, strategy
 from lrbench.analyse.intervals import LEVEL, geometric_mean, ratio_interval
 from lrbench.analyse.tables import median_steps
-from lrbench.analyse.testing import equivalence_p, holm, paired_p
+from lrbench.analyse.testing import equivalence_p, holm
 from lrbench.store import Study
 
 EQUIVALENT, DIFFERENT, UNDECIDED = "equivalent", "different", "undecided"
@@ -161,7 +162,8 @@ def _compared(pairs: pd.DataFrame, machine: str) -> dict[str, Any]:
     pairs = pairs.sort_values(["seed", "key"])
     first, here, there = pairs.iloc[0], pairs.steps_to_target, pairs.steps_to_target_there
     after = (pairs.budget + 1).where(here.notna() | there.notna())
-    difference = (np.log(there.fillna(after)) - np.log(here.fillna(after))).dropna()
+    logs = [np.log(steps.fillna(after)).groupby(pairs.seed).mean() for steps in (here, there)]
+    found, moved = difference(*logs), (logs[1] - logs[0]).dropna()
     return {axis: first[axis] for axis in STRATEGY} | {
         "strategy": strategy(first),
         "machine": machine,
@@ -169,9 +171,9 @@ def _compared(pairs: pd.DataFrame, machine: str) -> dict[str, Any]:
         "seeds": len(pairs),
         "reference_steps": median_steps(pairs),
         "steps": median_steps(pairs.assign(steps_to_target=there)),
-        "ratio": math.exp(difference.mean()) if len(difference) else math.nan,
-        "p": equivalence_p(difference, math.log1p(ALIKE)),
-        "p_different": paired_p(difference),
+        "ratio": math.exp(found.difference),
+        "p": equivalence_p(moved, math.log1p(ALIKE)),
+        "p_different": found.p,
         "one_only": int((here.isna() != there.isna()).sum()),
         "neither": int((here.isna() & there.isna()).sum()),
         "keys": " ".join(pairs.key),

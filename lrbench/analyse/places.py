@@ -11,6 +11,7 @@ from lrbench.analyse.frames import AXES, STRATEGY, by_seed, groups, of_strategy,
 from lrbench.analyse.intervals import UNKNOWN, iqm, mean, seeds_interval
 from lrbench.analyse.letters import compact_letters
 from lrbench.analyse.survival import Survival, kaplan_meier
+from lrbench.analyse.tables import seedless
 from lrbench.analyse.testing import seeds_needed, separated, target_test
 from lrbench.analyse.verdicts import margin
 
@@ -45,7 +46,7 @@ def _placed(winner: Any, places: list[tuple[int, Any]], runs: pd.DataFrame, of: 
     room, first = margin(runs), by_seed(of_strategy(runs, winner), "score")
     seeds = sorted(runs.seed.unique())
     scores = np.array([by_seed(of_strategy(runs, row), "score").reindex(seeds).to_numpy(float) for _, row in places])
-    letters = compact_letters(separated(scores, room))
+    letters = compact_letters(separated(scores, room, seedless=seedless(runs)))
     return [
         {name: getattr(row, name) for name in [*STRATEGY, "strategy"]}
         | {"rank": place, "of": of, "group": group, "lr": row.best_lr}

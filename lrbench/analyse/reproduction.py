@@ -70,6 +70,7 @@ class Reproduction:
         """The verdict on one line."""
         counts, compared = self.counts, len(self.runs) - self.counts[NOT_RUN]
         told = ", ".join(f"{n:,} {verdict}" for verdict, n in counts.items() if n)
+        told += f"; {len(self.suspicious):,} suspiciously good on record" if self.suspicious else ""
         if self.differs:
             return f"DIFFERENT: of {len(self.runs):,} runs, {told}"
         if not compared:

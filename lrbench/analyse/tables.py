@@ -12,6 +12,7 @@ from lrbench.analyse.frames import STRATEGY, groups
 from lrbench.analyse.intervals import Interval, iqm, seeds_intervals
 from lrbench.analyse.overfitting import overfitting_gap
 from lrbench.analyse.stability import loss_spikes, oscillation, seed_spread
+from lrbench.analyse.testing import EPSILON
 from lrbench.store import Study
 
 EARLY = 0.1
@@ -210,6 +211,13 @@ def scale(runs: pd.DataFrame) -> float:
     """
     higher = bool(runs.higher_is_better.all())
     return float(np.abs(np.fmax(runs.score, runs.untrained_score)).max() if higher else runs.untrained_score.abs().median())
+
+
+def seedless(runs: pd.DataFrame) -> bool:
+    """Whether seeds change nothing in some runs, as on a fixed function: those of a cell all end at the same loss."""
+    at = runs.groupby([*STRATEGY, "lr"]).loss.agg(["min", "max", "size"])
+    again = at[at["size"] > 1]
+    return len(again) > 0 and bool((again["max"] - again["min"] <= EPSILON * again["max"].abs()).all())
 
 
 def median_steps(runs: pd.DataFrame) -> float:

@@ -21,13 +21,13 @@ MARGIN = 1e-3
 but the rounding are copies of one another, and would make any difference certain."""
 
 
-def paired_p(difference_S: ArrayLike, margin: float = 0.0) -> float:
+def paired_p(difference_S: ArrayLike, margin: float = 0.0, *, seedless: bool = False) -> float:
     """Two-sided p-value of the paired t-test on differences by seed.
 
     Shapes: S seeds, the same in both arms; differences that are not finite are left out. NaN (nothing can be said) with fewer than
-    two. A mean within ``margin`` of zero: 1. All equal and beyond it: 0, or NaN with fewer than ``ENOUGH_SEEDS``, since a few counts that
-    move by the same are chance. The t-test, not the exact sign-flip test, because with 5 seeds the latter can never go below 2/32 and so
-    never separates anything; the price is an assumption of normal differences.
+    two. A mean within ``margin`` of zero: 1. All equal and beyond it, as a few counts may be by chance: that of S equal signs,
+    2^(1 - S); but 0 if ``seedless``: seeds change nothing in the runs that are compared. The t-test, not the exact sign-flip test, because
+    with 5 seeds the latter can never go below 2/32 and so never separates anything; the price is an assumption of normal differences.
     Source: Student 1908; for few seeds, Colas et al. 2019, arXiv:1904.06979.
     """
     d = _known(difference_S)
@@ -37,20 +37,15 @@ def paired_p(difference_S: ArrayLike, margin: float = 0.0) -> float:
     if abs(mean) <= margin:
         return 1.0
     if deviation <= EPSILON * abs(mean):
-        return certain(len(d))
+        return 0.0 if seedless else 2.0 ** (1 - len(d))
     return float(2.0 * stdtr(len(d) - 1, -abs(mean) / deviation * np.sqrt(len(d))))
-
-
-def certain(seeds: int) -> float:
-    """The p-value where all seeds say the same: 0, or NaN where they are too few to be more than chance."""
-    return 0.0 if seeds >= ENOUGH_SEEDS else math.nan
 
 
 def mean_beyond_p(value_S: ArrayLike, target: float) -> float:
     """One-sided p-value of the t-test that the mean lies above a target: small where it surely does.
 
-    Shapes: S values, all finite. NaN with fewer than two. All equal: 0 above the target (NaN with fewer than ``ENOUGH_SEEDS``), 1 below it,
-    0.5 on it.
+    Shapes: S values, all finite. NaN with fewer than two. All equal: 1 below the target, 0.5 on it, and above it the chance that all are
+    so if half of such values are, 2^-S.
     Source: Student 1908; equals ``scipy.stats.ttest_1samp(values, target, alternative="greater")``.
     """
     values = np.sort(np.asarray(value_S, np.float64))
@@ -58,7 +53,7 @@ def mean_beyond_p(value_S: ArrayLike, target: float) -> float:
         return math.nan
     excess, deviation = float(values.mean()) - target, float(values.std(ddof=1))
     if values[0] == values[-1]:
-        return certain(len(values)) if values[0] > target else 1.0 if values[0] < target else 0.5
+        return 2.0 ** -len(values) if values[0] > target else 1.0 if values[0] < target else 0.5
     return float(stdtr(len(values) - 1, -excess / deviation * math.sqrt(len(values))))
 
 
@@ -73,8 +68,8 @@ def equivalence_p(difference_S: ArrayLike, margin: float) -> float:
 
     Two one-sided t-tests (TOST), of a mean not above -margin and of one not below +margin; the greater p-value counts. Below 5 % the
     two arms are equivalent; above it nothing was shown, neither that they are nor that they are not.
-    Shapes: S seeds, the same in both arms; differences that are not finite are left out. NaN with fewer than two. All equal: 0 within the
-    margin, else 1.
+    Shapes: S seeds, the same in both arms; differences that are not finite are left out. NaN with fewer than two. All equal: 1 beyond the
+    margin; within it 0, or NaN with fewer than ``ENOUGH_SEEDS``, since a few counts agree by chance.
     Source: Schuirmann 1987, Journal of Pharmacokinetics and Biopharmaceutics 15, 657-680.
     """
     d = _known(difference_S)
@@ -83,7 +78,7 @@ def equivalence_p(difference_S: ArrayLike, margin: float) -> float:
     room = margin - abs(float(d.mean()))
     error = float(d.std(ddof=1)) / np.sqrt(len(d))
     if error <= EPSILON * margin:
-        return 0.0 if room > 0.0 else 1.0
+        return 1.0 if room <= 0.0 else 0.0 if len(d) >= ENOUGH_SEEDS else math.nan
     return float(stdtr(len(d) - 1, -room / error))
 
 
@@ -100,7 +95,7 @@ def holm(p_C: ArrayLike) -> NDArray[np.float64]:
     return adjusted
 
 
-def not_separated(best_S: ArrayLike, others_CS: Sequence[ArrayLike], margin: float = 0.0) -> list[bool]:
+def not_separated(best_S: ArrayLike, others_CS: Sequence[ArrayLike], margin: float = 0.0, *, seedless: bool = False) -> list[bool]:
     """For each of C others, whether the seeds cannot tell it from the best: its paired p-value times C is not below 5 %.
 
     The best was chosen by the same seeds, so this is no comparison with a control. What holds is that in 95 % of studies and more the one
@@ -110,12 +105,12 @@ def not_separated(best_S: ArrayLike, others_CS: Sequence[ArrayLike], margin: flo
     Source: Bonferroni's inequality; confidence sets of the best, Hsu 1981, Annals of Statistics 9, 1026-1034.
     """
     best = np.asarray(best_S, np.float64)
-    p_C = [paired_p(best - np.asarray(other, np.float64), margin) for other in others_CS]
+    p_C = [paired_p(best - np.asarray(other, np.float64), margin, seedless=seedless) for other in others_CS]
     tested = sum(not math.isnan(p) for p in p_C)
     return [not p * tested < 1 - LEVEL for p in p_C]
 
 
-def separated(score_CS: ArrayLike, margin: float = 0.0) -> NDArray[np.bool_]:
+def separated(score_CS: ArrayLike, margin: float = 0.0, *, seedless: bool = False) -> NDArray[np.bool_]:
     """Which pairs of C arms the seeds tell apart: Holm-adjusted paired p-value, over all pairs, below 5 %.
 
     Shapes: [C, S], seeds in the same order everywhere, NaN where one is missing. Returns: [C, C], symmetric; an untestable pair
@@ -123,7 +118,7 @@ def separated(score_CS: ArrayLike, margin: float = 0.0) -> NDArray[np.bool_]:
     """
     score_CS = np.asarray(score_CS, np.float64)
     one, other = np.triu_indices(len(score_CS), 1)
-    adjusted = holm([paired_p(score_CS[i] - score_CS[j], margin) for i, j in zip(one, other, strict=True)])
+    adjusted = holm([paired_p(score_CS[i] - score_CS[j], margin, seedless=seedless) for i, j in zip(one, other, strict=True)])
     found = np.zeros((len(score_CS),) * 2, bool)
     found[one, other] = found[other, one] = adjusted < 1 - LEVEL
     return found

@@ -16,7 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 from lrbench.analyse.blocks import largest_block
 from lrbench.analyse.frames import AXES, STRATEGY, groups, rows, strategy
 from lrbench.analyse.intervals import mean, seeds_interval
-from lrbench.analyse.tables import scale
+from lrbench.analyse.tables import scale, seedless
 from lrbench.analyse.testing import MARGIN, not_separated
 
 BUDGETS = (1, 5, 20)
@@ -116,8 +116,8 @@ def _same(lr: Any, other: Any) -> Any:
 def untuned(runs: pd.DataFrame) -> pd.DataFrame:
     """The one trial of somebody who does not tune: every strategy at the lr that is known before anything is run.
 
-    That is the optimizer's default lr where it was run, else the middle one of the strategy's grid (of two, the lower), on which whoever
-    wrote the grid centred it; a grid too narrow to have a tuning curve has no such middle.
+    That is the optimizer's default lr where it was run, at more than half of the strategy's seeds, else the middle one of the strategy's
+    grid (of two, the lower), on which whoever wrote the grid centred it; a grid too narrow to have a tuning curve has no such middle.
     Returns: one row per workload, strategy and seed, in that order, with ``lr``, ``which`` (default or middle) and ``outcome``.
     """
     return _first(outcomes(runs))
@@ -125,7 +125,9 @@ def untuned(runs: pd.DataFrame) -> pd.DataFrame:
 
 def _first(trials: pd.DataFrame) -> pd.DataFrame:
     """See ``untuned``."""
-    by_default = trials[_same(trials.lr, trials.default_lr)].assign(which=DEFAULT)
+    seeds = trials.groupby(STRATEGY).seed.transform("nunique")
+    by_default = trials[_same(trials.lr, trials.default_lr)].assign(which=DEFAULT, of=seeds)
+    by_default = by_default[2 * by_default.groupby(STRATEGY).seed.transform("nunique") > by_default.of]
     done = by_default[STRATEGY].drop_duplicates().assign(done=True)
     others = _tuned(trials).merge(done, on=STRATEGY, how="left")
     others = others[others.done.isna()].sort_values([*STRATEGY, "lr"])
@@ -151,9 +153,9 @@ def recommendations(runs: pd.DataFrame, budgets: Sequence[int] = BUDGETS) -> pd.
     """
     trials = outcomes(runs)
     choices = _choices(trials, budgets)
-    scales = {str(w): scale(part) for (w,), part in groups(trials, ["workload"])}
+    facts = {str(w): (MARGIN * scale(part), seedless(part)) for (w,), part in groups(trials, ["workload"])}
     found = [
-        {"workload": workload, "trials": k} | _recommended(part, MARGIN * scales[str(workload)])
+        {"workload": workload, "trials": k} | _recommended(part, *facts[str(workload)])
         for (workload, k), part in groups(choices, ["workload", "trials"])
     ]
     return pd.DataFrame(found, columns=RECOMMENDATION)
@@ -173,12 +175,12 @@ def _choices(trials: pd.DataFrame, budgets: Sequence[int]) -> pd.DataFrame:
     return pd.concat([one, more[one.columns]]).sort_values(["trials", *keys], ignore_index=True)
 
 
-def _recommended(choices: pd.DataFrame, margin: float) -> dict[str, Any]:
+def _recommended(choices: pd.DataFrame, margin: float, alike: bool = False) -> dict[str, Any]:
     """The best of the choices with one budget on one workload."""
     scores = choices.pivot_table(index="seed", columns=AXES, values="outcome", aggfunc="mean")
     names: list[Any] = sorted(scores, key=lambda axes: (-scores[axes].mean(), axes))
     best, *others = [scores[axes].to_numpy(float) for axes in names]
-    same = not_separated(best, others, margin)
+    same = not_separated(best, others, margin, seedless=alike)
     row = next(row for row in rows(choices) if tuple(getattr(row, axis) for axis in AXES) == names[0])
     low, high = seeds_interval(best, statistic=mean)
     return (

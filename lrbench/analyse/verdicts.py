@@ -7,7 +7,7 @@ import pandas as pd
 
 from lrbench.analyse.frames import AXES, STRATEGY, by_seed, of_strategy, rows, strategy
 from lrbench.analyse.intervals import iqm, seeds_interval
-from lrbench.analyse.tables import median_steps, scale
+from lrbench.analyse.tables import median_steps, scale, seedless
 from lrbench.analyse.testing import MARGIN, not_separated, paired_p
 
 VERDICT = [
@@ -71,7 +71,7 @@ def _verdict(workload: str, ranked: pd.DataFrame, runs: pd.DataFrame) -> dict[st
 def _like_the_winner(ranked: pd.DataFrame, runs: pd.DataFrame) -> list[str]:
     scores = runs.pivot_table(index="seed", columns=AXES, values="score", aggfunc="mean")
     best, *others = [scores[axes].to_numpy(float) for axes in ranked[AXES].itertuples(index=False, name=None)]
-    same = not_separated(best, others, margin(runs))
+    same = not_separated(best, others, margin(runs), seedless=seedless(runs))
     return [str(name) for name, alike in zip(ranked.strategy.iloc[1:], same, strict=True) if alike]
 
 
@@ -100,5 +100,5 @@ def _gain(winner: Any, baseline: Any, runs: pd.DataFrame) -> dict[str, Any]:
             "baseline_quality": iqm(base.quality),
         }
         | {"gain": iqm(difference), "gain_low": low, "gain_high": high}
-        | {"gain_p": math.nan if baseline.strategy == winner.strategy else paired_p(difference, margin(runs))}
+        | {"gain_p": math.nan if baseline.strategy == winner.strategy else paired_p(difference, margin(runs), seedless=seedless(runs))}
     )

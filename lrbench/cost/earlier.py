@@ -12,15 +12,15 @@ from lrbench.spec.cost import Costs, StepCost
 SAME = ("threads", "torch")
 """The conditions under which two measurements are of the same thing."""
 MANY = 10
-"""The cases by which it can be told that the whole machine moved."""
+"""The cases it takes to tell that the whole machine moved."""
 
 
 def beside_earlier(found: Costs, earlier: Costs) -> Costs:
     """The costs found, those in doubt that differ by ``AGREE`` or more from the same case measured earlier, in the other direction too.
 
-    Where so many cases moved together that the machine did, that is said once, as the condition ``moved``, and a case is in doubt if it
-    differs by as much from the others' median ratio. ``conditions`` gain how the two measurements compare as wholes. Nothing is compared
-    where torch or the threads are others.
+    Where most of ``MANY`` cases or more moved together, as they do with the machine, that is said once, as the condition ``moved``, and a
+    case is in doubt if it differs by as much from the others' median ratio. ``conditions`` gain how the two measurements compare as wholes.
+    Nothing is compared where torch or the threads are others.
     """
     if any(found.conditions.get(name) != earlier.conditions.get(name) for name in SAME):
         return found
@@ -30,7 +30,8 @@ def beside_earlier(found: Costs, earlier: Costs) -> Costs:
     if not known:
         return found
     middle = median(known)
-    shift = 1.0 if agrees(middle) or len(known) < MANY else middle
+    together = sum(agrees(ratio / middle) for ratio in known)
+    shift = middle if not agrees(middle) and len(known) >= MANY and 2 * together > len(known) else 1.0
     marked = tuple(_marked(cost, ratio, shift) for cost, ratio in zip(found.costs, ratios, strict=True))
     conditions = {"against_the_measurement_before": _as_a_whole(known)}
     if shift != 1.0:

@@ -17,10 +17,10 @@ from lrbench.store import write_whole
 
 SCHEMA = 1
 HOLM = (
-    "Each of the three p-values is corrected by Holm's method over the cells of its measure (p outlier before that for the number of runs "
-    "of the cell), so that 5 % bounds the chance of one false finding among all cells of one measure by one of these tests. Nothing is "
-    "corrected over the measures, so for the certificate as a whole the chance of a false *different* is larger: at most 5 % times two "
-    "tests times the measures that were tested, and less than that as far as measures go together."
+    "Both p-values are corrected by Holm's method over the cells of their measure, so that for normal differences 5 % bounds the chance of "
+    "one false finding among all cells of one measure by one of these tests. Nothing is corrected over the measures, so for the "
+    "certificate as a whole the chance of a false *different* is larger: at most 5 % times the measures that were tested, and less than "
+    "that as far as measures go together."
 )
 MOST = 100
 """The most rows of a table; certificate.json has all."""
@@ -165,10 +165,10 @@ def _otherwise(found: Reproduction) -> str:
 def _cells(found: Reproduction) -> str:
     rows = [
         [f"`{t.cell}`", t.measure.replace("_", " "), str(t.seeds), _number(t.difference), _number(t.margin), _number(t.p_equivalent),
-         _number(t.p_different), _number(t.p_outlier), t.verdict]
+         _number(t.p_different), t.verdict]
         for t in found.tests
     ]  # fmt: skip
-    header = ["Cell", "Measure", "Seeds", "Mean difference", "Margin", "p equivalent", "p different", "p outlier", "Verdict"]
+    header = ["Cell", "Measure", "Seeds", "Mean difference", "Margin", "p equivalent", "p different", "Verdict"]
     note = (
         "A cell is a workload, strategy and lr; it is named by the key of its seed 0. Steps are compared as logarithms. Seeds are those "
         f"where both trainings have a number. {HOLM}"

@@ -148,7 +148,7 @@ def told(found: Found, row: Any) -> tuple[str, str, str]:
         return text.measure(row.base, text.TIME), text.measure(row.head, text.TIME), text.times(row.head / row.base)
     if row.measure == CRASHED:
         (crashed, runs), (crash, now) = _counted(row)
-        return f"{crashed} of {runs}", f"{crash} of {now}", f"{row.difference:+.0f} {'run' if abs(row.difference) == 1 else 'runs'}"
+        return f"{crashed} of {runs}", f"{crash} of {now}", _signed(row, _points) + " points"
     if row.measure == STEPS:
         base, head = _with_counts(row, text.number)
         return base, head, _signed(row, text.number) + " steps" + _interval(row, text.number)

@@ -126,6 +126,7 @@ def _rule(found: Scores) -> str:
         "no 95 % interval: with few studies or many strategies it holds the true score far more seldom. One below its score says that",
         "the lead is partly luck.",
         f"Counts: workloads within {tau} x the fastest, with their held-out variants.",
+        "x fastest: of times that count, to the fastest of these; of others, to the fastest of all.",
     ]
     if found.baseline:
         lines.append(f"Speed-up: geometric mean of times of {found.baseline} / times, over the workloads that both reach.")
@@ -172,7 +173,8 @@ def _last(time: float) -> float:
 def _time(found: Scores, w: int, s: int) -> list[str]:
     here, time = found.standings, found.standings.time_WS[w, s]
     of = here.times[w, s][~np.isnan(here.times[w, s])]
-    fastest = np.min(np.nan_to_num(here.qualified_WS[w], nan=math.inf))
+    among = here.qualified_WS if math.isfinite(here.qualified_WS[w, s]) else here.time_WS
+    fastest = np.min(np.nan_to_num(among[w], nan=math.inf))
     ratio = 1.0 if time == fastest else time / fastest if 0.0 < fastest < math.inf else math.nan
     return [
         here.workloads[w],

@@ -54,15 +54,29 @@ def test_one_common_seed_does_not_make_pairs():
 @pytest.mark.parametrize(("shift", "p"), [(0.125, 1.0), (0.25, 0.0)])
 def test_within_the_margin_is_no_difference_however_sure_it_is(shift, p):
     base = arm([0.0] * 5)
-    assert difference(base, base + shift, 0.125).p == p
-    assert difference(base, arm([shift] * 5, first=10), 0.125).p == p
+    assert difference(base, base + shift, 0.125, seedless=True).p == p
+    assert difference(base, arm([shift] * 5, first=10), 0.125, seedless=True).p == p
 
 
-def test_few_seeds_that_all_move_by_the_same_say_nothing():
-    """On a metric that counts examples that is chance."""
-    base = arm([0.0] * 4)
-    assert math.isnan(difference(base, base + 0.25).p)
-    assert math.isnan(difference(base, arm([0.25] * 4, first=10)).p)
+def test_seeds_that_all_move_by_the_same_may_do_so_by_chance():
+    """On a metric that counts examples: as often as five signs agree."""
+    base = arm([0.0, 0.25, 0.5, 0.0, 0.25])
+    assert difference(base, base + 0.25).p == 1 / 16
+
+
+@pytest.mark.parametrize("first", [0, 20])
+@pytest.mark.parametrize(("n", "m"), [(5, 5), (3, 5), (3, 10)])
+def test_arms_that_do_not_vary(n, m, first):
+    """Each at its own value: at most as often as for the worst of all shares of two values, found by trying many."""
+    if first == 0 and n != m:
+        first = 4  # one shared seed: no pairs
+    found = difference(arm([0.0] * n), arm([1.0] * m, first)).p
+    share = np.linspace(0, 1, 10_001)
+    worst = (share**n * (1 - share) ** m + share**m * (1 - share) ** n).max()
+    assert worst <= found * (1 + 1e-9)
+    assert found <= 2 * worst
+    if n == m:
+        assert found == pytest.approx(2.0 ** (1 - 2 * n))
 
 
 @pytest.mark.parametrize("first", [0, 10])

@@ -188,6 +188,14 @@ def test_the_largest_possible_block_is_taken_when_optimizers_have_few_lrs(runs):
     assert prod(block.outcome.shape) == 2 * 2 * 2 * 5 * 5
 
 
+def test_a_longer_grid_of_one_optimizer_does_not_hide_the_factorial_of_two(runs):
+    alone = (runs.layer_lr == "uniform") & (runs.schedule == "constant")
+    two = ((runs.optimizer == "adam") & runs.lr.isin([1e-2, 1e-1])) | (runs.optimizer == "rmsprop")
+    [block] = factorials(runs[alone & two])
+    assert {name: len(lrs) for name, lrs in block.lrs.items()} == {"adam": 2, "rmsprop": 2}
+    assert block.factors == ["optimizer", "lr"]
+
+
 def test_a_crashed_seed_is_left_out(tmp_path):
     crashed = study(tmp_path, **WIDE, change=lambda run, done: crash(run, done) if run.seed == 3 and run.lr > 1e-3 else done)
     [block] = factorials(per_run(crashed))

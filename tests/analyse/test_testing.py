@@ -19,8 +19,8 @@ def test_the_paired_test_is_the_t_test(difference):
 
 def test_the_paired_test_without_variation():
     assert paired_p([0.0, 0.0, 0.0]) == 1.0
-    assert paired_p([0.1] * 5) == 0.0
-    assert np.isnan(paired_p([0.1] * 4))
+    assert paired_p([0.1] * 5) == paired_p([-0.1] * 5) == 1 / 16
+    assert paired_p([0.1] * 5, seedless=True) == 0.0
     assert np.isnan(paired_p([0.1]))
     assert paired_p([0.1, 0.3, np.nan]) == paired_p([0.1, 0.3])
 
@@ -64,8 +64,24 @@ def test_one_seed_separates_nothing():
 
 
 def test_a_difference_of_copies_below_the_margin_is_none():
-    assert paired_p([1e-9] * 5, margin=1e-3) == 1.0
-    assert paired_p([1e-2] * 5, margin=1e-3) == 0.0
+    assert paired_p([1e-9] * 5, margin=1e-3, seedless=True) == 1.0
+    assert paired_p([1e-2] * 5, margin=1e-3, seedless=True) == 0.0
+
+
+@pytest.mark.parametrize("counts", [True, False])
+def test_equals_are_told_apart_no_more_often_than_it_says_on_counted_metrics_too(counts):
+    """Thirty equal strategies, five seeds, an accuracy of so few examples that all five differences are often the same."""
+    rng = np.random.default_rng(3)
+    draws = rng.binomial(60, 0.97, size=(300, 30, 5)) if counts else rng.normal(size=(300, 30, 5))
+    claimed = [separated(score_CS).any() for score_CS in draws]
+    assert np.mean(claimed) < 0.05 + 2 * np.sqrt(0.05 * 0.95 / 300)
+
+
+def test_what_no_seed_changes_is_certain():
+    assert separated([[0.1] * 5, [0.2] * 5], seedless=True)[0, 1]
+    assert not separated([[0.1] * 5, [0.2] * 5])[0, 1]
+    assert not_separated([0.2] * 5, [[0.1] * 5], seedless=True) == [False]
+    assert not_separated([0.2] * 5, [[0.1] * 5]) == [True]
 
 
 @given(samples, st.floats(0.1, 5))
@@ -86,6 +102,7 @@ def test_equivalence_without_variation():
     assert equivalence_p([0.1] * 5, 0.1) == 1.0
     assert equivalence_p([0.2] * 5, 0.1) == 1.0
     assert np.isnan(equivalence_p([0.0], 0.1))
+    assert np.isnan(equivalence_p([0.0] * 4, 0.1))
     assert equivalence_p([0.0, 0.01, np.nan, np.inf], 0.1) == equivalence_p([0.0, 0.01], 0.1)
 
 
@@ -110,7 +127,7 @@ def test_the_target_test_is_the_one_sided_t_test(sample, target, higher):
 
 
 def test_the_target_test_without_variation():
-    assert target_test([0.9] * 5, 0.8, higher_is_better=True).p == 0.0
+    assert target_test([0.9] * 5, 0.8, higher_is_better=True).p == 1 / 32
     assert target_test([0.9] * 5, 0.9, higher_is_better=True).p == 0.5
     assert target_test([0.9] * 5, 0.8, higher_is_better=False).p == 1.0
     assert target_test([0.0] * 5, 0.0, higher_is_better=False).p == 0.5

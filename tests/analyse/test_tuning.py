@@ -130,6 +130,8 @@ def test_the_first_trial_is_at_the_default_lr_else_in_the_middle_of_the_grid(run
     assert (other.which == MIDDLE).all()
     even = untuned(runs[runs.lr > 1e-4].assign(default_lr=math.nan))
     assert (even.lr == 1e-2).all()
+    once = untuned(runs[(runs.lr != 1e-3) | (runs.seed == 0)])
+    assert (once.which == MIDDLE).all()
     assert untuned(runs[runs.lr == 1e-2]).empty
     assert len(untuned(runs[runs.lr == 1e-3])) == 2 * 3 * 2 * 5
 

@@ -48,6 +48,13 @@ def test_a_machine_that_moved_is_told_once_and_marks_only_the_cases_that_moved_o
     assert {c.noise for c in found.costs[2:]} == {()}
 
 
+def test_cases_that_moved_in_all_directions_are_no_machine_that_did():
+    apart = replace(BEFORE, costs=tuple(replace(c, seconds=c.seconds and c.seconds * 1.1**i) for i, c in enumerate(BEFORE.costs)))
+    found = beside_earlier(apart, BEFORE)
+    assert "moved" not in found.conditions
+    assert all(c.noise for c in found.costs[1:] if c.measured)
+
+
 def test_a_few_cases_do_not_tell_that_the_machine_moved():
     few = replace(BEFORE, costs=BEFORE.costs[:3])
     found = beside_earlier(scaled(1.08, few), few)
