@@ -59,7 +59,7 @@ def _placed(winner: Any, places: list[tuple[int, Any]], runs: pd.DataFrame, of: 
 def _alone(runs: pd.DataFrame) -> dict[str, Any]:
     quality = runs.quality.to_numpy(float)
     higher, target = bool(runs.higher_is_better.iloc[0]), float(runs.target.iloc[0])
-    test = target_test(quality, target, higher_is_better=higher)
+    test = target_test(quality, target, higher_is_better=higher, seedless=seedless(runs))
     iqm_interval, mean_interval = seeds_interval(quality), seeds_interval(quality, statistic=mean)
     curve = survival(runs)
     return (

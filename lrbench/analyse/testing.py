@@ -41,11 +41,11 @@ def paired_p(difference_S: ArrayLike, margin: float = 0.0, *, seedless: bool = F
     return float(2.0 * stdtr(len(d) - 1, -abs(mean) / deviation * np.sqrt(len(d))))
 
 
-def mean_beyond_p(value_S: ArrayLike, target: float) -> float:
+def mean_beyond_p(value_S: ArrayLike, target: float, *, seedless: bool = False) -> float:
     """One-sided p-value of the t-test that the mean lies above a target: small where it surely does.
 
     Shapes: S values, all finite. NaN with fewer than two. All equal: 1 below the target, 0.5 on it, and above it the chance that all are
-    so if half of such values are, 2^-S.
+    so if half of such values are, 2^-S; or 0 if ``seedless``, as of ``paired_p``.
     Source: Student 1908; equals ``scipy.stats.ttest_1samp(values, target, alternative="greater")``.
     """
     values = np.sort(np.asarray(value_S, np.float64))
@@ -53,7 +53,9 @@ def mean_beyond_p(value_S: ArrayLike, target: float) -> float:
         return math.nan
     excess, deviation = float(values.mean()) - target, float(values.std(ddof=1))
     if values[0] == values[-1]:
-        return 2.0 ** -len(values) if values[0] > target else 1.0 if values[0] < target else 0.5
+        if values[0] > target:
+            return 0.0 if seedless else 2.0 ** -len(values)
+        return 1.0 if values[0] < target else 0.5
     return float(stdtr(len(values) - 1, -excess / deviation * math.sqrt(len(values))))
 
 
@@ -133,7 +135,7 @@ class TargetTest(NamedTuple):
     p: float
 
 
-def target_test(value_S: ArrayLike, target: float, *, higher_is_better: bool) -> TargetTest:
+def target_test(value_S: ArrayLike, target: float, *, higher_is_better: bool, seedless: bool = False) -> TargetTest:
     """One-sided t-test that the mean result is better than the target: ``mean_beyond_p``, for either direction.
 
     Shapes: S seeds; values that are not finite are left out. p is NaN with fewer than two.
@@ -142,7 +144,7 @@ def target_test(value_S: ArrayLike, target: float, *, higher_is_better: bool) ->
     sign = 1.0 if higher_is_better else -1.0
     middle = float(values.mean()) if len(values) else math.nan
     deviation = float(values.std(ddof=1)) if len(values) > 1 else math.nan
-    return TargetTest(middle, deviation, len(values), mean_beyond_p(sign * values, sign * target))
+    return TargetTest(middle, deviation, len(values), mean_beyond_p(sign * values, sign * target, seedless=seedless))
 
 
 def seeds_needed(difference_S: ArrayLike, margin: float = 0.0) -> int | None:

@@ -128,6 +128,7 @@ def test_the_target_test_is_the_one_sided_t_test(sample, target, higher):
 
 def test_the_target_test_without_variation():
     assert target_test([0.9] * 5, 0.8, higher_is_better=True).p == 1 / 32
+    assert target_test([0.9] * 5, 0.8, higher_is_better=True, seedless=True).p == 0.0
     assert target_test([0.9] * 5, 0.9, higher_is_better=True).p == 0.5
     assert target_test([0.9] * 5, 0.8, higher_is_better=False).p == 1.0
     assert target_test([0.0] * 5, 0.0, higher_is_better=False).p == 0.5
