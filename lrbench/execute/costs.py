@@ -17,11 +17,13 @@ def measure_costs(session: Session) -> Costs:
     The costs from before stay until all is measured, and what differs from them is marked; a folder that cannot be written is told before
     anything is.
     """
-    plan, store = prepare(session.plan), session.store
-    store.describe(plan.facts(), provenance(describe(session.devices)), plan.skipped(), adds=False)
-    with Ticker() as ticker:
-        found = measure_study(plan, session.devices, ticker, session.plugins, _earlier(store.folder))
-    write_costs(store.folder, found)
+    store = session.store
+    with store.alone():
+        plan = prepare(session.plan)
+        store.describe(plan.facts(), provenance(describe(session.devices)), plan.skipped(), adds=False)
+        with Ticker() as ticker:
+            found = measure_study(plan, session.devices, ticker, session.plugins, _earlier(store.folder))
+        write_costs(store.folder, found)
     return found
 
 

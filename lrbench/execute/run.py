@@ -114,7 +114,14 @@ def carry_out(session: Session) -> Summary:
 
     The workers share a CPU; each GPU has its own. With one worker, this process does the work. Finished runs are stored every two
     seconds; Ctrl-C stores what is finished, lets the workers save where they are, and returns.
+
+    Raises: BadInput when another process is writing to the study.
     """
+    with session.store.alone():
+        return _carried_out(session)
+
+
+def _carried_out(session: Session) -> Summary:
     started = time.monotonic()
     plan, store = prepare(session.plan), session.store
     planned = {run.key for run in plan.possible}

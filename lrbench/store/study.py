@@ -12,6 +12,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 import tomli_w
+from filelock import FileLock, Timeout
 
 from lrbench.spec.cost import Costs
 from lrbench.spec.faults import BadInput, one_line, renamed
@@ -59,6 +60,26 @@ class Store:
     def checkpoints(self) -> Path:
         """Where unfinished runs leave what they need to go on."""
         return self.folder / "checkpoints"
+
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """Hold the folder: of two that write to it at once, each would take the other's shards for its own and merge them away.
+
+        The system lets go of it when the process ends, however that comes about.
+        Raises: BadInput when another process holds it.
+        """
+        self.folder.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(self.folder / ".lock")
+        try:
+            lock.acquire(blocking=False)
+        except Timeout:
+            raise BadInput(
+                f"{self.folder}: another lrbench is writing there: wait until it ends, or give another folder, --results."
+            ) from None
+        try:
+            yield
+        finally:
+            lock.release()
 
     def describe(self, facts: dict[str, Any], machine: dict[str, Any], skipped: pd.DataFrame, *, adds: bool = True) -> None:
         """Write what the study is: the resolved matrix, the machine, and the runs that cannot be.

@@ -4,7 +4,7 @@ from lrbench.strategies.combine import groups_of, impossible
 from lrbench.strategies.groups import Group
 from lrbench.strategies.layer_lr import FROZEN, LAYER_LRS, Rate, layer_lr
 from lrbench.strategies.optimizers import OPTIMIZERS, optimizer
-from lrbench.strategies.pacer import CallOrderError, Pacer, Timing, audit, lr_curve, lr_table
+from lrbench.strategies.pacer import CallOrderError, Pacer, Timing, audit, audit_run, lr_curve, lr_table
 from lrbench.strategies.schedules import SCHEDULES, schedule
 
 __all__ = [
@@ -18,6 +18,7 @@ __all__ = [
     "Rate",
     "Timing",
     "audit",
+    "audit_run",
     "groups_of",
     "impossible",
     "layer_lr",

@@ -10,6 +10,7 @@ from torch.optim import Optimizer
 
 from lrbench.spec.run import Choice
 from lrbench.spec.types import steps_of
+from lrbench.strategies.groups import Group
 from lrbench.strategies.schedules import SCHEDULES, Scheduler, Warmup, stand_in
 
 Lrs = NDArray[np.float64]
@@ -124,6 +125,46 @@ def lr_table(
         if (done + 1) % timing.eval_every == 0 and (report := next(reports, None)):
             pacer.after_evaluation(*report)
     return table
+
+
+def audit_run(
+    recorded: Lrs,
+    choice: Choice,
+    base_lr: float,
+    timing: Timing,
+    groups: Sequence[Group],
+    *,
+    evaluations: Sequence[tuple[float, float]] = (),
+    options: dict[str, Any] | None = None,
+) -> str | None:
+    """``audit`` of lrs recorded in a run whose schedule saw these evaluations; of a plug-in's schedule, too, that it scales the base lr.
+
+    Shapes: recorded [T, G]. ``options`` as of ``lr_table``.
+    """
+
+    def curve_at(lr: float) -> Lrs:
+        return lr_curve(choice, lr, timing, evaluations=evaluations, options=options)
+
+    curve = curve_at(base_lr)
+    known = isinstance(choice.revision, int)  # the tests hold every built-in schedule to it
+    if fault := _no_factor(curve[: len(recorded)], curve if known else curve_at(2.0 * base_lr) / 2.0, base_lr):
+        return f"lr audit: {choice.label}: {fault}"
+    multipliers, joins, names = zip(*((g.multiplier, g.joins, g.name) for g in groups), strict=True)
+    return audit(recorded, curve, multipliers, joins, names)
+
+
+def _no_factor(curve: Lrs, half: Lrs, base_lr: float) -> str | None:
+    """Why a curve is no base lr x schedule; ``half`` is half of the curve at twice the base lr."""
+    if (wrong := ~(np.isfinite(curve) & (curve >= 0.0))).any():
+        step = int(wrong.argmax())
+        return f"the schedule gives lr {curve[step]:.6g} at step {step + 1}; an lr is a number from 0 up."
+    if (wrong := ~(np.abs(curve - half[: len(curve)]) <= 1e-9 * curve.max(initial=0.0))).any():
+        step = int(wrong.argmax())
+        return (
+            f"the schedule gives lr {curve[step]:.6g} at step {step + 1} with base lr {base_lr:.6g}, and {2 * half[step]:.6g} with twice as "
+            "much: it must multiply the base lr, else no ratio between layers survives it."
+        )
+    return None
 
 
 def audit(recorded: Lrs, curve: Lrs, multipliers: Sequence[float], joins: Sequence[int], names: Sequence[str]) -> str | None:

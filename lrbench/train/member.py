@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from lrbench.spec.run import Choice, Run
-from lrbench.strategies import SCHEDULES, Pacer, Timing, audit, lr_curve, lr_table
+from lrbench.strategies import SCHEDULES, Pacer, Timing, audit_run, lr_table
 from lrbench.strategies.groups import Group
 from lrbench.strategies.pacer import Lrs
 from lrbench.strategies.schedules import stand_in
@@ -57,16 +57,11 @@ class Member:
     def fault(self, steps: int, seen: Any) -> str | None:
         """Where the lrs in use were not base lr x layer multiplier x schedule, or None; ``seen`` [E, 2] are the evaluations."""
         if self.pacer:
-            curve = lr_curve(self.run.schedule, self.run.lr, self.timing, evaluations=seen.tolist())
-            return _fault(self.used(steps), curve, self.layout.groups)
+            used = self.used(steps)
+            return audit_run(used, self.run.schedule, self.run.lr, self.timing, self.layout.groups, evaluations=seen.tolist())
         scale, base = self._scale()
         known = _known_fault(self.run.schedule.model_dump_json(), base, self.layout.groups, self.timing)
-        return known and f"{known} (at {scale:g} times these lrs)"
-
-
-def _fault(used: Lrs, curve: Lrs, groups: tuple[Group, ...]) -> str | None:
-    multipliers, joins, names = zip(*((g.multiplier, g.joins, g.name) for g in groups), strict=True)
-    return audit(used, curve, multipliers, joins, names)
+        return known if known is None or scale == 1.0 else f"{known} (at {scale:g} times these lrs)"
 
 
 @cache
@@ -74,7 +69,7 @@ def _known_fault(schedule: str, base_lr: float, groups: tuple[Group, ...], timin
     """The audit of the table that open-loop members of one kind use: the schedule over all groups against that over a single one."""
     used = _table(schedule, base_lr, tuple(group.multiplier for group in groups), timing).copy()
     used[np.arange(len(used))[:, None] < [group.joins for group in groups]] = np.nan
-    return _fault(used, lr_curve(Choice.model_validate_json(schedule), base_lr, timing), groups)
+    return audit_run(used, Choice.model_validate_json(schedule), base_lr, timing, groups)
 
 
 @cache

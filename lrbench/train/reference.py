@@ -15,7 +15,7 @@ from torch import Tensor
 from lrbench.device import DTYPES, deterministic, use_tf32
 from lrbench.spec.outcome import Outcome
 from lrbench.spec.run import Run
-from lrbench.strategies import OPTIMIZERS, Group, Pacer, Timing, audit, groups_of, lr_curve
+from lrbench.strategies import OPTIMIZERS, Group, Pacer, Timing, audit_run, groups_of
 from lrbench.strategies.composite import Staged
 from lrbench.train.checkpoint import Checkpoint
 from lrbench.train.clocks import Clocks
@@ -224,9 +224,8 @@ class Training:
 
     def _audit(self, lrs: Lrs) -> str | None:
         numbers = {k: v for k, v in self.optimizer.param_groups[0].items() if isinstance(v, int | float) and k != "initial_lr"}
-        curve = lr_curve(self.run.schedule, self.run.lr, self.timing, evaluations=self.record.seen(0).tolist(), options=numbers)
-        multipliers, joins, names = zip(*((g.multiplier, g.joins, g.name) for g in self.groups), strict=True)
-        return audit(lrs, curve, multipliers, joins, names)
+        seen = self.record.seen(0).tolist()
+        return audit_run(lrs, self.run.schedule, self.run.lr, self.timing, self.groups, evaluations=seen, options=numbers)
 
     def state_dict(self) -> dict[str, Any]:
         """All that the rest of the run depends on."""

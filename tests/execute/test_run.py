@@ -22,6 +22,7 @@ from lrbench.execute.preview import preview, preview_text
 from lrbench.execute.progress import Progress
 from lrbench.execute.work import Unit
 from lrbench.plan import vocabulary
+from lrbench.spec.faults import BadInput
 from lrbench.spec.outcome import Outcome, Status
 from lrbench.store import Study, load
 from lrbench.workloads import WORKLOADS, Unavailable
@@ -123,6 +124,14 @@ class TestOneWorker:
         assert {p: p.read_bytes() for p in study.folder.rglob("*.parquet")} == before
         assert_same(stored(again), study)
         assert "commit_then" in made_by.read_text()
+
+    def test_two_at_once_are_refused_and_the_first_loses_nothing(self, tmp_path, session):
+        first, second = session(tmp_path / "r"), session(tmp_path / "r")
+        with first.store.alone():
+            for write in (carry_out, measure_costs):
+                with pytest.raises(BadInput, match="another lrbench is writing there: wait until it ends"):
+                    write(second)
+        assert sum(carry_out(second).counts.values()) == len(LRS)
 
     def test_no_checkpoint_is_left_behind(self, tmp_path, session):
         made = session(tmp_path / "r")

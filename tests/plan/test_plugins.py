@@ -79,6 +79,43 @@ def test_what_it_enters_trains_and_is_stored(plugin, name, tmp_path):
     assert study.facts["optimizers"][f"sign-{name}"]["meaning"] == "Step by the sign."
 
 
+SCHEDULE = '''
+import torch, lrbench
+class Sets(torch.optim.lr_scheduler.LRScheduler):
+    def get_lr(self):
+        return [LR for base in self.base_lrs]
+@lrbench.schedule("sets-NAME")
+def sets(optimizer, total):
+    """Set the lr.
+
+    Source: a test.
+    """
+    return Sets(optimizer)
+'''
+
+
+@pytest.mark.parametrize(
+    ("lr", "said"),
+    [
+        ("0.05 / (self.last_epoch + 1)", "lr 0.05 at step 1 with base lr 0.01, and 0.05 with twice as much: it must multiply the base lr"),
+        ("base * (1.0 - self.last_epoch)", "the schedule gives lr -0.01 at step 3; an lr is a number from 0 up"),
+        ("base * (float('nan') if self.last_epoch == 6 else 1.0)", "the schedule gives lr nan at step 7; an lr is a number from 0 up"),
+    ],
+    ids=["absolute", "negative", "not a number"],
+)
+@pytest.mark.parametrize("seeds", [1, 20])
+def test_a_schedule_that_is_no_factor_of_the_base_lr_is_an_error_of_the_run(lr, said, seeds, plugin, name, tmp_path):
+    file = tmp_path / "sets.py"
+    file.write_text(SCHEDULE.replace("NAME", name).replace("LR for", f"{lr} for"))
+    axes = {"workload": "quadratic", "optimizer": "sgd", "layer_lr": "uniform", "schedule": f"sets-{name}", "lr": 0.01}
+    study = lrbench.run(axes | {"seed": {"count": seeds}}, results=tmp_path / "r", plugins=[plugin, file], workers=1)
+    assert len(study.runs) == seeds
+    for found in study.runs.to_dict("records"):
+        assert found["status"] == "crashed"
+        assert f"lr audit: sets-{name}: " in found["reason"]
+        assert said in found["reason"]
+
+
 def test_it_can_be_given_twice_and_again(plugin, name):
     first = lrbench.make_plan(matrix(name), plugins=[plugin, plugin])
     assert lrbench.make_plan(matrix(name), plugins=[plugin]) == first
