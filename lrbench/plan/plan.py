@@ -83,8 +83,10 @@ class Plan:
 def make_plan(matrix: Matrix, stored: Iterable[str] = ()) -> Plan:
     """Sort the runs of a matrix. What is stored stays, whatever is missing by now. Loads no data, and writes nothing.
 
-    Raises: BadInput when a layer-lr pattern matches nothing in any of its workloads, or a workload's model and layers disagree.
+    Raises: BadInput when a target is no value of its metric, a layer-lr pattern matches nothing in any of its workloads, or a workload's
+    model and layers disagree.
     """
+    _refuse_targets_out_of_reach(matrix)
     possible, skips, known = [], [], frozenset(stored)
     reasons: dict[str, str | None] = {}
     for run in expand(matrix, vocabulary()):
@@ -140,6 +142,17 @@ def _refusal(schedule: str, optimizer: str, timing: Timing) -> str | None:
     except Exception:  # noqa: BLE001 - not a matter of settings: the run will crash, and its outcome says how
         return None
     return None
+
+
+def _refuse_targets_out_of_reach(matrix: Matrix) -> None:
+    faults = []
+    for name, budget in matrix.budget.items():
+        (low, high), metric = WORKLOADS[name].metric.limits, WORKLOADS[name].metric.name
+        if budget.target is not None and not low <= budget.target <= high:
+            percent = f" Did you mean {budget.target / 100:g}?" if (low, high) == (0.0, 1.0) and 1.0 < budget.target <= 100.0 else ""
+            faults.append(f"budget.{name}.target: {metric} lies from {low:g} to {high:g}, got {budget.target:g}.{percent}")
+    if faults:
+        raise BadInput(faults)
 
 
 def _refuse_dead_patterns(possible: list[Run], skips: list[Skip]) -> None:

@@ -15,8 +15,7 @@ from lrbench.report.bibliography import used
 from lrbench.report.findings import Findings
 from lrbench.spec.run import Run
 from lrbench.store import Study, digest
-
-CERTIFICATE = "certificate.json"
+from lrbench.store.study import CERTIFICATE
 
 
 @dataclass(frozen=True)
@@ -112,13 +111,14 @@ def _sources(study: Study) -> Iterator[Item]:
 def _certificate(study: Study) -> Item:
     """Whether a certificate lies in the study's folder, and is of this record."""
     asks = "The record was trained again, and a certificate is with it"
-    path = study.folder / CERTIFICATE
+    if study.certificate is None:
+        return Item(False, asks, f"there is no {CERTIFICATE} in its folder: lrbench reproduce STUDY --output STUDY")
     try:
-        facts = json.loads(path.read_text(encoding="utf-8"))
+        facts = json.loads(study.certificate)
         same, told, different = facts["study"]["digest"] == digest(study.runs), str(facts["verdict"]), bool(facts["different"])
         compared = sum(facts["counts"].values()) - facts["counts"]["not re-run"]
-    except (OSError, ValueError, LookupError, TypeError, AttributeError):
-        return Item(False, asks, f"there is no {CERTIFICATE} in its folder: lrbench reproduce STUDY --output STUDY")
+    except (ValueError, LookupError, TypeError, AttributeError):
+        return Item(False, asks, f"its {CERTIFICATE} is damaged: lrbench reproduce STUDY --output STUDY")
     if not same:
         return Item(False, asks, f"its {CERTIFICATE} is of another record")
     return Item(not different and compared > 0, asks, told)

@@ -89,7 +89,7 @@ def _or_none(value: float) -> float | None:
 
 
 def remarks(found: Scores) -> list[str]:
-    """What may be a mistake in the files: a workload without measurements, or without any of its metric."""
+    """What may be a mistake in the files: a workload without measurements, or without any of its metric; a clock that runs backwards."""
     trials, logged = found.curves.trials, found.curves.trials.workload.iloc[found.curves.evaluations.trial.unique()]
     here, measured = set(trials.workload), set(logged)
     absent = [
@@ -99,7 +99,18 @@ def remarks(found: Scores) -> list[str]:
         f"workload {w!r} has no row with metric {found.targets.workloads[w].metric!r}: no trial of it reaches the target"
         for w in sorted(here - measured)
     ]
-    return absent + silent
+    return absent + silent + _backwards(found)
+
+
+def _backwards(found: Scores) -> list[str]:
+    at = found.curves.evaluations
+    back = (at.trial.diff() == 0) & (at.seconds.diff() < 0)
+    if not back.any():
+        return []
+    first = at[back].iloc[0]
+    where = " / ".join(map(str, found.curves.trials.iloc[int(first.trial)]))
+    count = text.count(at.trial[back].nunique(), "trial")
+    return [f"the seconds of {count} fall while the steps rise, first at step {first.step:g} of {where}: they are to be since its start"]
 
 
 def as_text(found: Scores) -> str:

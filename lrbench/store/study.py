@@ -19,11 +19,14 @@ from lrbench.spec.faults import BadInput, one_line, renamed
 from lrbench.spec.outcome import Outcome, Status
 from lrbench.spec.run import Run
 from lrbench.store.archive import ENDING, opened
+from lrbench.store.costs import FILE as COSTS
 from lrbench.store.costs import read_costs
 from lrbench.store.files import write_whole
 from lrbench.store.table import CONTENT, read_parquet, row, table_of, to_bytes
 
 RUNS, RETIRED = "runs", "retired"
+CERTIFICATE = "certificate.json"
+"""What reproducing a study writes, if it is told to write it there."""
 SCHEMA = 2
 """The version of the layout; a newer lrbench reads every older one."""
 
@@ -34,7 +37,7 @@ class Study:
 
     ``runs`` has one row per run and the columns of ``store.table``; ``skipped`` has ``key, workload, optimizer, layer_lr, schedule, lr,
     seed, reason``; ``facts`` is ``study.toml``; ``machine`` is ``machine.json``; ``costs`` is ``costs.json``, empty where nothing was
-    measured.
+    measured; ``certificate`` is the text of ``certificate.json``, None where there is none.
     """
 
     folder: Path
@@ -43,6 +46,7 @@ class Study:
     runs: pd.DataFrame
     skipped: pd.DataFrame
     costs: Costs = field(default_factory=Costs)
+    certificate: str | None = None
 
     @property
     def name(self) -> str:
@@ -137,16 +141,24 @@ def _from_bundle(file: Path) -> Study:
 def _load(folder: Path) -> Study:
     if not (folder / "study.toml").is_file():
         raise BadInput(f"{folder}: is not a study (it has no study.toml). Give <results>/<matrix>/<machine>.")
-    with _damage(folder):
-        facts = tomllib.loads((folder / "study.toml").read_text(encoding="utf-8"))
+    with _damage(folder / "study.toml") as path:
+        facts = tomllib.loads(path.read_text(encoding="utf-8"))
         if facts["schema"] > SCHEMA:
             raise BadInput(f"{folder}: has schema {facts['schema']}, and this lrbench reads up to {SCHEMA}: upgrade lrbench.")
-        machine = json.loads((folder / "machine.json").read_text(encoding="utf-8"))
-        skipped = pd.read_csv(folder / "skipped.csv", keep_default_na=False, dtype={"key": str})
-        if not (facts["matrix"]["name"] and machine["slug"] and "reason" in skipped):
-            raise ValueError("study.toml, machine.json or skipped.csv lacks what it must have")
+        facts["matrix"]["name"]
+    with _damage(folder / "machine.json") as path:
+        machine = json.loads(path.read_text(encoding="utf-8"))
+        machine["slug"]
+    with _damage(folder / "skipped.csv") as path:
+        skipped = pd.read_csv(path, keep_default_na=False, dtype={"key": str})
+        skipped["reason"]
+    with _damage(folder / COSTS):
+        costs = read_costs(folder)
+    with _damage(folder):
         runs = _one_row_per_key(read_parquet(_shards(folder)), folder).to_pandas()
-        return Study(folder, facts, machine, runs, skipped, read_costs(folder))
+    with _damage(folder / CERTIFICATE) as path:
+        certificate = path.read_text(encoding="utf-8") if path.is_file() else None
+    return Study(folder, facts, machine, runs, skipped, costs, certificate)
 
 
 def studies(folder: Path) -> list[Path]:
@@ -175,14 +187,13 @@ def one_study(place: Path) -> Path:
 
 
 @contextmanager
-def _damage(folder: Path) -> Iterator[None]:
-    """Tell of a file that cannot be read as bad input."""
+def _damage(path: Path) -> Iterator[Path]:
+    """Tell of a file, or of one in a folder, that cannot be read as bad input."""
     try:
-        yield
+        yield path
     except (OSError, ValueError, LookupError, TypeError, pa.ArrowException) as error:
-        raise BadInput(
-            f"{folder}: is damaged and cannot be read: {one_line(error, 1000)}. Restore its files, or remove the damaged one."
-        ) from error
+        why = f"it lacks {error}" if isinstance(error, KeyError) else one_line(error, 1000)
+        raise BadInput(f"{path}: is damaged and cannot be read: {why}. Restore it, or remove what is damaged.") from error
 
 
 def _shards(folder: Path, place: str = RUNS) -> list[Path]:

@@ -161,8 +161,8 @@ def _no_factor(curve: Lrs, half: Lrs, base_lr: float) -> str | None:
     if (wrong := ~(np.abs(curve - half[: len(curve)]) <= 1e-9 * curve.max(initial=0.0))).any():
         step = int(wrong.argmax())
         return (
-            f"the schedule gives lr {curve[step]:.6g} at step {step + 1} with base lr {base_lr:.6g}, and {2 * half[step]:.6g} with twice as "
-            "much: it must multiply the base lr, else no ratio between layers survives it."
+            f"the schedule gives lr {curve[step]:.6g} at step {step + 1} with base lr {base_lr:.6g}, and {2 * half[step]:.6g} with twice "
+            "as much: it must multiply the base lr, else no ratio between layers survives it."
         )
     return None
 

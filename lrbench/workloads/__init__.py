@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from typing import NoReturn
 
-from lrbench.spec.faults import nearest
+from lrbench.spec.faults import BadInput, nearest
 from lrbench.workloads import (
     cancer_logistic,
     digits_mlp,
@@ -42,12 +42,21 @@ add_workload = WORKLOADS.add
 
 
 def fetch(names: Iterable[str]) -> dict[str, str]:
-    """Have the data and weights of some workloads here, once. Returns: those whose data cannot be had, with the reasons."""
+    """Have the data and weights of some workloads here, once. Returns: those whose data cannot be had, with the reasons.
+
+    Raises: BadInput when a workload has other numbers of examples than it declares.
+    """
     lost = {}
     for name in dict.fromkeys(names):
         try:
             workload = WORKLOADS[name]
-            workload.data()
+            data = workload.data()
+            found = (len(data.train), len(data.validation), len(data.test))
+            if found != workload.examples:
+                raise BadInput(
+                    f"workload {name!r}: its data have {found} examples for training, validation and test, and it declares "
+                    f"{workload.examples}: correct `examples`."
+                )
             if workload.pretrained:
                 workload.pretrained()
         except Unavailable as reason:

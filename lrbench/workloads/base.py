@@ -1,6 +1,7 @@
 """What a workload is: data, reference model, loss, metric, target and budget, as one frozen value."""
 
 import hashlib
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
@@ -57,11 +58,12 @@ class Data:
 
 @dataclass(frozen=True)
 class Metric:
-    """What a workload is judged by. ``of(outputs, y)`` is the mean over examples, a scalar tensor."""
+    """What a workload is judged by. ``of(outputs, y)`` is the mean over examples, a scalar tensor; ``limits`` are what it lies between."""
 
     name: str
     higher_is_better: bool
     of: Callable[[Tensor, Tensor], Tensor]
+    limits: tuple[float, float] = (-math.inf, math.inf)
 
 
 @dataclass(frozen=True)
@@ -128,7 +130,7 @@ def accuracy(outputs: Tensor, y: Tensor) -> Tensor:
     return (outputs.argmax(-1) == y).float().mean()
 
 
-ACCURACY = Metric("accuracy", True, accuracy)
+ACCURACY = Metric("accuracy", True, accuracy, limits=(0.0, 1.0))
 
 
 def fingerprint(data: Data) -> str:

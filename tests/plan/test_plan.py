@@ -11,7 +11,7 @@ from lrbench.plan import make_plan as sort_out
 from lrbench.spec.faults import BadInput
 from lrbench.spec.matrix import parse_matrix
 from lrbench.store import Store
-from lrbench.workloads import WORKLOADS, describe
+from lrbench.workloads import WORKLOADS, describe, fetch
 
 SMALL = {"workload": "quadratic", "optimizer": "sgd", "seed": [0, 1], "lr": [0.1, 0.2]}
 
@@ -64,6 +64,16 @@ def test_a_workload_without_data_is_skipped_and_the_others_go_on(monkeypatch):
     found = plan(workload=["digits-mlp", "quadratic"])
     assert [s.reason for s in found.skips] == [reason]
     assert [run.workload.name for run in found.possible] == ["quadratic"]
+
+
+@pytest.mark.parametrize(("target", "said"), [(95, "Did you mean 0.95?"), (1.5, "Did you mean 0.015?"), (-0.5, None), (950.0, None)])
+def test_a_target_that_is_no_value_of_the_metric_is_a_fault(target, said):
+    with pytest.raises(BadInput) as caught:
+        plan(budget={"digits-mlp": {"target": target}})
+    [line] = caught.value.faults
+    told = f"budget.digits-mlp.target: accuracy lies from 0 to 1, got {target:g}."
+    assert line == (f"{told} {said}" if said else told)
+    assert plan(workload="quadratic", budget={"quadratic": {"target": abs(target)}}).possible
 
 
 FREEZE_CONV = {"name": "freeze", "layers": ["conv1"]}
@@ -139,3 +149,10 @@ def test_every_parameter_described_on_the_meta_device_is_as_it_will_be():
             with torch.device("meta"):
                 on_meta = describe(workload, workload.model())
             assert on_meta == describe(workload, workload.model())
+
+
+def test_a_workload_that_declares_other_numbers_of_examples_than_it_has_is_bad_input(monkeypatch):
+    wrong = dataclasses.replace(WORKLOADS["quadratic"], examples=(2, 1, 1))
+    monkeypatch.setitem(WORKLOADS, "quadratic", wrong)
+    with pytest.raises(BadInput, match=r"workload 'quadratic': its data have \(1, 1, 1\) examples .* declares \(2, 1, 1\): correct"):
+        fetch(["quadratic"])

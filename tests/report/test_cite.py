@@ -194,7 +194,7 @@ class TestChecklist:
             ({"study": {"digest": "0"}}, False, "its certificate.json is of another record"),
             ({"different": True, "verdict": "DIFFERENT: one"}, False, "DIFFERENT: one"),
             ({"counts": {"bitwise equal": 0, "not re-run": 5}}, False, "REPRODUCED: all"),
-            ({"counts": 7}, False, "there is no certificate.json in its folder: lrbench reproduce STUDY --output STUDY"),
+            ({"counts": 7}, False, "its certificate.json is damaged: lrbench reproduce STUDY --output STUDY"),
         ],
     )
     def test_a_certificate_counts_if_it_is_of_this_record(self, facts, met, found, study, tmp_path):
@@ -202,5 +202,13 @@ class TestChecklist:
         good = {"study": {"digest": digest(made.runs)}, "verdict": "REPRODUCED: all", "different": False,
                 "counts": {"bitwise equal": 5, "not re-run": 0}}  # fmt: skip
         (made.folder / "certificate.json").write_text(json.dumps(good | facts))
-        item = checklist(made)[-1]
+        item = checklist(load(made.folder))[-1]
         assert (item.met, item.found) == (met, found)
+        item = checklist(load(bundle(made.folder, tmp_path / "s.tar.gz")))[-1]
+        assert (item.met, item.found) == (met, found)
+
+    def test_no_certificate_is_told_apart_from_one_that_cannot_be_read(self, study, tmp_path):
+        made = load(shutil.copytree(study.folder, tmp_path / "copy"))
+        assert checklist(made)[-1].found.startswith("there is no certificate.json in its folder")
+        (made.folder / "certificate.json").write_text("{")
+        assert checklist(load(made.folder))[-1].found.startswith("its certificate.json is damaged")

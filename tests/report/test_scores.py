@@ -111,6 +111,16 @@ def test_the_text_says_why_a_time_does_not_count(cli):
     assert not re.search(r"\bnan\b|\binf\b", out)
 
 
+def test_a_clock_that_runs_backwards_is_remarked(cli):
+    rows = pd.read_csv("curves.csv")
+    late = rows[(rows.workload == "a") & (rows.strategy == "quick")].assign(step=lambda t: t.step + 1, seconds=1.0)
+    pd.concat([rows, late]).to_csv("curves.csv", index=False)
+    code, _, err = cli(*GIVEN)
+    assert code == 0
+    told = "the seconds of 3 trials fall while the steps rise, first at step 11 of a / quick / 0 / 1: they are to be since its start"
+    assert told in err.splitlines()
+
+
 def test_a_metric_that_nobody_logs_is_remarked(cli, away):
     (away / "targets.toml").write_text(TARGETS.replace('metric = "loss"', 'metric = "los"', 1))
     code, out, err = cli(*GIVEN, "--json")

@@ -83,6 +83,6 @@ def test_a_damaged_file_is_told_in_one_line(name, tmp_path):
     with pytest.raises(BadInput) as told:
         load(tmp_path)
     [line] = told.value.faults
-    assert line.startswith(f"{tmp_path}: is damaged and cannot be read: ")
+    assert line.startswith(f"{tmp_path / FILE}: is damaged and cannot be read: ")
     assert said in line
     assert "\n" not in line

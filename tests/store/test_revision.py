@@ -79,7 +79,7 @@ def test_faults_name_the_revision_and_not_where_it_was_written():
 
     with pytest.raises(BadInput) as told:
         read_damaged()
-    assert told.value.faults[0].startswith("seeds-2:results/synthetic/cpu-2: is damaged and cannot be read")
+    assert told.value.faults[0].startswith("seeds-2:results/synthetic/cpu-2/machine.json: is damaged and cannot be read")
 
 
 @pytest.mark.parametrize(
