@@ -296,7 +296,9 @@ def write_bundle(
 def cite(
     study: StudyPlace,
     form: Annotated[str, typer.Option("--format", help="bibtex, text or all.")] = "all",
-    year: Annotated[int | None, typer.Option(help="Of the study, which holds no date. Default: this year.", show_default=False)] = None,
+    year: Annotated[
+        int | None, typer.Option(min=1, max=9999, help="Of the study, which holds no date. Default: this year.", show_default=False)
+    ] = None,
 ) -> None:
     """Print how to cite a study and what it used: BibTeX, a methods paragraph, a check-list, the licences of the data."""
     from lrbench.report.cite import cited

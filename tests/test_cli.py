@@ -320,6 +320,7 @@ def test_schedules_are_drawn(suffix, cli, away):
         (["compare", ".", ".", "--fail-on", "wrose"], "--fail-on wrose: there is no 'wrose'. Did you mean 'worse'?"),
         (["compare", ".", ".", "--format", "html"], "--format html: there is no such format. Known: json, md, text."),
         (["reproduce", "none"], "none: holds no study."),
+        (["verify", "--workload", "nope"], "--workload nope: no workload is called so. Known: "),
         (["reproduce", "m.toml"], "m.toml: is not a bundle, or is damaged: "),
         (["reproduce", "m.toml", "--output", "bad.toml"], "--output bad.toml: is a file; give a folder."),
         (["bundle", "m.toml"], "m.toml: is a file; give the folder of a study"),

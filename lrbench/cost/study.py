@@ -60,7 +60,8 @@ def _on_device(plan: Plan, device: Device, tell: Tell, take: Take) -> Costs:
 
 
 def _in_a_process(device: Device, plugins: Sequence[Path]) -> Take:
-    """Turns that are each taken in a new process."""
+    """Turns that are each taken in a new process, in which torch does not tell that its profiler missed what came before it."""
+    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
     context = multiprocessing.get_context("spawn")
 
     def take(cases: Sequence[Case], first: bool) -> Turn:

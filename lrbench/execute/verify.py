@@ -9,6 +9,7 @@ from torch import Tensor
 
 from lrbench.device import Device, fast_modes
 from lrbench.plan import make_plan, vocabulary
+from lrbench.spec.faults import BadInput, nearest
 from lrbench.spec.matrix import parse_matrix
 from lrbench.spec.run import Run
 from lrbench.train import Population, Training, alone, data_for
@@ -62,6 +63,8 @@ def verify(workloads: Sequence[str], device: Device, optimizers: Sequence[str] |
     Raises: BadInput for an unknown workload or optimizer.
     """
     words = vocabulary()
+    if unknown := [name for name in workloads if name not in words["workload"]]:
+        raise BadInput(f"--workload {name}: no workload is called so. {nearest(name, words['workload'])}" for name in unknown)
     for name in workloads:
         budget = {name: {"steps": STEPS, "eval_every": STEPS // 5}}
         for optimizer in optimizers or [n for n, entry in words["optimizer"].items() if not entry.facts.get("needs")]:

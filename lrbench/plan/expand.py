@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from lrbench.spec.catalog import Entry
+from lrbench.spec.faults import BadInput
 from lrbench.spec.matrix import Block, Budget, Exclude, Grid, Matrix, Pick, Vocabulary
 from lrbench.spec.run import Choice, Run
 from lrbench.workloads import WORKLOADS, Workload
@@ -14,9 +15,18 @@ UNIFORM, CONSTANT = "uniform", "constant"
 
 
 def expand(matrix: Matrix, words: Vocabulary) -> list[Run]:
-    """The runs of a matrix, without repeats, in the order in which its axes name them."""
+    """The runs of a matrix, without repeats, in the order in which its axes name them.
+
+    Raises: BadInput when an exclude matches no run, or all of them together every run.
+    """
     runs = {run.key: run for block in matrix.blocks() for run in product(block, matrix, words)}
-    return [run for run in runs.values() if not any(_matches(run, pattern) for pattern in matrix.exclude)]
+    excluded = [{key for key, run in runs.items() if _matches(run, pattern)} for pattern in matrix.exclude]
+    kept = [run for key, run in runs.items() if not any(key in keys for keys in excluded)]
+    if dead := [f"exclude[{i}]: matches no run of the matrix: correct it, or leave it out" for i, keys in enumerate(excluded) if not keys]:
+        raise BadInput(dead)
+    if runs and not kept:
+        raise BadInput("exclude: leaves out every run of the matrix")
+    return kept
 
 
 def product(block: Block, matrix: Matrix, words: Vocabulary) -> Iterator[Run]:

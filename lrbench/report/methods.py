@@ -62,7 +62,7 @@ def _ended(counts: Counter[str]) -> str:
     return f"Of the runs {told}"
 
 
-_ENDS = {"reached": "reached their target", "missed": "missed it", "diverged": "diverged", "crashed": "crashed"}
+_ENDS = {"reached": "reached their target", "missed": "did not reach their target", "diverged": "diverged", "crashed": "crashed"}
 
 
 def _trainers(runs: pd.DataFrame) -> str:

@@ -25,7 +25,7 @@ def story(results: Path, key: str) -> dict[str, Any]:
     if len(keys) > 1:
         raise BadInput(f"show {key}: begins {len(keys)} keys: {', '.join(keys[:5])}{', ...' if len(keys) > 5 else ''}. Give more of it.")
     study, i = found[0]
-    return _tell(study, i) | {"machines": sorted(study.folder.name for study, _ in found)}
+    return _tell(study, i) | {"machines": sorted({study.folder.name for study, _ in found})}
 
 
 def _tell(study: Study, i: int) -> dict[str, Any]:

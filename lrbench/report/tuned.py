@@ -14,10 +14,12 @@ from lrbench.report.tuning_figures import CROPPED, RANKED_AT, TOP
 
 HEADER = ["Workload", "Trials", "Take", "First lr", "Expected validation", "Not separated from it"]
 FIGURE = (
-    "The validation metric to be expected of the best of so many trials, each at an lr drawn from the strategy's grid: each workload's "
+    "The validation metric to be expected of the best of so many trials, each at an lr drawn from the strategy's grid, with replacement: "
+    "each workload's "
     f"{TOP} best strategies after {RANKED_AT} trials and, dashed, the plain one. Lines: mean over seeds; bands: bootstrap 95 % intervals; "
-    "rings: one trial at the lr that is known beforehand (the optimizer's default if it was run, else the middle of the grid). What is "
-    f"worse than all lines after {CROPPED} trials leaves the panel downwards."
+    "rings: one trial at the lr that is known beforehand (the optimizer's default if it was run, else the middle of the grid), with which "
+    "the table below begins and the lines do not. What is "
+    f"worse than all lines after {CROPPED} trials leaves the panel downwards, rings too."
 )
 HOW_TO_READ = """\
 *How to read it.* The first trial is at the *first lr*: the optimizer's default one where it was run, else the middle one of the \

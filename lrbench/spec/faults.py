@@ -88,6 +88,9 @@ def sentence(error: Mapping[str, Any]) -> str:
         "int_from_float": "must be a whole number",
         "bool_type": "must be true or false",
         "string_type": "must be a text",
+        "tuple_type": "must be a list",
+        "dict_type": "must be a table",
+        "model_type": "must be a table",
         "literal_error": "must be {expected}",
         "finite_number": "must be finite",
     }.get(kind)

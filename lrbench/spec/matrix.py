@@ -1,6 +1,7 @@
 """The matrix file: axes that multiply out to runs, checked whole, with every fault told at once."""
 
 import itertools
+import re
 import typing
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -75,11 +76,13 @@ def _grid(value: Any) -> Any:
 
 
 def _seeds(value: Any) -> Any:
-    if isinstance(value, dict) and set(value) == {"count"} and type(value["count"]) is int and value["count"] < 1:
-        raise fault(f"count must be at least 1, got {value['count']}")
-    if isinstance(value, dict) and set(value) == {"count"} and type(value["count"]) is int and 0 < value["count"] <= MANY:
-        return range(value["count"])
-    return _listed(value)
+    if not isinstance(value, dict):
+        return _listed(value)
+    if set(value) != {"count"}:
+        raise fault(f"must be a whole number, a list of them, or {{count = n}}, got {value!r}")
+    if type(value["count"]) is not int or not 1 <= value["count"] <= MANY:
+        raise fault(f"count must be a whole number from 1 to {MANY:,}, got {value['count']!r}")
+    return range(value["count"])
 
 
 def _name(value: Any, info: ValidationInfo) -> Any:
@@ -229,10 +232,19 @@ class Exclude(Strict):
         return self
 
 
+def _folder_name(name: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", name):
+        raise fault(
+            f"names a folder, so it must begin with a letter or digit and have up to 100 of these, '.', '_' and '-', got {name!r}: "
+            'rename the file, or write name = "..." into it'
+        )
+    return name
+
+
 class Matrix(Block):
     """A whole matrix file."""
 
-    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
+    name: Annotated[str, AfterValidator(_folder_name)]
     budget: dict[Name, Budget] = Field(default_factory=dict)
     include: Annotated[tuple[Block, ...], Field(strict=False)] = ()
     exclude: Annotated[tuple[Exclude, ...], Field(strict=False)] = ()

@@ -13,7 +13,7 @@ def read_toml(path: Path, kind: str) -> dict[str, Any]:
     Raises: BadInput when it cannot be read, is not UTF-8, or is not TOML.
     """
     try:
-        text = path.read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8-sig")
     except OSError as error:
         raise BadInput(f"{path}: cannot be read: {error.strerror}. Give the path of {kind} (TOML).") from error
     except UnicodeDecodeError as error:

@@ -109,6 +109,8 @@ def _read_csv(path: Path, called: Mapping[str, str]) -> pa.Table:
 
 
 def _complete(path: Path, header: Sequence[str], called: Mapping[str, str]) -> None:
+    if len(header) == 1 and (other := next((mark for mark in (";", "\t", "|") if mark in header[0]), None)):
+        raise BadInput(f"{path}: its columns are separated by {other!r}: separate them by commas.")
     faults = [
         f"{path}: has no column {name!r}" + ("" if name == column else f" (for {column})")
         + f". {nearest(name, header)} Give --map {column}=NAME if it has another name."
@@ -147,7 +149,7 @@ def _labels(path: Path, column: str, values: pa.ChunkedArray) -> pa.DictionaryAr
     if "" in (words := values.dictionary.to_pylist()):
         empty = pc.or_(empty, pc.fill_null(pc.equal(values.indices, words.index("")), fill_value=True))
     if pc.any(empty).as_py():
-        raise BadInput(f"{path}: row {_first(empty) + 1}: {column} is empty: every row must have one.")
+        raise BadInput(f"{path}: data row {_first(empty) + 1}: {column} is empty: every row must have one.")
     used = np.bincount(np.asarray(values.indices), minlength=len(words)) > 0
     if used.all() and len(set(words)) == len(words):
         return values
@@ -190,7 +192,7 @@ def _parsed(path: Path, column: str, values: pa.Array, counts: pa.Array) -> NDAr
     strange = [w for w in words[np.isnan(numbers)].dropna().unique() if str(w).strip().lower() not in MISSING]
     if strange:
         first = int(np.flatnonzero(words.isin(strange))[0])
-        raise BadInput(f"{path}: row {rows[first] + 1}: {column} must be a number, got {words.iloc[first]!r}.")
+        raise BadInput(f"{path}: data row {rows[first] + 1}: {column} must be a number, got {words.iloc[first]!r}.")
     found[rows] = numbers
     return found
 
@@ -202,7 +204,7 @@ def _positions(path: Path, column: str, found: NDArray[np.float64], counts: pa.A
         row = int(np.flatnonzero(wrong)[0])
         got = "none" if np.isnan(found[row]) else f"{found[row]:g}"
         more = f" ({int(wrong.sum()):,} such rows)" if wrong.sum() > 1 else ""
-        raise BadInput(f"{path}: row {row + 1}: {column} must be a finite number from 0 up, got {got}{more}.")
+        raise BadInput(f"{path}: data row {row + 1}: {column} must be a finite number from 0 up, got {got}{more}.")
 
 
 def _arranged(table: pa.Table, where: str) -> Curves:

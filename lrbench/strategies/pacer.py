@@ -50,6 +50,10 @@ class Pacer:
             if rise
             else entry.build(optimizer, total, **settings)
         )
+        if not callable(getattr(self.scheduler, "step", None)):
+            raise ValueError(  # noqa: TRY004 - a reason to skip the run
+                f"its builder returned {self.scheduler!r}, which cannot be stepped: return an LRScheduler"
+            )
 
     def after_step(self, done: int) -> None:
         """To be called after the optimizer's ``done``-th step.

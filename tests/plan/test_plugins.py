@@ -116,6 +116,13 @@ def test_a_schedule_that_is_no_factor_of_the_base_lr_is_an_error_of_the_run(lr, 
         assert said in found["reason"]
 
 
+def test_a_schedule_whose_builder_returns_nothing_is_skipped_with_the_reason(name, plugin, tmp_path):
+    file = tmp_path / "forgets.py"
+    file.write_text(f"import lrbench\n@lrbench.schedule('forgets-{name}')\ndef f(optimizer, total):\n    'Forget. Source: a test.'")
+    plan = lrbench.make_plan(matrix(name) | {"schedule": f"forgets-{name}"}, plugins=[plugin, file])
+    assert [s.reason for s in plan.skips] == [f"forgets-{name}: its builder returned None, which cannot be stepped: return an LRScheduler"]
+
+
 def test_it_can_be_given_twice_and_again(plugin, name):
     first = lrbench.make_plan(matrix(name), plugins=[plugin, plugin])
     assert lrbench.make_plan(matrix(name), plugins=[plugin]) == first

@@ -102,6 +102,13 @@ class TestProducts:
     def test_repeats_are_one_run(self):
         assert len(runs(optimizer=["adam", {"name": "adam", "eps": [1e-8, 1e-8]}], seed=[0, 0])) == 1
 
+    def test_an_exclude_that_leaves_out_nothing_or_everything_is_a_fault(self):
+        with pytest.raises(BadInput) as caught:
+            runs(optimizer="adam", exclude=[{"optimizer": "adam", "seed": [7]}, {"seed": [0]}, {"optimizer": "sgd"}])
+        assert caught.value.faults == tuple(f"exclude[{i}]: matches no run of the matrix: correct it, or leave it out" for i in (0, 2))
+        with pytest.raises(BadInput, match="exclude: leaves out every run of the matrix"):
+            runs(optimizer=["adam", "sgd"], exclude=[{"optimizer": "adam"}, {"optimizer": "sgd"}])
+
     def test_five_seeds_when_nothing_is_said(self):
         assert {run.seed for run in expand(parse_matrix({"name": "m", "workload": "quadratic"}, WORDS), WORDS)} == set(range(5))
 
@@ -246,15 +253,19 @@ optimizer = { name = "sgd", momentm = 0.9 }
             ({"layer_lr": "groups"}, "layer_lr[0].multipliers: is required"),
             ({"layer_lr": {"name": "groups", "multipliers": {"flat": -1.0}}}, "layer_lr[0].multipliers.flat: must be >= 0.0, got -1.0"),
             ({"layer_lr": "unifrom"}, "layer_lr[0]: no layer-lr policy called 'unifrom'. Did you mean 'uniform'?"),
-            ({"seed": {"count": 10**12}}, "seed[0]: must be a whole number"),
+            ({"seed": {"count": 10**12}}, "seed: count must be a whole number from 1 to 10,000, got 1000000000000"),
+            ({"seed": {"cnt": 3}}, "seed: must be a whole number, a list of them, or {count = n}, got {'cnt': 3}"),
             ({"lr": {"log": [0.1, 1.0], "count": 10**12}}, "lr.count: must be <= 10000"),
-            ({"seed": {"count": 0}}, "seed: count must be at least 1"),
+            ({"seed": {"count": 0}}, "seed: count must be a whole number from 1 to 10,000, got 0"),
             ({"seed": 2**63}, "seed[0]: must be < 9223372036854775808"),
             ({"seed": True}, "seed[0]: must be a whole number, got True"),
             ({"batch_size": 2**31}, "batch_size[0]: must be < 2147483648"),
-            ({"name": "a/b"}, "name: string should match pattern"),
+            ({"name": "a/b"}, "name: names a folder, so it must begin with a letter or digit and have up to 100 of these"),
+            ({"name": "x" * 101}, "name: names a folder"),
             ({"name": "..", "workload": 3}, "workload[0]: must be a text, got 3"),
-            ({"include": 3}, "include: input should be a valid tuple"),
+            ({"include": 3}, "include: must be a list, got 3"),
+            ({"include": [3]}, "include[0]: must be a table, got 3"),
+            ({"budget": 3}, "budget: must be a table, got 3"),
             ({"budget": {"quadratic": {"target": float("nan")}}}, "budget.quadratic.target: must be finite, got nan"),
             ({"workload": None}, "must name a workload, at the top or in each [[include]] and [[cost]]"),
         ],
@@ -287,6 +298,11 @@ class TestFiles:
     def test_an_empty_file(self, tmp_path):
         (tmp_path / "empty.toml").touch()
         assert self.fault(tmp_path / "empty.toml") == "empty.toml: must name a workload, at the top or in each [[include]] and [[cost]]"
+
+    def test_an_editors_byte_order_mark_is_no_fault(self, tmp_path):
+        path = tmp_path / "m.toml"
+        path.write_bytes(b'\xef\xbb\xbfworkload = "quadratic"')
+        assert read_matrix(path, WORDS).workload == ("quadratic",)
 
     def test_a_binary_file(self, tmp_path):
         (tmp_path / "picture.toml").write_bytes(bytes(range(256)))

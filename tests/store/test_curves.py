@@ -117,13 +117,13 @@ BAD = {
     "missing column": (frame().drop(columns="study"), "has no column 'study'. Known: "),
     "similar column": (frame().rename(columns={"seconds": "second"}), "has no column 'seconds'. Did you mean 'second'?"),
     "unknown workload": (changed("workload", "crieto"), "workload 'crieto' has no target. Did you mean 'criteo'? Known: criteo, wmt."),
-    "word for a value": (changed("value", "good"), "row 2: value must be a number, got 'good'"),
-    "word for a step": (changed("step", "ten"), "row 2: step must be a number, got 'ten'"),
-    "no step": (changed("step", None), "row 2: step must be a finite number from 0 up, got none"),
-    "nan step": (changed("step", float("nan")), "row 2: step must be a finite number from 0 up, got none"),
-    "infinite time": (changed("seconds", float("inf")), "row 2: seconds must be a finite number from 0 up, got inf"),
-    "negative time": (changed("seconds", -1.0), "row 2: seconds must be a finite number from 0 up, got -1"),
-    "no label": (changed("strategy", ""), "row 2: strategy is empty"),
+    "word for a value": (changed("value", "good"), "data row 2: value must be a number, got 'good'"),
+    "word for a step": (changed("step", "ten"), "data row 2: step must be a number, got 'ten'"),
+    "no step": (changed("step", None), "data row 2: step must be a finite number from 0 up, got none"),
+    "nan step": (changed("step", float("nan")), "data row 2: step must be a finite number from 0 up, got none"),
+    "infinite time": (changed("seconds", float("inf")), "data row 2: seconds must be a finite number from 0 up, got inf"),
+    "negative time": (changed("seconds", -1.0), "data row 2: seconds must be a finite number from 0 up, got -1"),
+    "no label": (changed("strategy", ""), "data row 2: strategy is empty"),
     "twice": (frame([*ROWS, ROWS[0]]), "step 10 of workload 'criteo', strategy 'adam', study '1', trial '1' stands there twice"),
     "no rows": (frame([]), "has no rows"),
 }
@@ -149,6 +149,14 @@ def test_a_parquet_file_that_is_refused(name, tmp_path):
     assert said in line
 
 
+@pytest.mark.parametrize("mark", [";", "\t", "|"])
+def test_columns_that_are_not_separated_by_commas_are_one_fault(mark, tmp_path):
+    frame().to_csv(tmp_path / "c.csv", sep=mark, index=False)
+    with pytest.raises(BadInput) as error:
+        read(tmp_path / "c.csv")
+    assert error.value.faults == (f"{tmp_path / 'c.csv'}: its columns are separated by {mark!r}: separate them by commas.",)
+
+
 def test_what_is_wrong_in_rows_that_do_not_count_is_ignored(tmp_path):
     table = changed("value", "good", row=2)
     table.loc[2, "step"] = "soon"
@@ -162,7 +170,7 @@ def test_a_value_may_be_missing(word, tmp_path):
 
 
 def test_a_label_that_is_missing_in_parquet(tmp_path):
-    with pytest.raises(BadInput, match="row 2: strategy is empty"):
+    with pytest.raises(BadInput, match="data row 2: strategy is empty"):
         read(saved(tmp_path, changed("strategy", None).infer_objects().astype({"strategy": "string"}), "c.parquet"))
 
 
