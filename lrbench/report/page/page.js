@@ -729,6 +729,7 @@
       `${limits.curves} curves of ${limits.points} points, and five digits of every value. ${cut ? `Left out: ${cut}. summary.csv has all strategies and keys.` : "Nothing had to be left out."}`;
     if (!study.warnings.length) return;
     $("warnings").hidden = false;
+    $("warnings").open = study.warnings.length <= 3;
     $("warnings").querySelector("summary").textContent = `Beware of ${count(study.warnings.length, "thing")}`;
     $("warnings").querySelector("ul").append(...study.warnings.map((line) => el("li", {}, line)));
   }
