@@ -230,7 +230,7 @@ def _cost_warnings(found: Found) -> Iterator[str]:
         yield f"{found.name}: step costs were measured {'before' if measured[0] else 'now'} only."
     doubtful = found.changes.measures[found.changes.measures.verdict == DOUBTFUL]
     if len(doubtful):
-        yield f"{found.name}: {count(len(doubtful), 'step cost')} differ, but were measured in doubt: not counted."
+        yield f"{found.name}: of {count(len(doubtful), 'step cost')} the difference was measured in doubt: not counted."
 
 
 def table_of(compared: Compared, which: str) -> pd.DataFrame:
