@@ -48,8 +48,8 @@ FAST = 0.5
 """A record that reaches the target in at most this share of the steps of its re-run, and more than an evaluation earlier, is suspicious."""
 FAR = 0.1
 """A record that ends better than any re-run of its cell by more than this share of the way from the untrained model to the target (of
-losses, of what training improves them by), and by two standard deviations of the other seeds, is suspicious. That is no test: how often an
-honest record is so depends on how the results of the seeds are distributed."""
+losses, of how far training brings the one of validation down), and by two standard deviations of the other seeds, is suspicious. That is no
+test: how often an honest record is so depends on how the results of the seeds are distributed."""
 ENOUGH = 3
 """So many other seeds on record are needed to say how far one is from the rest."""
 
@@ -407,15 +407,22 @@ def _too_fast(pair: Pair) -> str:
 def _too_good(pair: Pair, cell: Sequence[Pair], measure: str) -> str:
     sign = 1.0 if measure.endswith("metric") and pair.higher_is_better else -1.0
     start, target = initial(np.asarray(pair.found["val_metric"])), float(pair.recorded["target"])
-    way = abs(target - start) if measure.endswith("metric") else _improvement(cell, measure)
+    way = abs(target - start) if measure.endswith("metric") else _descent(cell)
     recorded = sign * scalar(pair.recorded, measure, pair.higher_is_better)
     again = [v for p in cell if math.isfinite(v := sign * scalar(p.found, measure, p.higher_is_better))]
     best = max(again, default=sign * start if measure.endswith("metric") else math.nan)
     rest = [v for run in pair.others if math.isfinite(v := scalar(run, measure, pair.higher_is_better))]
     spread = float(np.std(rest, ddof=1)) if len(rest) >= ENOUGH else 0.0
-    if not recorded - best > max(FAR * way, 2.0 * spread):
+    if not (way > 0.0 and recorded - best > max(FAR * way, 2.0 * spread)):
         return ""
     return f"{measure.replace('_', ' ')} ends at {sign * recorded:.6g} on record, at {sign * best:.6g} at best here"
+
+
+def _descent(cell: Sequence[Pair]) -> float:
+    """How far training brings the validation loss down at best, on average over the runs on record."""
+    curves = [np.asarray(run["val_loss"], np.float64) for p in cell for run in (p.recorded, *p.others)]
+    known = [float(curve[0] - np.nanmin(curve)) for curve in curves if len(curve) and math.isfinite(curve[0])]
+    return float(np.mean(known)) if known else 0.0
 
 
 def worst(verdicts: Sequence[str]) -> str:

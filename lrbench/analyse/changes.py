@@ -47,7 +47,8 @@ CHANGE = [
 
 COLUMNS = [
     "key", "base", *STRATEGY, *CONDITIONS, "lr", "seed", "status", "trained", "finished", "exploded", "reached", "steps_to_target",
-    "quality", "score", "untrained_score", "loss", "initial_loss", "higher_is_better", "default_lr",
+    "quality", "score", "untrained_score", "loss", "initial_loss", "early_loss", "higher_is_better",
+    "default_lr",
 ]  # fmt: skip
 """What a comparison needs of ``per_run``."""
 
@@ -206,13 +207,18 @@ def _scale(base: pd.DataFrame, head: pd.DataFrame) -> float:
 
 
 def _crashes(sides: Sides) -> Iterator[dict[str, Any]]:
-    """The share of runs that crash, if it is another: of the lrs and seeds that both sides have, or where there are none, of all."""
-    shared = _shared(sides, 1)
-    (base, now), (base_runs, runs) = ([int((~side.trained).sum()) for side in shared], [len(side) for side in shared])
-    if moved := now / runs - base / base_runs:
-        counts = {"base_hits": base, "base_runs": base_runs, "head_hits": now, "head_runs": runs}
-        facts = {"measure": CRASHED, "base": base / base_runs, "head": now / runs, "difference": moved, "seeds": 0}
-        yield facts | counts | {"paired": False, "p": math.nan, "verdict": CRASHES if moved > 0.0 else MENDED}
+    """The share of runs that crash, if it is another: of the lrs and seeds that both sides have; if it is the same there, of all.
+
+    Of all, more (or fewer) must crash in number, too: that one side has more runs changes nothing by itself.
+    """
+    for part in (_shared(sides, 1), sides):
+        (base, now), (base_runs, runs) = ([int((~side.trained).sum()) for side in part], [len(side) for side in part])
+        moved = now / runs - base / base_runs
+        if (now - base) * moved > 0.0:
+            counts = {"base_hits": base, "base_runs": base_runs, "head_hits": now, "head_runs": runs}
+            facts = {"measure": CRASHED, "base": base / base_runs, "head": now / runs, "difference": moved, "seeds": 0}
+            yield facts | counts | {"paired": False, "p": math.nan, "verdict": CRASHES if moved > 0.0 else MENDED}
+            return
 
 
 def _shared(sides: Sides, seeds: int) -> Sides:

@@ -39,8 +39,8 @@ def difference(base: "pd.Series[Any]", head: "pd.Series[Any]", margin: float = 0
 
     With ``FEWEST`` shared seeds or more, or where all are shared, only these are compared, pair by pair (the t-test of ``paired_p``); else
     all of both (Welch's t-test). A mean difference within ``margin`` of zero has p = 1. Beyond it, where neither arm varies, p is the most
-    by which two arms of n and m values of one distribution could be so, each at a value of its own: 2 n^n m^m / (n + m)^(n + m); or 0 if
-    ``seedless``, as of ``paired_p``. Exchanging the arms changes signs and nothing else.
+    by which two independent arms of n and m values of one distribution could be so, each at a value of its own:
+    2 n^n m^m / (n + m)^(n + m); or 0 if ``seedless``, as of ``paired_p``. Exchanging the arms changes signs and nothing else.
     Source: Student 1908; Welch 1947, Biometrika 34, 28-35; of arms that do not vary, Barnard 1945, Nature 156, 177.
     """
     base, head = _known(base), _known(head)
@@ -78,9 +78,12 @@ def _of_pairs(difference_S: Floats) -> tuple[float, float]:
 
 def _of_arms(one_S: Floats, other_S: Floats) -> tuple[float, float]:
     """The standard error of the difference of two means, and Welch and Satterthwaite's degrees of freedom."""
-    shares = [float(arm.var(ddof=1)) / len(arm) for arm in (one_S, other_S)]
+    size = max(np.ptp(one_S), np.ptp(other_S))
+    if size == 0.0:
+        return 0.0, len(one_S) + len(other_S) - 2.0
+    shares = [float(((arm - arm[0]) / size).var(ddof=1)) / len(arm) for arm in (one_S, other_S)]
     parts = math.fsum(share**2 / (len(arm) - 1) for share, arm in zip(shares, (one_S, other_S), strict=True))
-    return math.sqrt(math.fsum(shares)), math.fsum(shares) ** 2 / parts if parts > 0.0 else len(one_S) + len(other_S) - 2.0
+    return float(size) * math.sqrt(math.fsum(shares)), math.fsum(shares) ** 2 / parts
 
 
 def _of_constants(n: int, m: int) -> float:

@@ -12,7 +12,6 @@ from lrbench.analyse.frames import STRATEGY, groups
 from lrbench.analyse.intervals import Interval, iqm, seeds_intervals
 from lrbench.analyse.overfitting import overfitting_gap
 from lrbench.analyse.stability import loss_spikes, oscillation, seed_spread
-from lrbench.analyse.testing import EPSILON
 from lrbench.store import Study
 
 EARLY = 0.1
@@ -21,6 +20,8 @@ EXPLOSION = 0.05
 """A loss that ends more than this share above the initial one has exploded; less is the noise of an lr too small to learn."""
 PEAK = 10.0
 """A training loss above so many times the first one is an explosion too, even if the run recovers."""
+FLOAT32 = 1e-6
+"""Losses that differ by less than this share of them do so by rounding: it is some sixteen steps of float32."""
 CONDITIONS = ["batch_size", "accumulate", "precision", "budget", "target"]
 """What a workload can be trained under, besides the strategy."""
 
@@ -214,10 +215,11 @@ def scale(runs: pd.DataFrame) -> float:
 
 
 def seedless(runs: pd.DataFrame) -> bool:
-    """Whether seeds change nothing in some runs, as on a fixed function: those of a cell all end at the same loss."""
-    at = runs.groupby([*STRATEGY, "lr"]).loss.agg(["min", "max", "size"])
-    again = at[at["size"] > 1]
-    return len(again) > 0 and bool((again["max"] - again["min"] <= EPSILON * again["max"].abs()).all())
+    """Whether seeds change nothing in some runs, as on a fixed function: those of a cell begin, go on and end at the same losses."""
+    at = runs.groupby([*STRATEGY, "lr"])[["initial_loss", "early_loss", "loss"]]
+    again = at.count().min(axis=1) > 1
+    low, high = at.min()[again], at.max()[again]
+    return len(high) > 0 and bool((high - low <= FLOAT32 * high.abs()).all(axis=None))
 
 
 def median_steps(runs: pd.DataFrame) -> float:

@@ -16,6 +16,10 @@ LARGE = 100_000
 """From so many seeds on, Student's t is taken for normal."""
 EPSILON = 1e-12
 """A deviation below this share of the mean is rounding."""
+ROUNDING = 2.5e-4
+"""So is one below this share of the margin: metrics are stored in float32, and margins are ``MARGIN`` of their scale."""
+ALIKE = 1e-5
+"""So is, in a test of equivalence, a standard error below this share of its margin."""
 MARGIN = 1e-3
 """A mean difference below this share of the scale of what is compared is no difference, however sure it is: seeds that change nothing
 but the rounding are copies of one another, and would make any difference certain."""
@@ -25,18 +29,20 @@ def paired_p(difference_S: ArrayLike, margin: float = 0.0, *, seedless: bool = F
     """Two-sided p-value of the paired t-test on differences by seed.
 
     Shapes: S seeds, the same in both arms; differences that are not finite are left out. NaN (nothing can be said) with fewer than
-    two. A mean within ``margin`` of zero: 1. All equal and beyond it, as a few counts may be by chance: that of S equal signs,
-    2^(1 - S); but 0 if ``seedless``: seeds change nothing in the runs that are compared. The t-test, not the exact sign-flip test, because
-    with 5 seeds the latter can never go below 2/32 and so never separates anything; the price is an assumption of normal differences.
+    two. A mean within ``margin`` of zero: 1. All equal but for rounding, and beyond it, as a few counts may be by chance: that of S equal
+    signs, 2^(1 - S); but 0 if ``seedless``: seeds change nothing in the runs that are compared. The t-test, not the exact sign-flip test,
+    because with 5 seeds the latter can never go below 2/32 and so never separates anything; the price is an assumption of normal
+    differences.
     Source: Student 1908; for few seeds, Colas et al. 2019, arXiv:1904.06979.
     """
     d = _known(difference_S)
     if len(d) < 2:
         return math.nan
-    mean, deviation = float(d.mean()), float(d.std(ddof=1))
+    mean = math.fsum(d) / len(d)  # exactly rounded, so that neither order nor direction changes a digit
+    deviation = math.sqrt(math.fsum((d - mean) ** 2) / (len(d) - 1))
     if abs(mean) <= margin:
         return 1.0
-    if deviation <= EPSILON * abs(mean):
+    if deviation <= max(EPSILON * abs(mean), ROUNDING * margin):
         return 0.0 if seedless else 2.0 ** (1 - len(d))
     return float(2.0 * stdtr(len(d) - 1, -abs(mean) / deviation * np.sqrt(len(d))))
 
@@ -79,7 +85,7 @@ def equivalence_p(difference_S: ArrayLike, margin: float) -> float:
         return math.nan
     room = margin - abs(float(d.mean()))
     error = float(d.std(ddof=1)) / np.sqrt(len(d))
-    if error <= EPSILON * margin:
+    if error <= ALIKE * margin:
         return 1.0 if room <= 0.0 else 0.0 if len(d) >= ENOUGH_SEEDS else math.nan
     return float(stdtr(len(d) - 1, -room / error))
 

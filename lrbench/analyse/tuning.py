@@ -116,8 +116,9 @@ def _same(lr: Any, other: Any) -> Any:
 def untuned(runs: pd.DataFrame) -> pd.DataFrame:
     """The one trial of somebody who does not tune: every strategy at the lr that is known before anything is run.
 
-    That is the optimizer's default lr where it was run, at more than half of the strategy's seeds, else the middle one of the strategy's
-    grid (of two, the lower), on which whoever wrote the grid centred it; a grid too narrow to have a tuning curve has no such middle.
+    That is the optimizer's default lr where it was run, at more than half of the strategy's seeds, else the middle one of those of the
+    strategy's grid that were (of two, the lower), on which whoever wrote the grid centred it; a grid too narrow to have a tuning curve has
+    no such middle.
     Returns: one row per workload, strategy and seed, in that order, with ``lr``, ``which`` (default or middle) and ``outcome``.
     """
     return _first(outcomes(runs))
@@ -125,11 +126,16 @@ def untuned(runs: pd.DataFrame) -> pd.DataFrame:
 
 def _first(trials: pd.DataFrame) -> pd.DataFrame:
     """See ``untuned``."""
-    seeds = trials.groupby(STRATEGY).seed.transform("nunique")
-    by_default = trials[_same(trials.lr, trials.default_lr)].assign(which=DEFAULT, of=seeds)
-    by_default = by_default[2 * by_default.groupby(STRATEGY).seed.transform("nunique") > by_default.of]
+    trials = trials.reset_index(drop=True)
+    of = trials.groupby(STRATEGY).seed.transform("nunique")
+    common = 2 * trials.groupby([*STRATEGY, "lr"]).seed.transform("nunique") > of
+    by_default = trials[common & _same(trials.lr, trials.default_lr)].assign(which=DEFAULT)
+    apart = (by_default.lr - by_default.default_lr).abs()
+    by_default = by_default[apart == apart.groupby([by_default[axis] for axis in STRATEGY]).transform("min")]
+    by_default = by_default.drop_duplicates([*STRATEGY, "seed"])
     done = by_default[STRATEGY].drop_duplicates().assign(done=True)
-    others = _tuned(trials).merge(done, on=STRATEGY, how="left")
+    others = _tuned(trials)
+    others = others[common.loc[others.index]].merge(done, on=STRATEGY, how="left")
     others = others[others.done.isna()].sort_values([*STRATEGY, "lr"])
     position, of = others.groupby(STRATEGY).lr.rank("dense"), others.groupby(STRATEGY).lr.transform("nunique")
     found: pd.DataFrame = pd.concat([by_default, others[position == (of + 1) // 2].assign(which=MIDDLE)])

@@ -6,7 +6,7 @@ import time
 from collections import Counter
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -123,7 +123,8 @@ def carry_out(session: Session) -> Summary:
 
 def _carried_out(session: Session) -> Summary:
     started = time.monotonic()
-    plan, store = prepare(session.plan), session.store
+    store = session.store
+    plan = prepare(replace(session.plan, stored=frozenset(store.finished())))  # another lrbench may have come first
     planned = {run.key for run in plan.possible}
     store.describe(plan.facts(), provenance(describe(session.devices)), plan.skipped(), adds=bool(plan.missing))
     store.arrange(planned)

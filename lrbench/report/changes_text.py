@@ -288,8 +288,9 @@ are runs with the same key and the same outcome to the bit.
 
 - {VALIDATION}: the final validation result; a diverged run counts as the untrained model.
 - {STEPS}: in brackets the runs that reach it; one that does not counts with its whole budget, which it is known to need.
-- {DIVERGENCE}: share of the runs, over all lrs that both sides have.
-- {CRASHED}: counted, not tested; what else a strategy trained is compared.
+- {DIVERGENCE}: share of the runs, over the lrs that both sides have, and over the seeds where they share {FEWEST} or more.
+- {CRASHED}: share of the runs, over the lrs and seeds that both sides have, else over all; not tested. What else a strategy trained is \
+compared.
 - {STEP_COST}: medians from the same machine, averaged over the budget; told apart where they differ by {100 * STEP_MARGIN:g} % and their \
 quartiles do not overlap."""
 

@@ -80,6 +80,8 @@ class Store:
             raise BadInput(
                 f"{self.folder}: another lrbench is writing there: wait until it ends, or give another folder, --results."
             ) from None
+        except OSError as error:  # which names no file
+            raise OSError(error.errno, error.strerror, str(self.folder)) from error
         try:
             yield
         finally:
@@ -145,20 +147,25 @@ def _load(folder: Path) -> Study:
         facts = tomllib.loads(path.read_text(encoding="utf-8"))
         if facts["schema"] > SCHEMA:
             raise BadInput(f"{folder}: has schema {facts['schema']}, and this lrbench reads up to {SCHEMA}: upgrade lrbench.")
-        facts["matrix"]["name"]
+        _there("matrix.name", facts["matrix"]["name"])
     with _damage(folder / "machine.json") as path:
         machine = json.loads(path.read_text(encoding="utf-8"))
-        machine["slug"]
+        _there("slug", machine["slug"])
     with _damage(folder / "skipped.csv") as path:
         skipped = pd.read_csv(path, keep_default_na=False, dtype={"key": str})
-        skipped["reason"]
+        _there("reason", "reason" in skipped)
     with _damage(folder / COSTS):
         costs = read_costs(folder)
     with _damage(folder):
         runs = _one_row_per_key(read_parquet(_shards(folder)), folder).to_pandas()
     with _damage(folder / CERTIFICATE) as path:
-        certificate = path.read_text(encoding="utf-8") if path.is_file() else None
+        certificate = path.read_text(encoding="utf-8", errors="replace") if path.is_file() else None
     return Study(folder, facts, machine, runs, skipped, costs, certificate)
+
+
+def _there(name: str, value: Any) -> None:
+    if not value:
+        raise ValueError(f"it lacks {name}")
 
 
 def studies(folder: Path) -> list[Path]:

@@ -1,6 +1,7 @@
 """When a schedule is stepped, what lrs it gives, and whether a training used the lrs that its strategy declares."""
 
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -149,24 +150,27 @@ def audit_run(
     def curve_at(lr: float) -> Lrs:
         return lr_curve(choice, lr, timing, evaluations=evaluations, options=options)
 
-    curve = curve_at(base_lr)
-    known = isinstance(choice.revision, int)  # the tests hold every built-in schedule to it
-    if fault := _no_factor(curve[: len(recorded)], curve if known else curve_at(2.0 * base_lr) / 2.0, base_lr):
+    curve, twice = curve_at(base_lr), None
+    if not isinstance(choice.revision, int):  # the tests hold every built-in schedule to it
+        with suppress(Exception):  # a schedule may refuse an lr
+            twice = 2.0 * curve_at(0.5 * base_lr)
+    if fault := _no_factor(curve[: len(recorded)], curve if twice is None else twice, base_lr):
         return f"lr audit: {choice.label}: {fault}"
     multipliers, joins, names = zip(*((g.multiplier, g.joins, g.name) for g in groups), strict=True)
     return audit(recorded, curve, multipliers, joins, names)
 
 
-def _no_factor(curve: Lrs, half: Lrs, base_lr: float) -> str | None:
-    """Why a curve is no base lr x schedule; ``half`` is half of the curve at twice the base lr."""
-    if (wrong := ~(np.isfinite(curve) & (curve >= 0.0))).any():
+def _no_factor(curve: Lrs, twice: Lrs, base_lr: float) -> str | None:
+    """Why a curve is no base lr x schedule; ``twice`` is twice the curve at half of the base lr. Rounding may bring an lr below 0."""
+    most = np.fmax.reduce(curve, initial=0.0)
+    if (wrong := ~(np.isfinite(curve) & (curve >= -1e-6 * most))).any():
         step = int(wrong.argmax())
         return f"the schedule gives lr {curve[step]:.6g} at step {step + 1}; an lr is a number from 0 up."
-    if (wrong := ~(np.abs(curve - half[: len(curve)]) <= 1e-9 * curve.max(initial=0.0))).any():
+    if (wrong := ~(np.abs(curve - twice[: len(curve)]) <= 1e-9 * most)).any():
         step = int(wrong.argmax())
         return (
-            f"the schedule gives lr {curve[step]:.6g} at step {step + 1} with base lr {base_lr:.6g}, and {2 * half[step]:.6g} with twice "
-            "as much: it must multiply the base lr, else no ratio between layers survives it."
+            f"the schedule gives lr {curve[step]:.6g} at step {step + 1} with base lr {base_lr:.6g}, and {twice[step] / 2:.6g} with half "
+            "of it: it must multiply the base lr, with no floor or eps that is absolute, else no ratio between layers survives it."
         )
     return None
 

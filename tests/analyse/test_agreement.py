@@ -291,6 +291,14 @@ class TestSuspicious:
         assert "at step 3 on record" in suspicious([pair(one | {"val_metric": fast}, one)])[one["key"]]
         assert "ends at 0.99 on record" in suspicious([pair(one | {"val_metric": good}, one)])[one["key"]]
 
+    def test_rounding_is_not(self):
+        one = values()
+        overfit = one | {"val_loss": np.concatenate([one["val_loss"][:-1], one["val_loss"][:1]]), "train_loss": 0.1}
+        assert suspicious([pair(overfit, overfit | {"train_loss": 0.1000001})]) == {}
+        easy = one | {"target": float(one["val_metric"][0])}
+        less = np.append(one["val_metric"][:-1], one["val_metric"][-1] - np.float32(1e-4))
+        assert suspicious([pair(easy, easy | {"val_metric": less})]) == {}
+
     def test_the_same_and_the_worse_are_not(self):
         one = values()
         assert suspicious([pair(one, one), pair(one | {"val_metric": one["val_metric"] * np.float32(0.5)}, one)]) == {}

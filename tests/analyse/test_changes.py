@@ -171,6 +171,14 @@ class TestPresence:
         other = changes(Pair(base, study(folder / "others", seeds=range(100, 110), change=fails, **ONE)))
         assert CRASHED not in set(other.measures.measure)
 
+    def test_crashes_at_an_lr_or_a_seed_that_is_new_count(self, folder):
+        fails = only(lambda run: run.optimizer.label == "adam" and (run.lr == 1.0 or run.seed > 4), crash)
+        base = study(folder / "fewer lrs", lrs=[1e-3, 1e-2], **ONE)
+        for more in ({}, {"lrs": [1e-3, 1e-2], "seeds": range(8)}):
+            head = study(folder / f"more {sorted(more)}", change=fails, **ONE | more)
+            one, other = changes(Pair(base, head)), changes(Pair(head, base))
+            assert (row(one, CRASHED).verdict, row(other, CRASHED).verdict) == (CRASHES, MENDED)
+
     @pytest.mark.parametrize(("shared", "paired"), [(2, False), (3, True)])
     def test_divergence_is_paired_from_three_shared_seeds_on(self, shared, paired, against):
         found = against(seeds=range(5 - shared, 10 - shared), change=only(lambda run: run.optimizer.label == "adam", diverge))

@@ -33,6 +33,13 @@ def test_shared_seeds_as_scipys_paired_test(seed):
     assert (found.p, found.low, found.high) == pytest.approx((other.pvalue, *other.confidence_interval(0.95)))
 
 
+@pytest.mark.parametrize("size", [1e-200, 1e-12, 1e120])
+def test_other_seeds_of_any_size(size):
+    one, other = np.array([1.0, 2.0, 3.0]), np.array([2.0, 4.0, 9.0])
+    expected = stats.ttest_ind(other, one, equal_var=False)
+    assert difference(arm(size * one), arm(size * other, first=9)).p == pytest.approx(expected.pvalue)
+
+
 @pytest.mark.parametrize("seed", range(5))
 def test_other_seeds_as_scipys_welch_test(seed):
     rng = np.random.default_rng(seed)

@@ -77,6 +77,24 @@ def test_equals_are_told_apart_no_more_often_than_it_says_on_counted_metrics_too
     assert np.mean(claimed) < 0.05 + 2 * np.sqrt(0.05 * 0.95 / 300)
 
 
+@pytest.mark.parametrize(
+    "counts", [[(340, 344), (120, 124), (7, 11), (359, 363), (250, 254)], [(1, 2), (300, 301), (33, 34), (90, 91), (5, 6)]]
+)
+def test_equal_counts_are_equal_as_they_are_stored(counts):
+    """Metrics are stored in float32, where equal counts of examples differ in their last bits."""
+    one, other = np.array(counts).T
+    d = (other / np.float32(360)).astype(np.float32) - (one / np.float32(360)).astype(np.float32)
+    assert len(set(d.tolist())) > 1
+    assert paired_p(d, 1e-3) == 1 / 16
+    assert equivalence_p(d[:4], 0.05) != equivalence_p(d[:4], 0.05)
+    assert equivalence_p(d, 0.05) == 0.0
+
+
+@given(samples)
+def test_the_paired_test_has_no_direction(difference):
+    assert paired_p(difference) == paired_p(-np.array(difference)) == paired_p(difference[::-1])
+
+
 def test_what_no_seed_changes_is_certain():
     assert separated([[0.1] * 5, [0.2] * 5], seedless=True)[0, 1]
     assert not separated([[0.1] * 5, [0.2] * 5])[0, 1]

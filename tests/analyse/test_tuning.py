@@ -132,6 +132,12 @@ def test_the_first_trial_is_at_the_default_lr_else_in_the_middle_of_the_grid(run
     assert (even.lr == 1e-2).all()
     once = untuned(runs[(runs.lr != 1e-3) | (runs.seed == 0)])
     assert (once.which == MIDDLE).all()
+    assert not set(once.lr) & {1e-3}
+    few = untuned(runs[(runs.lr.isin([1e-2, 1.0])) | ((runs.lr == 1e-3) & (runs.seed < 2))])
+    assert set(few.lr) == {1e-2}
+    beside = untuned(pd.concat([runs, runs[runs.lr == 1e-3].assign(lr=1.0005e-3)]))
+    assert (beside.lr == 1e-3).all()
+    assert not beside.duplicated(["workload", "optimizer", "layer_lr", "schedule", "seed"]).any()
     assert untuned(runs[runs.lr == 1e-2]).empty
     assert len(untuned(runs[runs.lr == 1e-3])) == 2 * 3 * 2 * 5
 

@@ -97,7 +97,7 @@ def sets(optimizer, total):
 @pytest.mark.parametrize(
     ("lr", "said"),
     [
-        ("0.05 / (self.last_epoch + 1)", "lr 0.05 at step 1 with base lr 0.01, and 0.05 with twice as much: it must multiply the base lr"),
+        ("0.05 / (self.last_epoch + 1)", "lr 0.05 at step 1 with base lr 0.01, and 0.05 with half of it: it must multiply the base lr"),
         ("base * (1.0 - self.last_epoch)", "the schedule gives lr -0.01 at step 3; an lr is a number from 0 up"),
         ("base * (float('nan') if self.last_epoch == 6 else 1.0)", "the schedule gives lr nan at step 7; an lr is a number from 0 up"),
     ],
