@@ -339,7 +339,7 @@ def _judged(pair: Pair, name: str, measured: Measured, verdicts: Mapping[tuple[s
         return replace(measured, verdict=UNDECIDED, why=_and(measured.why, "no number on one side, so not in the test over seeds"))
     if test.verdict == CONSISTENT and name == "status":
         return replace(measured, verdict=UNDECIDED, why=_and(measured.why, "a test of values does not judge it"))
-    return replace(measured, verdict=test.verdict, why=measured.why or f"{test.seeds} seeds of its cell were compared")
+    return replace(measured, verdict=test.verdict, why=measured.why or f"seeds of its cell compared: {test.seeds}")
 
 
 def _compared(pair: Pair, measure: str) -> bool:

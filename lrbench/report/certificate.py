@@ -4,6 +4,7 @@ import json
 import math
 from collections.abc import Iterable
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from lrbench.report import markdown as md
 from lrbench.report import text
 from lrbench.store import write_whole
 
-SCHEMA = 1
+SCHEMA = 2
 HOLM = (
     "Both p-values are corrected by Holm's method over the cells of their measure, so that for normal differences 5 % bounds the chance of "
     "one false finding among all cells of one measure by one of these tests. Nothing is corrected over the measures, so for the "
@@ -33,9 +34,10 @@ LIMITS = {
 def write(found: Reproduction, folder: Path) -> Path:
     """Write both files into a folder, each whole. Returns: the path of ``certificate.md``.
 
-    The same outcomes on the same machine give the same bytes: there is no clock in them.
+    The same outcomes on the same machine give the same bytes: there is no clock in them. ``certificate.json`` names the runs that are
+    equal to the bit in everything by their keys alone, and of the others each measure that is not.
     """
-    write_whole(folder / "certificate.json", json.dumps(_facts(found), indent=1, sort_keys=True, allow_nan=False) + "\n")
+    write_whole(folder / "certificate.json", _lines(_facts(found)))
     return write_whole(folder / "certificate.md", _text(found))
 
 
@@ -45,22 +47,36 @@ def default_folder(found: Reproduction) -> Path:
 
 
 def _facts(found: Reproduction) -> dict[str, Any]:
+    others = [asdict(run) for run in found.runs if run.verdict != BITWISE or run.note]
+    for run in others:
+        run["measures"] = {name: measured for name, measured in run["measures"].items() if measured["verdict"] != BITWISE}
     plain = {
         "schema": SCHEMA,
         "verdict": found.overall,
         "different": found.differs,
         "study": {"name": found.name, "digest": found.digest, "runs": found.total},
-        "sample": {"asked": found.asked, "keys": [run.key for run in found.runs]},
+        "sample": found.asked,
         "limits": LIMITS,
         "counts": found.counts,
         "measures": found.measure_counts,
         "recorded_on": found.recorded_on,
         "here": found.here,
-        "runs": [asdict(run) for run in found.runs],
+        "bitwise_equal": [run.key for run in found.runs if run.verdict == BITWISE and not run.note],
+        "runs": others,
         "cells": [asdict(test) for test in found.tests],
         "suspicious": found.suspicious,
     }
     return {name: _json(value) for name, value in plain.items()}
+
+
+def _lines(facts: dict[str, Any]) -> str:
+    """JSON with one line for each item of each list."""
+    dumps = partial(json.dumps, sort_keys=True, allow_nan=False)
+
+    def told(value: Any) -> str:
+        return "[\n" + ",\n".join(map(dumps, value)) + "\n]" if isinstance(value, list) else dumps(value)
+
+    return "{\n" + ",\n".join(f"{dumps(name)}: {told(value)}" for name, value in sorted(facts.items())) + "\n}\n"
 
 
 def _json(value: Any) -> Any:
@@ -130,8 +146,9 @@ def _different(found: Reproduction) -> str:
 def _undecided(found: Reproduction) -> str:
     rows = [[*_who(run), _why(run, agreement.UNDECIDED)] for run in found.runs if run.verdict == agreement.UNDECIDED]
     note = (
-        "The training losses parted. Either too few seeds of the cell were trained again to say more, and a larger sample can; or only one "
-        "of the two trainings reached the target, or diverged, which no test here can call consistent."
+        "The training losses parted. Either the seeds of the cell are too few to say more (a larger sample may have more of them, up to "
+        "all on record), as at an lr so large that rounding decides what becomes of a run; or only one of the two trainings reached the "
+        "target, or diverged, which no test here can call consistent."
     )
     return _listed("Undecided", note, [*WHO, "How"], rows)
 

@@ -266,11 +266,12 @@ class TestCertificate:
         assert everything(tmp_path / "a") == everything(tmp_path / "b")
         assert sorted(everything(tmp_path / "a")) == ["certificate.json", "certificate.md"]
         facts = json.loads((tmp_path / "a" / "certificate.json").read_text())
-        assert facts["counts"][BITWISE] == len(facts["runs"]) == facts["measures"]["val_loss"][BITWISE] == 9
+        assert facts["counts"][BITWISE] == len(facts["bitwise_equal"]) == facts["measures"]["val_loss"][BITWISE] == 9
+        assert facts["runs"] == []
         assert set(facts["measures"]) == set(MEASURES)
         assert facts["here"]["slug"] == facts["recorded_on"]["slug"] == original.machine["slug"]
         told = (tmp_path / "a" / "certificate.md").read_text()
-        for part in (facts["verdict"], facts["study"]["digest"], *facts["sample"]["keys"], "within 0.001"):
+        for part in (facts["verdict"], facts["study"]["digest"], *facts["bitwise_equal"], "within 0.001"):
             assert part in told
 
     def test_what_is_different_suspicious_or_not_run_is_listed(self, study, tmp_path):
@@ -282,7 +283,15 @@ class TestCertificate:
 
         edit(study, finished, fast)
         edit(study, lambda row: row["workload"] == "quadratic", crashed)
-        told = certificate.write(again(study.folder), tmp_path / "c").read_text()
+        found = again(study.folder)
+        told = certificate.write(found, tmp_path / "c").read_text()
+        facts = json.loads((tmp_path / "c" / "certificate.json").read_text())
+        assert sorted(facts["bitwise_equal"] + [run["key"] for run in facts["runs"]]) == sorted(run.key for run in found.runs)
+        for run in facts["runs"]:
+            known = next(one for one in found.runs if one.key == run["key"]).measures
+            assert {name: m["verdict"] for name, m in run["measures"].items()} == {
+                name: m.verdict for name, m in known.items() if m.verdict != BITWISE
+            }
         for part in ("## Different", "## Suspiciously good on record", "## Not trained again", "RuntimeError: a \\| b"):
             assert part in told
 

@@ -29,12 +29,17 @@ def costed(tmp_path_factory):
     return study(tmp_path_factory.mktemp("study"), costs=step_costs())
 
 
-def test_without_costs_steps_stand_for_times(plain, tmp_path):
-    told = section(write(plain, folder=tmp_path).read_text())
+@pytest.fixture(scope="module")
+def report(plain, tmp_path_factory):
+    return write(plain, folder=tmp_path_factory.mktemp("report"))
+
+
+def test_without_costs_steps_stand_for_times(plain, report):
+    told = section(report.read_text())
     assert "6 strategies that were run on each of 2 workloads: digits_mlp, mnist_cnn." in told
     assert "steps to target stand for times" in told
     assert "figures/performance-profile.png" in told
-    assert (tmp_path / "figures" / "performance-profile.png").stat().st_size > 10_000
+    assert (report.parent / "figures" / "performance-profile.png").stat().st_size > 10_000
     found = Findings(plain).standings
     assert found.measure == "steps"
     best = Findings(plain).best
@@ -54,8 +59,8 @@ def test_with_costs_times_are_those_of_the_report(costed, tmp_path):
             assert found.standings.time_WS[w, s] == times[workload, name]
 
 
-def test_the_table_has_a_row_for_each_strategy_best_first(plain, tmp_path):
-    rows = [line for line in section(write(plain, folder=tmp_path).read_text()).splitlines() if line.startswith("| `")]
+def test_the_table_has_a_row_for_each_strategy_best_first(report):
+    rows = [line for line in section(report.read_text()).splitlines() if line.startswith("| `")]
     scores = [float(re.search(r"\| (\d\.\d{3}) \[", row)[1]) for row in rows]
     assert len(rows) == 6
     assert scores == sorted(scores, reverse=True)
