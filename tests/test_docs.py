@@ -71,6 +71,13 @@ def test_the_table_and_the_figure_of_the_readme_are_those_of_the_committed_repor
     assert table in report.read_text()
 
 
+def test_the_committed_methods_and_citation_are_what_cite_prints(capsys):
+    [folder] = (path.parent for path in ROOT.glob("results/*/*/methods.md"))
+    run_here(["cite", str(folder), "--year", "2026"])
+    printed = capsys.readouterr().out
+    assert all((folder / name).read_text().strip() in printed for name in ("methods.md", "citation.bib"))
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_links_between_pages_lead_somewhere(page):
     links = re.findall(r"\]\(([^)#]+?)(?:#[^)]*)?\)", page.read_text())

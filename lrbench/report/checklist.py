@@ -31,9 +31,18 @@ class Item:
         return f"- [{'x' if self.met else ' '}] {self.asks}: {self.found}"
 
 
-def checklist(study: Study) -> list[Item]:
+def checklist(found: Findings) -> list[Item]:
     """All items, in a fixed order. An item that cannot be answered from the facts is not met."""
-    return [*_settings(study), *_conduct(study), *_machine(study), *_sources(study), _certificate(study)]
+    study = found.study
+    return [
+        *_settings(study),
+        *_conduct(study),
+        *_choice(found),
+        *_measured(study),
+        *_machine(study),
+        *_sources(study),
+        _certificate(study),
+    ]
 
 
 def _settings(study: Study) -> Iterator[Item]:
@@ -65,11 +74,17 @@ def _conduct(study: Study) -> Iterator[Item]:
     tested = int(ended.test_metric.notna().sum())
     asks = "The lr was selected on validation data, and every finished run was tested once, at its end"
     yield Item(len(ended) > 0 and tested == len(ended), asks, f"{tested:,} of {len(ended):,} finished runs have a test result")
-    verdicts = Findings(study).verdicts
+
+
+def _choice(found: Findings) -> Iterator[Item]:
+    verdicts = found.verdicts
     doubts = [f"{v.workload}: {v.edge or 'no run ended'}" for v in rows(verdicts) if v.edge or not math.isfinite(v.lr)]
     asks = "The best lr of the best strategy lies inside its grid"
-    found = f"not on {'; '.join(doubts)}" if doubts else f"on {text.count(len(verdicts), 'workload')}"
-    yield Item(len(verdicts) > 0 and not doubts, asks, found)
+    told = f"not on {'; '.join(doubts)}" if doubts else f"on {text.count(len(verdicts), 'workload')}"
+    yield Item(len(verdicts) > 0 and not doubts, asks, told)
+
+
+def _measured(study: Study) -> Iterator[Item]:
     doubtful = sum(bool(cost.noise) for cost in study.costs.costs)
     found = f"{len(study.costs.costs):,} measured, {doubtful:,} of them in doubt" if study.costs.costs else "none was measured"
     yield Item(bool(study.costs.costs) and not doubtful, "Step costs were measured alone and without doubt", found)

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from lrbench.report.bibliography import bibtex
 from lrbench.report.checklist import checklist
+from lrbench.report.findings import Findings
 from lrbench.report.methods import methods
 from lrbench.spec.faults import BadInput, nearest
 from lrbench.store import Study, load, one_study, unpacked
@@ -33,7 +34,8 @@ def cited(place: Path, form: str = "all", year: int | None = None) -> str:
 
 
 def _text(study: Study) -> str:
-    paragraph, settings, sources = methods(study).split("\n\n")
+    found = Findings(study)
+    paragraph, settings, sources = methods(found).split("\n\n")
     parts = [
         "# Methods",
         textwrap.fill(paragraph, WIDTH, break_long_words=False, break_on_hyphens=False),
@@ -43,7 +45,7 @@ def _text(study: Study) -> str:
         ),
         textwrap.fill(sources, WIDTH, break_long_words=False, break_on_hyphens=False),
         "# Reproducibility",
-        "\n".join(item.line() for item in checklist(study)),
+        "\n".join(item.line() for item in checklist(found)),
         "# Data",
         "\n".join(_licences(study)),
     ]

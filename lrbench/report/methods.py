@@ -14,9 +14,9 @@ from lrbench.report.findings import Findings
 from lrbench.store import Study, digest
 
 
-def methods(study: Study) -> str:
+def methods(found: Findings) -> str:
     """The paragraph, then a line per workload; works are cited by their BibTeX keys in brackets, as in ``[kingma2015adam]``."""
-    return "\n\n".join([_paragraph(study), "\n".join(f"- {line}" for line in _workloads(study)), _cited(study)])
+    return "\n\n".join([_paragraph(found.study), "\n".join(f"- {line}" for line in _workloads(found)), _cited(found.study)])
 
 
 def _paragraph(study: Study) -> str:
@@ -76,8 +76,7 @@ def _span(values: list[int]) -> str:
     return f"{values[0]} to {values[-1]}" if row else ", ".join(map(str, values))
 
 
-def _workloads(study: Study) -> Iterator[str]:
-    found = Findings(study)
+def _workloads(found: Findings) -> Iterator[str]:
     for (label,), part in groups(found.runs, ["workload"]):
         facts = found.fact(str(label))
         metric = found.metric(str(label))

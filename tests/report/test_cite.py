@@ -14,6 +14,7 @@ from lrbench.plan.listing import entries
 from lrbench.report.bibliography import bibtex, latex, used
 from lrbench.report.checklist import checklist
 from lrbench.report.cite import cited
+from lrbench.report.findings import Findings
 from lrbench.report.references import BY_KEY, IDENTIFIER, METHODS, REFERENCES, named_in
 from lrbench.spec.faults import BadInput
 from lrbench.store import bundle, digest, load
@@ -154,7 +155,7 @@ class TestText:
 
 class TestChecklist:
     def unmet(self, study):
-        return [item.asks for item in checklist(study) if not item.met]
+        return [item.asks for item in checklist(Findings(study)) if not item.met]
 
     def test_what_is_not_met_is_what_the_facts_lack(self, study, tmp_path):
         assert [ask.split(",")[0] for ask in self.unmet(study)] == [
@@ -181,11 +182,13 @@ class TestChecklist:
             assert any(ask.startswith(words) or words in ask for ask in lacks), words
 
     def test_settings_that_are_not_those_of_the_key(self, study):
-        item = checklist(study)[0]
+        item = checklist(Findings(study))[0]
         assert (item.met, item.found) == (True, "180 of 180 runs")
         values = json.loads(study.runs.run[0])
         runs = study.runs.assign(run=[json.dumps(values | {"lr": 7.0}), *study.runs.run[1:]])
-        assert checklist(type(study)(study.folder, study.facts, study.machine, runs, study.skipped))[0].found == "1 run with others"
+        assert (
+            checklist(Findings(type(study)(study.folder, study.facts, study.machine, runs, study.skipped)))[0].found == "1 run with others"
+        )
 
     @pytest.mark.parametrize(
         ("facts", "met", "found"),
@@ -202,13 +205,13 @@ class TestChecklist:
         good = {"study": {"digest": digest(made.runs)}, "verdict": "REPRODUCED: all", "different": False,
                 "counts": {"bitwise equal": 5, "not re-run": 0}}  # fmt: skip
         (made.folder / "certificate.json").write_text(json.dumps(good | facts))
-        item = checklist(load(made.folder))[-1]
+        item = checklist(Findings(load(made.folder)))[-1]
         assert (item.met, item.found) == (met, found)
-        item = checklist(load(bundle(made.folder, tmp_path / "s.tar.gz")))[-1]
+        item = checklist(Findings(load(bundle(made.folder, tmp_path / "s.tar.gz"))))[-1]
         assert (item.met, item.found) == (met, found)
 
     def test_no_certificate_is_told_apart_from_one_that_cannot_be_read(self, study, tmp_path):
         made = load(shutil.copytree(study.folder, tmp_path / "copy"))
-        assert checklist(made)[-1].found.startswith("there is no certificate.json in its folder")
+        assert checklist(Findings(made))[-1].found.startswith("there is no certificate.json in its folder")
         (made.folder / "certificate.json").write_text("{")
-        assert checklist(load(made.folder))[-1].found.startswith("its certificate.json is damaged")
+        assert checklist(Findings(load(made.folder)))[-1].found.startswith("its certificate.json is damaged")
