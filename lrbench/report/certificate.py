@@ -47,9 +47,6 @@ def default_folder(found: Reproduction) -> Path:
 
 
 def _facts(found: Reproduction) -> dict[str, Any]:
-    others = [asdict(run) for run in found.runs if run.verdict != BITWISE or run.note]
-    for run in others:
-        run["measures"] = {name: measured for name, measured in run["measures"].items() if measured["verdict"] != BITWISE}
     plain = {
         "schema": SCHEMA,
         "verdict": found.overall,
@@ -62,11 +59,22 @@ def _facts(found: Reproduction) -> dict[str, Any]:
         "recorded_on": found.recorded_on,
         "here": found.here,
         "bitwise_equal": [run.key for run in found.runs if run.verdict == BITWISE and not run.note],
-        "runs": others,
+        "runs": [_run(run) for run in found.runs if run.verdict != BITWISE or run.note],
         "cells": [asdict(test) for test in found.tests],
         "suspicious": found.suspicious,
     }
     return {name: _json(value) for name, value in plain.items()}
+
+
+def _run(run: Rerun) -> dict[str, Any]:
+    """The facts of a run, less empty ones and measures that are equal to the bit."""
+    apart = {name: measured for name, measured in run.measures.items() if measured.verdict != BITWISE}
+    told = {name: {"verdict": m.verdict, "apart": float(f"{m.apart:.3g}"), "why": m.why} for name, m in apart.items()}
+    return _present(asdict(run)) | {"measures": {name: _present(facts) for name, facts in told.items()}}
+
+
+def _present(facts: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in facts.items() if value != ""}
 
 
 def _lines(facts: dict[str, Any]) -> str:
