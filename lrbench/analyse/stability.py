@@ -33,9 +33,10 @@ def loss_spikes(step_loss_T: Floats, *, window: int = 25, deviations: float = 5.
         return 0
     before = sliding_window_view(loss_T[:-1], window)
     median = np.median(before, axis=1)
-    spread = NORMAL * np.median(np.abs(before - median[:, None]), axis=1)
-    unit = np.maximum(spread, FLAT * np.abs(median))
-    return int(np.count_nonzero(loss_T[window:] - median > deviations * unit))
+    above = loss_T[window:] - median
+    far = above > deviations * FLAT * np.abs(median)  # of the others the spread need not be known, which takes the most time
+    spread = NORMAL * np.median(np.abs(before[far] - median[far, None]), axis=1)
+    return int(np.count_nonzero(above[far] > deviations * spread))
 
 
 def oscillation(step_loss_T: Floats, *, window: int = 10) -> float:
