@@ -135,7 +135,7 @@ def _until(runs: pd.DataFrame, known: dict[tuple[Any, ...], Stages]) -> dict[str
         "lr": first.lr,
         "seeds": runs.seed.nunique(),
         "reached": int(runs.reached.sum()),
-        "steps": median_steps(runs),
+        "steps": median_steps(runs.steps_to_target),
         "step_seconds": _median_after(devices, budget, lambda c: c.seconds) / budget,
         "seconds": float(np.median(seconds)),
         "seconds_low": _interval(quick).low,

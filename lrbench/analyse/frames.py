@@ -3,7 +3,9 @@
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 STRATEGY = ["workload", "optimizer", "layer_lr", "schedule"]
 """The columns that name a strategy on a workload."""
@@ -19,6 +21,19 @@ def rows(table: pd.DataFrame) -> Iterator[Any]:
 def groups(table: pd.DataFrame, by: Sequence[str]) -> Iterator[tuple[Any, pd.DataFrame]]:
     """The parts of a table that agree in some columns, in the order of their values, each with the tuple of those."""
     yield from table.groupby(list(by), sort=True)
+
+
+def arrays(table: pd.DataFrame, by: Sequence[str], columns: Sequence[str]) -> Iterator[tuple[Any, dict[str, NDArray[Any]]]]:
+    """``groups`` where there are very many: of each part, some columns as arrays."""
+    if table.empty:
+        return
+    number = table.groupby(list(by), sort=True).ngroup().to_numpy()
+    order = np.argsort(number, kind="stable")
+    starts = np.flatnonzero(np.diff(number[order], prepend=-1))
+    names = table[list(by)].iloc[order[starts]].itertuples(index=False, name=None)
+    parts = [np.split(table[column].to_numpy()[order], starts[1:]) for column in columns]
+    for name, *values in zip(names, *parts, strict=True):
+        yield name, dict(zip(columns, values, strict=True))
 
 
 def strategy(row: Any) -> str:

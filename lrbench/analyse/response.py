@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from lrbench.analyse.frames import STRATEGY, groups
+from lrbench.analyse.frames import STRATEGY, arrays, groups
 from lrbench.analyse.intervals import iqm
 
 Floats = NDArray[np.floating[Any]]
@@ -84,23 +84,27 @@ def sensitivity(loss_L: Floats) -> float:
 
 
 def over_grid(runs: pd.DataFrame) -> pd.DataFrame:
-    """The runs of one strategy on one workload, one row per lr (ascending), aggregated over seeds.
+    """The runs of each strategy on each workload, one row per lr (ascending), aggregated over seeds.
 
     ``score`` and ``loss`` are interquartile means; a crashed run counts nowhere.
     """
-    found = [_at_lr(lr, part) for (lr,), part in groups(runs[runs.trained], ["lr"])]
-    return pd.DataFrame(found, columns=["lr", "score", "loss", "initial", "finished", "reached", "stable"])
+    found = [dict(zip(_PLACE, at, strict=True)) | _at_lr(part) for at, part in arrays(runs[runs.trained], _PLACE, _OF_A_RUN)]
+    return pd.DataFrame(found, columns=[*_PLACE, "score", "loss", "initial", "finished", "reached", "stable"])
 
 
-def _at_lr(lr: float, runs: pd.DataFrame) -> dict[str, Any]:
+_PLACE = [*STRATEGY, "lr"]
+_OF_A_RUN = ["score", "loss", "initial_loss", "finished", "reached", "exploded"]
+
+
+def _at_lr(runs: dict[str, NDArray[Any]]) -> dict[str, Any]:
+    score, loss, initial = (values[~np.isnan(values)] for values in (runs["score"], runs["loss"], runs["initial_loss"]))
     return {
-        "lr": lr,
-        "score": iqm(runs.score.dropna()),
-        "loss": iqm(runs.loss.dropna()),
-        "initial": iqm(runs.initial_loss.dropna()),
-        "finished": bool(runs.finished.any()),
-        "reached": bool(runs.reached.mean() >= 0.5),
-        "stable": not bool(runs.exploded.any()),
+        "score": iqm(score),
+        "loss": iqm(loss),
+        "initial": iqm(initial),
+        "finished": bool(runs["finished"].any()),
+        "reached": bool(runs["reached"].mean() >= 0.5),
+        "stable": not bool(runs["exploded"].any()),
     }
 
 
@@ -112,7 +116,12 @@ def responses(runs: pd.DataFrame) -> pd.DataFrame:
     ``headroom`` is the distance in decades from the optimizer's default lr up to the largest stable one, negative if the default is
     beyond it; ``cliff_seen`` is False where the whole grid was stable, so that both are lower bounds.
     """
-    found = [dict(zip(STRATEGY, names, strict=True)) | _response(part) for names, part in groups(runs, STRATEGY)]
+    grids = over_grid(runs)
+    of = dict(groups(grids, STRATEGY))
+    found = [
+        dict(zip(STRATEGY, names, strict=True)) | _response(of.get(names, grids[:0]), float(part["default_lr"][0]))
+        for names, part in arrays(runs, STRATEGY, ["default_lr"])
+    ]
     return pd.DataFrame(found, columns=[*STRATEGY, *_MEASURES]).astype(_MEASURES)
 
 
@@ -124,10 +133,8 @@ _MEASURES = {
 }  # fmt: skip
 
 
-def _response(runs: pd.DataFrame) -> dict[str, Any]:
-    grid = over_grid(runs)
+def _response(grid: pd.DataFrame, default: float) -> dict[str, Any]:
     lr_L, loss_L = grid.lr.to_numpy(float), grid.loss.to_numpy(float)
-    default = float(runs.default_lr.iloc[0])
     stable = stable_count(grid.stable.to_numpy(bool))
     largest_stable = lr_L[stable - 1] if stable else math.nan
     found = {

@@ -6,11 +6,16 @@ from typing import Any
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
+from scipy.ndimage import median_filter
 
 Floats = NDArray[np.floating[Any]]
 
 NORMAL = 1.4826
 """Median absolute deviation to standard deviation, for a normal distribution."""
+WINDOW = 25
+"""The steps that a loss is compared with."""
+DEVIATIONS = 5.0
+"""A loss above the median of the steps before by more robust deviations than this is a spike."""
 FLAT = 0.01
 """On a flat stretch, the share of the loss below which a deviation is not told from rounding."""
 
@@ -21,22 +26,24 @@ def divergence_rate(statuses: Sequence[str]) -> float:
     return sum(s == "diverged" for s in trained) / len(trained) if trained else float("nan")
 
 
-def loss_spikes(step_loss_T: Floats, *, window: int = 25, deviations: float = 5.0) -> int:
-    """Number of steps whose loss is more than ``deviations`` robust deviations above the median of the ``window`` steps before.
+def loss_spikes(step_loss_T: Floats) -> int:
+    """Number of steps whose loss is more than five robust deviations above the median of the 25 steps before.
 
     Shapes: T finished steps. A robust deviation is 1.4826 x the window's median absolute deviation, and at least 1 % of its median,
-    so that rounding on a flat stretch is no spike. The first ``window`` steps have no full window and are not judged; losses that
+    so that rounding on a flat stretch is no spike. The first 25 steps have no full window and are not judged; losses that
     are not finite are left out (the run's status tells of them). Invariant under scaling of the loss.
     """
     loss_T = _finite(step_loss_T)
-    if len(loss_T) <= window:
+    if len(loss_T) <= WINDOW:
         return 0
-    before = sliding_window_view(loss_T[:-1], window)
-    median = np.median(before, axis=1)
-    above = loss_T[window:] - median
-    far = above > deviations * FLAT * np.abs(median)  # of the others the spread need not be known, which takes the most time
-    spread = NORMAL * np.median(np.abs(before[far] - median[far, None]), axis=1)
-    return int(np.count_nonzero(above[far] > deviations * spread))
+    median = median_filter(loss_T, WINDOW)[WINDOW // 2 : -(WINDOW // 2) - 1]
+    above = loss_T[WINDOW:] - median
+    far = above > DEVIATIONS * FLAT * np.abs(median)  # of the others the spread need not be known, which takes the most time
+    if not far.any():
+        return 0
+    before = sliding_window_view(loss_T[:-1], WINDOW)[far]
+    spread = NORMAL * np.median(np.abs(before - median[far, None]), axis=1)
+    return int(np.count_nonzero(above[far] > DEVIATIONS * spread))
 
 
 def oscillation(step_loss_T: Floats, *, window: int = 10) -> float:
@@ -48,10 +55,10 @@ def oscillation(step_loss_T: Floats, *, window: int = 10) -> float:
     loss_T = _finite(step_loss_T)
     if len(loss_T) <= window:
         return float("nan")
-    started = np.concatenate([np.full(window - 1, loss_T[0]), loss_T])  # so that the first value is the first loss
-    smooth = sliding_window_view(started, window).mean(axis=1)
-    up = float(np.maximum(np.diff(smooth), 0.0).sum())
-    descent = float(smooth[0] - smooth[-1])
+    started = np.concatenate([np.full(window - 1, loss_T[0]), loss_T])  # so that the first mean is the first loss
+    change = (started[window:] - started[:-window]) / window  # of the mean, from one step to the next
+    up = float(np.maximum(change, 0.0).sum())
+    descent = float(loss_T[0] - loss_T[-window:].mean())
     if up == 0.0:
         return 0.0
     return up / descent if descent > 0.0 else float("inf")

@@ -6,9 +6,10 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import ArrayLike, NDArray
 
 from lrbench.analyse.convergence import final, initial, seconds_to_target, steps_to_target, value_at
-from lrbench.analyse.frames import STRATEGY, groups
+from lrbench.analyse.frames import STRATEGY, arrays, groups
 from lrbench.analyse.intervals import Interval, iqm, seeds_intervals
 from lrbench.analyse.overfitting import overfitting_gap
 from lrbench.analyse.stability import loss_spikes, oscillation, seed_spread
@@ -164,8 +165,11 @@ def _first_lr(group_lr: Any) -> float:
 
 
 def _ends_low(group_lr: Any) -> bool:
-    lr_E = [np.nanmax(row) for row in (np.asarray(r, float) for r in group_lr) if np.isfinite(row).any()]
-    return bool(lr_E) and lr_E[-1] < 0.5 * max(lr_E)
+    if not len(group_lr):
+        return False
+    lr_E = np.fmax.reduce(np.stack(group_lr), axis=1)  # the highest of the groups; NaN where all are frozen
+    lr_E = lr_E[np.isfinite(lr_E)]
+    return len(lr_E) > 0 and bool(lr_E[-1] < 0.5 * lr_E.max())
 
 
 def cells(runs: pd.DataFrame) -> pd.DataFrame:
@@ -176,8 +180,8 @@ def cells(runs: pd.DataFrame) -> pd.DataFrame:
     metric with its bootstrap 95 % interval (a diverged run counts as the untrained model); of losses and gap over the runs that finished;
     the median of steps to target, NaN when half of the runs or more never reach it; ``keys`` are the runs', in the order of their seeds.
     """
-    parts = list(groups(runs, [*STRATEGY, "lr"]))
-    intervals = seeds_intervals([part.loc[part.trained, "quality"].to_numpy(float) for _, part in parts])
+    parts = list(arrays(runs.sort_values("seed"), [*STRATEGY, "lr"], _OF_A_RUN))
+    intervals = seeds_intervals([part["quality"][part["trained"]] for _, part in parts])
     found = [
         dict(zip([*STRATEGY, "lr"], at, strict=True)) | _cell(part, interval) for (at, part), interval in zip(parts, intervals, strict=True)
     ]
@@ -185,23 +189,26 @@ def cells(runs: pd.DataFrame) -> pd.DataFrame:
 
 
 _STATUSES = ["missed", "diverged", "crashed"]
+_MEANS = ["val_loss", "train_loss", "gap"]
 _CELL = [
-    "runs", "reached", *_STATUSES, "val_metric", "val_metric_low", "val_metric_high", "val_metric_spread", "val_loss", "train_loss", "gap",
+    "runs", "reached", *_STATUSES, "val_metric", "val_metric_low", "val_metric_high", "val_metric_spread", *_MEANS,
     "steps_to_target", "spikes", "oscillation", "keys",
 ]  # fmt: skip
+_OF_A_RUN = ["trained", "reached", "status", "quality", *_MEANS, "steps_to_target", "spikes", "oscillation", "key"]
 
 
-def _cell(runs: pd.DataFrame, interval: Interval) -> dict[str, Any]:
-    trained = runs[runs.trained]
+def _cell(runs: dict[str, NDArray[Any]], interval: Interval) -> dict[str, Any]:
+    trained = {name: values[runs["trained"]] for name, values in runs.items()}
     return (
-        {"runs": len(runs)}
-        | {"reached": int(runs.reached.sum())}
-        | {status: int((runs.status == status).sum()) for status in _STATUSES}
-        | {"val_metric": iqm(trained.quality.dropna()), "val_metric_low": interval.low, "val_metric_high": interval.high}
-        | {"val_metric_spread": seed_spread(trained.quality.to_numpy(float))}
-        | {name: iqm(trained[name].dropna()) for name in ("val_loss", "train_loss", "gap")}
-        | {"steps_to_target": median_steps(trained), "spikes": _median(trained.spikes), "oscillation": _median(trained.oscillation)}
-        | {"keys": " ".join(runs.sort_values("seed").key)}
+        {"runs": len(runs["key"])}
+        | {"reached": int(runs["reached"].sum())}
+        | {status: int((runs["status"] == status).sum()) for status in _STATUSES}
+        | {"val_metric": _iqm(trained["quality"]), "val_metric_low": interval.low, "val_metric_high": interval.high}
+        | {"val_metric_spread": seed_spread(trained["quality"])}
+        | {name: _iqm(trained[name]) for name in _MEANS}
+        | {"steps_to_target": median_steps(trained["steps_to_target"])}
+        | {name: _median(trained[name]) for name in ("spikes", "oscillation")}
+        | {"keys": " ".join(runs["key"])}
     )
 
 
@@ -222,12 +229,17 @@ def seedless(runs: pd.DataFrame) -> bool:
     return len(high) > 0 and bool((high - low <= FLOAT32 * high.abs()).all(axis=None))
 
 
-def median_steps(runs: pd.DataFrame) -> float:
-    """Median of steps to target over runs, those that never reach it above all others; NaN when it falls among them."""
-    steps = _median(runs.steps_to_target.fillna(math.inf))
-    return steps if math.isfinite(steps) else math.nan
+def median_steps(steps_S: ArrayLike) -> float:
+    """Median of steps to target, where NaN (never reached) is a value above all others; NaN when it falls among them."""
+    steps = np.asarray(steps_S, float)
+    median = _median(np.where(np.isnan(steps), math.inf, steps))
+    return median if math.isfinite(median) else math.nan
 
 
-def _median(values: "pd.Series[Any]") -> float:
-    known = values.dropna().to_numpy(float)
+def _median(values: NDArray[Any]) -> float:
+    known = values[~np.isnan(values)]
     return float(np.median(known)) if len(known) else math.nan
+
+
+def _iqm(values: NDArray[Any]) -> float:
+    return float(iqm(values[~np.isnan(values)]))

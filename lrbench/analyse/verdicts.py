@@ -61,7 +61,7 @@ def _verdict(workload: str, ranked: pd.DataFrame, runs: pd.DataFrame) -> dict[st
     return (
         {name: winner[name] for name in ["workload", "strategy", *AXES, "edge"]}
         | {"lr": winner.best_lr, "seeds": won.seed.nunique(), "quality": iqm(won.quality), "low": low, "high": high}
-        | {"target": won.target.iloc[0], "reached": int(won.reached.sum()), "steps_to_target": median_steps(won)}
+        | {"target": won.target.iloc[0], "reached": int(won.reached.sum()), "steps_to_target": median_steps(won.steps_to_target)}
         | {"test_metric": iqm(won.test_metric.dropna()), "test_low": test_low, "test_high": test_high}
         | {"strategies": len(ranked), "not_separated": _like_the_winner(ranked, runs)}
         | _gain(winner, _baseline(winner, ranked, runs), runs)
