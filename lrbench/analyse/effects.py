@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -36,6 +37,11 @@ class Arms:
     def highest(self) -> pd.DataFrame:
         """The runs at the large lr, or at the best one where no larger was run."""
         return self.best if self.large.empty else self.large
+
+    @cached_property
+    def seedless(self) -> bool:
+        """Whether seeds change nothing."""
+        return seedless(pd.concat([self.small, self.best, self.large, self.decayed]))
 
 
 def _drop(runs: pd.DataFrame, by: str) -> "pd.Series[Any]":
@@ -199,8 +205,7 @@ def _judge(names: tuple[str, str], arms: Arms, claim: Claim) -> dict[str, Any]:
         return row | _seen(arms)
     differences = [d.dropna() for d in claim.contrasts(arms)]
     margin = MARGIN * (float(arms.best.initial_loss.median()) if claim.of_losses else 1.0)
-    alike = seedless(pd.concat([arms.small, arms.best, arms.large, arms.decayed]))
-    row["ps"] = [paired_p(d, margin, seedless=alike) for d in differences]
+    row["ps"] = [paired_p(d, margin, seedless=arms.seedless) for d in differences]
     row["signs"] = [d.mean() > 0 for d in differences]
     return row | {"difference": differences[0].mean(), "seeds": min(len(d) for d in differences)}
 
