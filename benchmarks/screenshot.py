@@ -1,11 +1,12 @@
 """Picture ``report.html`` of a study as a PNG: ``python benchmarks/screenshot.py results/reference/<machine> docs/report.png``.
 
 Needs selenium (the ``dev`` extra), and chromium and chromedriver on the machine. The page is made anew from the study, light, 1280 pixels
-wide.
+wide; its SHA-256 is kept in the picture.
 """
 
 import argparse
 import base64
+import hashlib
 import io
 import os
 import shutil
@@ -13,6 +14,7 @@ import tempfile
 from pathlib import Path
 
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 from selenium import webdriver
 
 from lrbench.report.findings import Findings
@@ -28,9 +30,12 @@ def main():
     parser.add_argument("picture", type=Path)
     parser.add_argument("--height", type=int, default=1040)
     asked = parser.parse_args()
-    picture = Image.open(io.BytesIO(shoot(page(Findings(load(asked.study))), asked.height)))
+    document = page(Findings(load(asked.study)))
+    picture = Image.open(io.BytesIO(shoot(document, asked.height)))
     few = picture.convert("RGB").quantize(COLOURS, Image.Quantize.MAXCOVERAGE, kmeans=8, dither=Image.Dither.NONE)
-    few.save(asked.picture, optimize=True)
+    of = PngInfo()
+    of.add_text("Source", hashlib.sha256(document.encode()).hexdigest())
+    few.save(asked.picture, optimize=True, pnginfo=of)
 
 
 def shoot(document, height):

@@ -1,5 +1,6 @@
 """Every command, example and number of the documentation holds."""
 
+import hashlib
 import re
 import shlex
 import subprocess
@@ -7,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from lrbench.cli import app, main
 from lrbench.plan.listing import entries, text
@@ -14,6 +16,7 @@ from lrbench.plan.listing import entries, text
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+[COMMITTED] = (path.parent for path in ROOT.glob("results/*/*/methods.md"))
 LRBENCH = [sys.executable, "-m", "lrbench"]
 
 
@@ -72,10 +75,23 @@ def test_the_table_and_the_figure_of_the_readme_are_those_of_the_committed_repor
 
 
 def test_the_committed_methods_and_citation_are_what_cite_prints(capsys):
-    [folder] = (path.parent for path in ROOT.glob("results/*/*/methods.md"))
-    run_here(["cite", str(folder), "--year", "2026"])
+    run_here(["cite", str(COMMITTED), "--year", "2026"])
     printed = capsys.readouterr().out
-    assert all((folder / name).read_text().strip() in printed for name in ("methods.md", "citation.bib"))
+    assert all((COMMITTED / name).read_text().strip() in printed for name in ("methods.md", "citation.bib"))
+
+
+def test_the_picture_of_the_readme_is_that_of_the_committed_page():
+    picture, page = ROOT / re.search(r"\((docs/report\.png)\)", README)[1], COMMITTED / "report.html"
+    assert Image.open(picture).text["Source"] == hashlib.sha256(page.read_bytes()).hexdigest(), "benchmarks/screenshot.py makes it anew"
+
+
+def test_what_the_docs_quote_of_the_committed_study_is_in_its_files():
+    told = {" ".join(line.split()) for name in ("certificate.md", "methods.md") for line in (COMMITTED / name).read_text().splitlines()}
+    quoted = [block for block in blocks("", (ROOT / "docs" / "reproduce.md").read_text()) if not block.startswith("lrbench ")]
+    verdict, *rows = [" ".join(line.split()) for line in "".join(quoted).replace("\n36 statistically", " 36 statistically").splitlines()]
+    assert any(verdict in line for line in told)
+    assert len(rows) > 5
+    assert {row for row in rows if row not in ("", "...")} <= told
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)

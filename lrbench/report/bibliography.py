@@ -46,13 +46,14 @@ def used(study: Study) -> list[Used]:
 
 def _plugins(study: Study) -> set[tuple[str, str]]:
     """What comes from a plug-in: its revision is a digest of its text, not a number."""
-    found = set()
+    return {(axis, str(choice["name"])) for axis, choice in choices(study) if isinstance(choice["revision"], str)}
+
+
+def choices(study: Study) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Each choice of each axis as its runs hold it: name, revision, label, and every setting; in the order of axes and labels."""
     for axis in PARTS.values():
-        for _, run in study.runs.sort_values("key").drop_duplicates(axis)[[axis, "run"]].itertuples(index=False):
-            choice = json.loads(str(run))[axis]
-            if isinstance(choice["revision"], str):
-                found.add((axis, str(choice["name"])))
-    return found
+        for _, run in study.runs.sort_values([axis, "key"]).drop_duplicates(axis)[[axis, "run"]].itertuples(index=False):
+            yield axis, json.loads(str(run))[axis]
 
 
 def _own_key(axis: str, name: str) -> str:

@@ -114,8 +114,10 @@ def _machine(study: Study) -> Iterator[Item]:
 
 
 def _sources(study: Study) -> Iterator[Item]:
-    own = [one.name for one in used(study) if one.own]
-    found = f"only their own text is known of {', '.join(own)}" if own else f"{len(used(study))} entries"
+    everything = used(study)
+    own = [one.name for one in everything if one.own]
+    of = f"{len(everything) - len(own)} of {len(everything)} workloads, optimizers, policies and schedules"
+    found = of + (f"; only their own text is known of {', '.join(own)}" if own else "")
     yield Item(not own, "Everything that was used has a publication to cite", found)
     present = set(study.runs.workload)
     lacking = sorted(label for label, fact in study.facts.get("workloads", {}).items() if label in present and not fact.get("licence"))

@@ -35,21 +35,20 @@ def cited(place: Path, form: str = "all", year: int | None = None) -> str:
 
 def _text(study: Study) -> str:
     found = Findings(study)
-    paragraph, settings, sources = methods(found).split("\n\n")
     parts = [
         "# Methods",
-        textwrap.fill(paragraph, WIDTH, break_long_words=False, break_on_hyphens=False),
-        "\n".join(
-            textwrap.fill(line, WIDTH, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False)
-            for line in settings.split("\n")
-        ),
-        textwrap.fill(sources, WIDTH, break_long_words=False, break_on_hyphens=False),
+        "\n".join(map(_wrapped, methods(found).split("\n"))),
         "# Reproducibility",
         "\n".join(item.line() for item in checklist(found)),
         "# Data",
         "\n".join(_licences(study)),
     ]
     return "\n\n".join(parts) + "\n"
+
+
+def _wrapped(line: str) -> str:
+    hanging = "  " if line.startswith("- ") else ""
+    return textwrap.fill(line, WIDTH, subsequent_indent=hanging, break_long_words=False, break_on_hyphens=False)
 
 
 def _licences(study: Study) -> list[str]:

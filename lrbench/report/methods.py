@@ -1,7 +1,8 @@
 """What a paper should say of how a study was made: a paragraph, and the settings of each workload."""
 
+import json
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import pandas as pd
@@ -9,14 +10,26 @@ import pandas as pd
 from lrbench.analyse import groups
 from lrbench.analyse.frames import AXES
 from lrbench.report import text
-from lrbench.report.bibliography import study_key, used
+from lrbench.report.bibliography import KINDS, choices, study_key, used
 from lrbench.report.findings import Findings
 from lrbench.store import Study, digest
 
 
 def methods(found: Findings) -> str:
-    """The paragraph, then a line per workload; works are cited by their BibTeX keys in brackets, as in ``[kingma2015adam]``."""
-    return "\n\n".join([_paragraph(found.study), "\n".join(f"- {line}" for line in _workloads(found)), _cited(found.study)])
+    """The paragraph, lines of workloads and of settings, sources; works are cited by BibTeX keys in brackets: ``[kingma2015adam]``."""
+    return "\n\n".join(
+        [_paragraph(found.study), _listed(_workloads(found)), SETTINGS, _listed(_settings(found.study)), _cited(found.study)]
+    )
+
+
+SETTINGS = (
+    "All settings, defaults among them. A span of a schedule is a share of the budget where it has a decimal point; a whole number counts "
+    "steps, epochs where per = epoch, and evaluations for plateau."
+)
+
+
+def _listed(lines: Iterable[str]) -> str:
+    return "\n".join(f"- {line}" for line in lines)
 
 
 def _paragraph(study: Study) -> str:
@@ -102,6 +115,21 @@ def _grids(runs: pd.DataFrame) -> Iterator[str]:
         on.setdefault(tuple(sorted(set(part.lr))), []).append(str(optimizer))
     for grid, optimizers in sorted(on.items(), key=lambda pair: pair[1]):
         yield f"{', '.join(f'{value:.4g}' for value in grid)} ({', '.join(optimizers)})"
+
+
+def _settings(study: Study) -> Iterator[str]:
+    """A line for every choice that has settings."""
+    for axis, choice in choices(study):
+        told = ", ".join(f"{name} = {_value(value)}" for name, value in choice["settings"].items())
+        if told:
+            yield f"{KINDS[axis]} {choice['label']}: {told}."
+
+
+def _value(value: Any) -> str:
+    """A setting as a matrix file writes it."""
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{name} = {_value(one)}" for name, one in value.items()) + "}"
+    return "[" + ", ".join(map(_value, value)) + "]" if isinstance(value, list) else json.dumps(value)
 
 
 def _cited(study: Study) -> str:

@@ -15,6 +15,7 @@ from lrbench.report.bibliography import bibtex, latex, used
 from lrbench.report.checklist import checklist
 from lrbench.report.cite import cited
 from lrbench.report.findings import Findings
+from lrbench.report.methods import methods
 from lrbench.report.references import BY_KEY, IDENTIFIER, METHODS, REFERENCES, named_in
 from lrbench.spec.faults import BadInput
 from lrbench.store import bundle, digest, load
@@ -148,6 +149,21 @@ class TestText:
             "Synthetic CPU", "PyTorch 2.14.1", "Licence: BSD-3",
         ):  # fmt: skip
             assert part in text, part
+
+    def test_every_setting_of_every_choice_is_told_with_its_default(self, study):
+        text = " ".join(cited(study.folder, "text").split())
+        for values in map(json.loads, study.runs.run):
+            for axis, words in {"optimizer": "optimizer", "layer_lr": "layer-lr policy", "schedule": "learning-rate schedule"}.items():
+                choice = values[axis]
+                assert f"- {words} {choice['label']}: label = {json.dumps(choice['settings']['label'])}." in text
+
+    def test_settings_are_written_as_a_matrix_file_writes_them(self, tmp_path):
+        made = synthetic.study(tmp_path / "s", lrs=(1e-2,), seeds=(0,), optimizers=("adam",))
+        values = json.loads(made.runs.run[0])
+        settings = {"betas": [0.9, 0.999], "t_max": 1.0, "every": 1, "nesterov": True, "parts": [{"name": "constant"}], "rest": {}}
+        made.runs["run"] = json.dumps(values | {"optimizer": values["optimizer"] | {"settings": settings}})
+        told = 'betas = [0.9, 0.999], t_max = 1.0, every = 1, nesterov = true, parts = [{name = "constant"}], rest = {}.'
+        assert f"- optimizer adam: {told}" in methods(Findings(made)).split("\n")
 
     def test_a_bundle_says_the_same(self, study, tmp_path):
         assert cited(bundle(study.folder, tmp_path / "b.tar.gz"), year=2031) == cited(study.folder, year=2031)
