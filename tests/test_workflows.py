@@ -100,8 +100,11 @@ def test_code_of_a_pull_request_never_runs_with_a_right_to_write():
     assert list(bench[True]) == ["pull_request"]  # YAML reads `on` as a truth
     assert bench["permissions"] == {}
     assert bench["jobs"]["compare"]["permissions"] == {"contents": "read"}
+    assert bench["jobs"].keys() == {"compare", "comment"}
     comment = bench["jobs"]["comment"]
     assert "head.repo.full_name == github.repository" in comment["if"]
+    [checkout] = [step["with"] for step in comment["steps"] if step.get("uses", "").startswith("actions/checkout@")]
+    assert checkout["ref"] == "${{ github.event.pull_request.base.sha }}"  # without it, the merge of the pull request
     assert [step["run"].split()[0] for step in comment["steps"] if "run" in step] == ["benchmarks/comment.sh"]
 
 

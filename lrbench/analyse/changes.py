@@ -38,11 +38,11 @@ STEP_MARGIN = 0.1
 
 STRATEGIES = [
     *STRATEGY, "state", "base_lr", "base_edge", "head_lr", "head_edge", "base_runs", "head_runs", "base_crashed", "head_crashed", "shared",
-    "identical", "reason",
+    "identical", "reason", "base_keys", "head_keys",
 ]  # fmt: skip
 CHANGE = [
     "measure", "base", "head", "difference", "low", "high", "p", "seeds", "paired", "base_hits", "base_runs", "head_hits", "head_runs",
-    "verdict",
+    "verdict", "base_keys", "head_keys",
 ]  # fmt: skip
 
 COLUMNS = [
@@ -64,7 +64,8 @@ class Changes:
     ``measures`` has a row per workload, strategy and measure that both have, each side at its best lr; ``cells`` one per workload,
     strategy and lr that both have, of the final validation result. Their ``difference`` is head - base with a 95 % interval; ``p`` is
     Holm-corrected within the workload, over all measures or over all cells; hits are the runs that finished (validation), reached the
-    target (steps), diverged or crashed. Step costs have quartiles in place of a test, and no p.
+    target (steps), diverged or crashed. Step costs have quartiles in place of a test, and no p. ``base_keys`` and ``head_keys`` are the
+    runs under each row, by a space between, sorted; none under step costs.
     """
 
     strategies: pd.DataFrame
@@ -164,7 +165,13 @@ def _presence(sides: Sides, best: tuple[Best, Best], reason: str) -> dict[str, A
         "shared": len(set(base.key) & set(head.key)),
         "identical": len(prints[0] & prints[1]),
         "reason": reason,
+        **_keys(sides),
     }
+
+
+def _keys(sides: Sides) -> dict[str, str]:
+    """The runs of both sides, as ``summary.csv`` has them."""
+    return {f"{name}_keys": " ".join(sorted(side.key)) for name, side in zip(("base", "head"), sides, strict=True)}
 
 
 Reasons = dict[tuple[str, ...], str]
@@ -217,7 +224,7 @@ def _crashes(sides: Sides) -> Iterator[dict[str, Any]]:
         if (now - base) * moved > 0.0:
             counts = {"base_hits": base, "base_runs": base_runs, "head_hits": now, "head_runs": runs}
             facts = {"measure": CRASHED, "base": base / base_runs, "head": now / runs, "difference": moved, "seeds": 0}
-            yield facts | counts | {"paired": False, "p": math.nan, "verdict": CRASHES if moved > 0.0 else MENDED}
+            yield facts | counts | {"paired": False, "p": math.nan, "verdict": CRASHES if moved > 0.0 else MENDED} | _keys(part)
             return
 
 
@@ -267,7 +274,7 @@ def _row(measure: str, found: Difference, at: Sides, hits: str, *, more_is_bette
         counts |= {f"{name}_hits": int(side[hits].sum()), f"{name}_runs": len(side)}
     better = (found.difference > 0.0) == more_is_better
     verdict = UNCHANGED if _unchanged(at) else BETTER if better else WORSE
-    return {"measure": measure} | found._asdict() | counts | {"verdict": verdict}
+    return {"measure": measure} | found._asdict() | counts | {"verdict": verdict} | _keys(at)
 
 
 def _unchanged(at: Sides) -> bool:
@@ -363,4 +370,4 @@ def _cost_row(base: _Cost, head: _Cost) -> dict[str, Any]:
     interval = {"low": head.low - base.high, "high": head.high - base.low}
     counts = dict.fromkeys(("seeds", "base_hits", "base_runs", "head_hits", "head_runs"), 0)
     numbers = {"base": base.seconds, "head": head.seconds, "difference": moved, "p": math.nan, "paired": False}
-    return {"measure": STEP_COST} | numbers | interval | counts | {"verdict": verdict}
+    return {"measure": STEP_COST} | numbers | interval | counts | {"verdict": verdict, "base_keys": "", "head_keys": ""}

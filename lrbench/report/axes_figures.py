@@ -18,6 +18,8 @@ PANELS = 6
 INTERACTIONS = 4
 """The most interactions in one panel, the largest."""
 NAMES = {"layer_lr": "layer-lr"}
+COLOUR = dict(zip(("optimizer", "layer_lr", "schedule", "lr"), COLOURS, strict=False))
+"""One for each factor, the same in every panel."""
 LETTERS = 34
 """The longest label of a level."""
 
@@ -71,13 +73,11 @@ def levels(found: Findings) -> Gallery:
         metric, block = found.metric(workload), blocks[workload]
         scale, means = metric.scale * (1 if metric.higher_is_better else -1), level_means(block)
         place, ticks = 0, dict[int, str]()
-        for i, factor in enumerate(block.factors):
-            part = means[means.factor == factor]
+        for factor in block.factors:
+            part, colour = means[means.factor == factor], COLOUR[factor]
             at = place + np.arange(len(part))
-            ax.plot(
-                scale * part["mean"], at, color=COLOURS[i], marker="o", linestyle="-" if factor == "lr" else "none", label=named(factor)
-            )
-            ax.hlines(at, scale * part.low, scale * part.high, color=COLOURS[i], alpha=0.5)
+            ax.plot(scale * part["mean"], at, color=colour, marker="o", linestyle="-" if factor == "lr" else "none", label=named(factor))
+            ax.hlines(at, scale * part.low, scale * part.high, color=colour, alpha=0.5)
             ticks |= dict(zip(at.tolist(), level_names(block, factor), strict=True))
             place += len(part) + 1
         ax.set_yticks(list(ticks), [_short(label) for label in ticks.values()], size=7)

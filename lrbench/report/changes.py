@@ -251,7 +251,7 @@ def gravest_first(table: pd.DataFrame, verdicts: Sequence[str]) -> pd.DataFrame:
 
 
 def as_json(compared: Compared) -> dict[str, Any]:
-    """All of it for programs. Numbers that cannot be told are null."""
+    """All of it for programs. Numbers that cannot be told are null; keys are lists."""
     return {
         "schema": 1,
         "base": compared.base,
@@ -271,4 +271,5 @@ def as_json(compared: Compared) -> dict[str, Any]:
 
 def _plain(row: dict[Any, Any]) -> dict[str, Any]:
     values = {str(name): value.item() if hasattr(value, "item") else value for name, value in row.items()}
-    return {name: None if isinstance(value, float) and not math.isfinite(value) else value for name, value in values.items()}
+    known = {name: None if isinstance(value, float) and not math.isfinite(value) else value for name, value in values.items()}
+    return known | {name: known[name].split() for name in ("base_keys", "head_keys")}

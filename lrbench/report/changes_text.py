@@ -46,7 +46,7 @@ def as_markdown(compared: Compared, most: int = LIMIT) -> str:
     """A body for a pull request, of at most ``most`` characters: the gravest first, the rest folded, and a count of what is left out."""
     head = "\n\n".join([_title(compared), _origin(compared)])
     told = [head]
-    sections = [_matters, _warned, _new, _gone, _moved, _cells, _others, _how_to_read]
+    sections = [_matters, _warned, _new, _gone, _moved, _cells, _others, _runs, _how_to_read]
     room = most - len(head) - 1
     for left, section in zip(range(len(sections), 0, -1), sections, strict=True):
         share = room // 2 if section is _matters else room // left
@@ -271,6 +271,31 @@ def _others(compared: Compared, room: int) -> str:
     return _folded("Measures not separated", len(table), room, lambda room: _table(compared, table, room, lead="verdict"))
 
 
+KEYS = 5
+"""The most keys told of a row: as many as seeds."""
+
+
+def _runs(compared: Compared, room: int) -> str:
+    table = gravest_first(table_of(compared, "measures"), MATTERS)
+    table = table[table.head_keys != ""]
+    lines = (
+        [code(compared.found[r.pair].name), code(r.workload), code(strategy(r)), r.measure, keys_told(r.base_keys), keys_told(r.head_keys)]
+        for r in rows(table)
+    )
+    header = ["Study", "Workload", "Strategy", "Measure", "Runs before", "Runs now"]
+    return _folded("Runs under what changed", len(table), room, lambda room: _fitted(header, lines, len(table), room))
+
+
+def keys_told(keys: str) -> str:
+    """Keys as they are typed, the first ``KEYS`` of them.
+
+    >>> keys_told("a1 b2")
+    '`a1` `b2`'
+    """
+    each = keys.split()
+    return " ".join(map(md.code, each[:KEYS])) + (f" and {len(each) - KEYS} more" if len(each) > KEYS else "")
+
+
 def _how_to_read(compared: Compared, room: int) -> str:
     if nothing_changed(compared):
         return ""
@@ -284,7 +309,8 @@ where it moved. Numbers are means over the seeds compared, with a 95 % interval 
 are compared pair by pair (paired t-test), others as two samples (Welch). *Better* and *worse* need both an effect and a test: a mean \
 change beyond {MARGIN:g} of the metric's scale, of one evaluation interval for steps, of {100 * MARGIN:g} points for divergence; and \
 p < 0.05 after Holm's correction over all measures of a workload. With fewer than {FEWEST} seeds nothing is separated. *Unchanged* \
-are runs with the same key and the same outcome to the bit.
+are runs with the same key and the same outcome to the bit. `lrbench show KEY` tells a run's whole story; `lrbench compare --format json` \
+names the runs under every row.
 
 - {VALIDATION}: the final validation result; a diverged run counts as the untrained model.
 - {STEPS}: in brackets the runs that reach it; one that does not counts with its whole budget, which it is known to need.

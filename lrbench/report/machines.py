@@ -27,7 +27,19 @@ def machines(two: Comparison) -> str:
     header = ["Machine", "Model", "Count", "Driver", "CUDA", "torch", "Threads", "Precision flags", "Runs", "Cases measured"]
     header += ["Price per hour"] if two.prices else []
     lines = [_machine(two, name, study) for name, study in two.studies.items()]
-    return md.section("Machines", md.table(header, lines, right=[2, 8, 9]))
+    return md.section("Machines", md.table(header, lines, right=[2, 8, 9]), _which_runs(two))
+
+
+def _which_runs(two: Comparison) -> str:
+    """Where the keys of the runs under each number stand, and the costs."""
+    if two.reference is None:
+        return ""
+    links = [f"[{name}]({name}/summary.csv)" for name in two.found]
+    return (
+        f"*Which runs.* The same on every machine, so that one key names them all: those of a workload and strategy at the lr that is best on "
+        f"{md.code(two.reference)}. They stand in `summary.csv` of each machine, by strategy and lr: {', '.join(links)}. `lrbench show KEY` "
+        "tells a run's whole story."
+    )
 
 
 def _machine(two: Comparison, name: str, study: Study) -> list[str]:

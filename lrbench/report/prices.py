@@ -17,16 +17,18 @@ def parse_prices(given: Sequence[str], machines: Iterable[str]) -> dict[str, flo
     known = sorted(set(machines))
     for word in given:
         name, _, number = word.rpartition("=")
-        machine = _named(name, word, known)
+        if not name:
+            raise BadInput(
+                f"--price {word}: must be NAME=PRICE, such as --price h100=2.50, with the price of an hour of the whole machine."
+            )
+        price, machine = _price(number, word), _named(name, word, known)
         if machine in found:
             raise BadInput(f"--price {word}: {machine} has a price already: give one for each machine.")
-        found[machine] = _price(number, word)
+        found[machine] = price
     return found
 
 
 def _named(name: str, word: str, known: Sequence[str]) -> str:
-    if not name:
-        raise BadInput(f"--price {word}: must be NAME=PRICE, such as --price h100=2.50, with the price of an hour of the whole machine.")
     if not known:
         raise BadInput(
             f"--price {word}: there are no two machines to compare. Give a folder with the studies of one matrix on two or more."

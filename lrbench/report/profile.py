@@ -46,7 +46,8 @@ def figure(found: Standings, lines: Lines, unit: str) -> "Figure":
         count = len(found.base_names)
         ax.set(xlim=(1.0, found.tau_max), ylim=(-0.02 - APART * len(lines), 1.02), xlabel=f"{unit} to target / that of the fastest (tau)")
         ax.set(ylabel=f"share of {text.count(count, 'workload')}", title="Performance profile")
-        ax.legend(loc="upper left", bbox_to_anchor=(-0.02, -0.14), title="score", alignment="left")
+        told = f"score (each line drawn {APART:g} below the one before, to show equal ones)" if len(lines) > 1 else "score"
+        ax.legend(loc="upper left", bbox_to_anchor=(-0.02, -0.14), title=told, alignment="left")
 
     return draw([NAME], panel, columns=1, size=(SIZE[0], SIZE[1] + 0.18 * len(lines)))
 
@@ -77,7 +78,7 @@ def section(found: Findings, drawn: Gallery) -> str:
     rest = [s for s in standings.order if s not in order]
     caption = (
         f"The {BEST} best strategies and, dashed, the {PLAIN} best with one constant lr for all layers; further left and up is better. "
-        "Each line is drawn a little below the one before, so that equal ones can be seen."
+        f"Each line is drawn {APART:g} below the one before, so that equal ones can be seen."
     )
     more = f"\n\n{len(rest) - LONG:,} more are left out." if len(rest) > LONG else ""
     return md.section(

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 KIND = "steps-to-target"
 MOST = 2
 """The most figures."""
+LIFT = 0.7
+"""How much higher each line is drawn than the one before, in points."""
 COMPARED = 30
 """The most rows of a table: letters may be many times as many."""
 SURE = 1e-3
@@ -47,9 +49,9 @@ def pictures(found: Findings) -> Gallery:
 
 
 def _curve(ax: "Axes", label: str, runs: pd.DataFrame, style: Style, lift: int) -> None:
-    """One staircase, a hair above the one before, so that both are seen where they agree."""
+    """One staircase, ``lift`` places above the first, so that all are seen where they agree."""
     curve = survival(runs)
-    ax.step(curve.step_T, 100.0 * (1.0 - curve.share_T) + 0.7 * lift, where="post", label=label, **style | {"marker": "none"})
+    ax.step(curve.step_T, 100.0 * (1.0 - curve.share_T) + LIFT * lift, where="post", label=label, **style | {"marker": "none"})
 
 
 def _to_the_last_step(ax: "Axes", budget: float) -> None:
@@ -67,8 +69,9 @@ def section(found: Findings, drawn: Galleries) -> str:
     if found.ranking.empty:
         return ""
     caption = (
-        "The share of each strategy's seeds that have reached the target by each step (Kaplan-Meier; lines are lifted a little where they "
-        "would hide each other); a seed that never does, because it ran out of budget or diverged, keeps its line below 100 %."
+        f"The share of each strategy's seeds that have reached the target by each step (Kaplan-Meier); a seed that never does, because it ran "
+        f"out of budget or diverged, keeps its line below 100 %. Each line is drawn {LIFT:g} points above the one before, so that equal ones "
+        "can be seen."
     )
     compared = groups(places(found.best, found.ranking, _compared(found)), ["workload"])
     tables = [md.details(f"Ranking with groups: {md.plain(workload)}", _table(found, part)) for (workload,), part in compared]

@@ -70,6 +70,8 @@ def _unpack(file: Path, place: Path) -> Path:
         for member in archive:
             path = PurePosixPath(member.name)
             total += member.size
+            if member.isdir() and _is_plain(f"{member.name}/file"):
+                continue  # a folder as plain tar lists it: its files bring it along
             if not member.isreg() or not _is_plain(member.name):
                 raise BadInput(f"{file}: holds {member.name!r}, which is not a plain file inside its folder: nothing of it is used.")
             if total > LARGEST:

@@ -85,7 +85,7 @@ def _read(path: Path, called: Mapping[str, str]) -> pa.Table:
         if isinstance(error, OSError) and error.strerror:
             raise BadInput(f"{path}: cannot be read: {error.strerror}. Give a CSV or Parquet file.") from error
         kind = "CSV" if read is _read_csv else "Parquet"
-        raise BadInput(f"{path}: cannot be read as {kind}: {one_line(error)}. Give a CSV or Parquet file.") from error
+        raise BadInput(f"{path}: cannot be read as {kind}: {one_line(error).rstrip('.')}. Give a CSV or Parquet file.") from error
 
 
 def _read_parquet(path: Path, called: Mapping[str, str]) -> pa.Table:
@@ -98,6 +98,9 @@ def _read_parquet(path: Path, called: Mapping[str, str]) -> pa.Table:
 def _read_csv(path: Path, called: Mapping[str, str]) -> pa.Table:
     if not path.is_dir() and path.stat().st_size == 0:
         raise BadInput(f"{path}: is empty. Its first line must name the columns: {', '.join(COLUMNS)}.")
+    if not path.is_dir():
+        with pa.input_stream(path, compression="detect") as start:
+            _is_text(path, start.read(4096))
     with pacsv.open_csv(path) as file:
         header = file.schema.names
     _complete(path, header, called)
@@ -106,6 +109,13 @@ def _read_csv(path: Path, called: Mapping[str, str]) -> pa.Table:
     as_text = pacsv.ConvertOptions(column_types=types, include_columns=list(types), strings_can_be_null=False)
     table = pacsv.read_csv(path, convert_options=as_text)
     return pa.table({column: table[name] for column, name in called.items()})
+
+
+def _is_text(path: Path, start: bytes) -> None:
+    if start.startswith(b"PAR1"):
+        raise BadInput(f"{path}: is a Parquet file by its first bytes: let its name end in .parquet.")
+    if b"\0" in start:
+        raise BadInput(f"{path}: is not text, so no CSV. Give a CSV or Parquet file.")
 
 
 def _complete(path: Path, header: Sequence[str], called: Mapping[str, str]) -> None:
@@ -130,7 +140,8 @@ def _checked(path: Path, table: pa.Table, targets: Targets) -> pa.Table:
     known = {name: target.metric for name, target in targets.workloads.items()}
     unknown = sorted(set(labels["workload"].dictionary.to_pylist()) - known.keys())
     if unknown:
-        raise BadInput(f"{path}: workload {name!r} has no target. {nearest(name, known)}" for name in unknown)
+        more = f" Nor {'has' if len(unknown) == 2 else 'have'} {', '.join(map(repr, unknown[1:]))}." if len(unknown) > 1 else ""
+        raise BadInput(f"{path}: workload {unknown[0]!r} has no target. {nearest(unknown[0], known)}{more}")
     counts = _of_metric(labels, known)
     return pa.table(labels | {column: _numbers(path, column, table[column], counts) for column in NUMBERS} | {"counts": counts})
 

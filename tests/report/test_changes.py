@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -16,6 +17,7 @@ from lrbench.cli import main
 from lrbench.report.changes import Compared, Found, compare, failures, summary, warnings
 from lrbench.report.changes_text import FORMATS, LIMIT, as_markdown, as_text
 from lrbench.spec.faults import BadInput
+from lrbench.store import load, studies
 
 ONE = {"workloads": ["digits_mlp"], "schedules": ["constant"]}
 
@@ -117,6 +119,23 @@ def test_json_is_for_programs(cli):
     assert (pair["matrix"], pair["base_machine"], len(pair["strategies"])) == ("synthetic", "cpu-2", 3)
     adam = [row for row in pair["measures"] if row["optimizer"] == "adam" and row["measure"] == "validation"]
     assert [(row["p"], row["seeds"], row["verdict"]) for row in adam] == [(None, 2, "not separated")]
+
+
+def test_every_row_names_the_runs_under_it(cli):
+    out = cli("base", "worse", "--format", "json")[1]
+    [pair] = json.loads(out)["pairs"]
+    base, head = (load(path) for side in ("base", "worse") for path in studies(Path(side)))
+    for name, costs in (("strategies", ""), ("measures", "step cost"), ("cells", "")):
+        for row in pair[name]:
+            for side, made in (("base", base), ("head", head)):
+                runs = made.runs[made.runs.key.isin(row[f"{side}_keys"])]
+                assert row[f"{side}_keys"] == sorted(runs.key)
+                assert len(runs) == (0 if row.get("measure") == costs else row[f"{side}_runs"])
+                if name == "measures" and row["measure"] == "validation":
+                    assert row[side] == pytest.approx(np.mean([curve[-1] for curve in runs.val_metric]))
+    told = cli("base", "worse", "--format", "md")[1]
+    [adam] = [row for row in pair["measures"] if (row["optimizer"], row["measure"]) == ("adam", "validation")]
+    assert f"| `adam / uniform / constant` | validation | {' '.join(f'`{key}`' for key in adam['base_keys'])} |" in told
 
 
 def test_two_machines_are_compared_by_what_they_learn():

@@ -57,6 +57,12 @@ def test_machines_and_their_facts(text):
     assert "| `fake-gpu-b` | Fake GPU B | 8 | 1.0 | 13.0 | 2.14.1 | 1 | tf32 off | 90 | 7 |" in text
 
 
+def test_the_runs_under_the_numbers_are_linked(text, pair):
+    assert "at the lr that is best on `fake-gpu-a`. They stand in `summary.csv`" in text
+    linked = re.findall(r"\]\((\S+/summary\.csv)\)", text)
+    assert linked == [f"{made.folder.name}/summary.csv" for made in pair]
+
+
 def test_speed_ups_are_over_the_slowest_which_is_named(text):
     assert "How many times as fast a training step is as on `fake-gpu-a`, the machine with the slowest steps" in text
     assert re.search(r"\| digits_mlp \| 4\.\d+ x \[4, \d\.\d+\] \(7 cases\) \|", text)
@@ -262,6 +268,7 @@ def test_prices_belong_to_the_machine_that_is_meant(given, found):
     [
         (["h100"], "--price h100: must be NAME=PRICE"),
         (["=2"], "--price =2: must be NAME=PRICE"),
+        (["v100=two"], "--price v100=two: must be a price per hour, a number from 0 up, got 'two'."),
         (["v100=2"], "--price v100=2: no machine here is called 'v100'. Known: cpu-epyc, "),
         (["cuda=2"], "--price cuda=2: 'cuda' may be cuda-a100-1gpu or cuda-a100-1gpu-x or cuda-h100-8gpu. Give more of the name."),
         (["h100=two"], "--price h100=two: must be a price per hour, a number from 0 up, got 'two'."),

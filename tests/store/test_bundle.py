@@ -110,6 +110,13 @@ class TestInPlaceOfAFolder:
         with pytest.raises(BadInput, match=r"holds 2 studies: .*Give one of them"):
             one_study(tmp_path)
 
+    def test_one_unpacked_and_packed_again_by_plain_tar(self, study, packed, tmp_path):
+        with tarfile.open(packed) as archive:
+            archive.extractall(tmp_path / "here", filter="data")
+        again = tmp_path / "again.tar.gz"
+        subprocess.run(["tar", "czf", again, "-C", tmp_path / "here", "synthetic-cpu-2"], check=True)
+        assert digest(load(again).runs) == digest(load(study.folder).runs)
+
 
 class TestRefused:
     @pytest.mark.parametrize(
@@ -124,7 +131,8 @@ class TestRefused:
             member("s/link", tarfile.SYMTYPE, "/etc/passwd"),
             member("s/link", tarfile.LNKTYPE, "s/study.toml"),
             member("s/pipe", tarfile.FIFOTYPE),
-            member("s/folder", tarfile.DIRTYPE),
+            member("../s", tarfile.DIRTYPE),
+            member("/etc", tarfile.DIRTYPE),
         ],
         ids=lambda m: f"{m.name} {m.type.decode()}",
     )

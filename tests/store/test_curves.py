@@ -117,6 +117,10 @@ BAD = {
     "missing column": (frame().drop(columns="study"), "has no column 'study'. Known: "),
     "similar column": (frame().rename(columns={"seconds": "second"}), "has no column 'seconds'. Did you mean 'second'?"),
     "unknown workload": (changed("workload", "crieto"), "workload 'crieto' has no target. Did you mean 'criteo'? Known: criteo, wmt."),
+    "unknown workloads": (
+        frame().replace({"workload": {"wmt": "crieto", "criteo": "fastmri"}}),
+        "workload 'crieto' has no target. Did you mean 'criteo'? Known: criteo, wmt. Nor has 'fastmri'.",
+    ),
     "word for a value": (changed("value", "good"), "data row 2: value must be a number, got 'good'"),
     "word for a step": (changed("step", "ten"), "data row 2: step must be a number, got 'ten'"),
     "no step": (changed("step", None), "data row 2: step must be a finite number from 0 up, got none"),
@@ -182,6 +186,9 @@ def test_a_label_that_is_missing_in_parquet(tmp_path):
         ("c.csv", b"", "is empty. Its first line must name the columns: workload, strategy"),
         ("c.csv", b"a,b\n1,2,3\n", "cannot be read as CSV"),
         ("c.csv", b"a,a\n1,2\n", "has no column 'workload'"),
+        ("c.csv", b"\x7fELF\x02\x01\0\0", "c.csv: is not text, so no CSV. Give a CSV or Parquet file."),
+        ("c.csv", b"PAR1\x15\x04\x15", "c.csv: is a Parquet file by its first bytes: let its name end in .parquet."),
+        ("c.parquet", b"a much longer piece of junk", "not a parquet file. Give a CSV or Parquet file."),
         ("c.csv", b"\xff\xfe\xff,b\n1,2\n", "c.csv: "),
     ],
 )
