@@ -223,10 +223,15 @@ def scale(runs: pd.DataFrame) -> float:
 
 def seedless(runs: pd.DataFrame) -> bool:
     """Whether seeds change nothing in some runs, as on a fixed function: those of a cell begin, go on and end at the same losses."""
-    at = runs.groupby([*STRATEGY, "lr"])[["initial_loss", "early_loss", "loss"]]
-    again = at.count().min(axis=1) > 1
-    low, high = at.min()[again], at.max()[again]
-    return len(high) > 0 and bool((high - low <= FLOAT32 * high.abs()).all(axis=None))
+    if len(runs) < 2:
+        return False
+    cell = runs.groupby([*STRATEGY, "lr"]).ngroup().to_numpy()
+    order = np.argsort(cell, kind="stable")
+    starts = np.flatnonzero(np.diff(cell[order], prepend=-1))
+    loss = runs[["initial_loss", "early_loss", "loss"]].to_numpy(float)[order]
+    again = (np.add.reduceat(~np.isnan(loss), starts, dtype=int) > 1).all(axis=1)
+    low, high = (least.reduceat(loss, starts)[again] for least in (np.fmin, np.fmax))
+    return len(high) > 0 and bool((high - low <= FLOAT32 * np.abs(high)).all())
 
 
 def median_steps(steps_S: ArrayLike) -> float:

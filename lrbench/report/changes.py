@@ -272,4 +272,4 @@ def as_json(compared: Compared) -> dict[str, Any]:
 def _plain(row: dict[Any, Any]) -> dict[str, Any]:
     values = {str(name): value.item() if hasattr(value, "item") else value for name, value in row.items()}
     known = {name: None if isinstance(value, float) and not math.isfinite(value) else value for name, value in values.items()}
-    return known | {name: known[name].split() for name in ("base_keys", "head_keys")}
+    return known | {name: str(known[name]).split() for name in ("base_keys", "head_keys")}

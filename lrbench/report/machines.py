@@ -36,9 +36,9 @@ def _which_runs(two: Comparison) -> str:
         return ""
     links = [f"[{name}]({name}/summary.csv)" for name in two.found]
     return (
-        f"*Which runs.* The same on every machine, so that one key names them all: those of a workload and strategy at the lr that is best on "
-        f"{md.code(two.reference)}. They stand in `summary.csv` of each machine, by strategy and lr: {', '.join(links)}. `lrbench show KEY` "
-        "tells a run's whole story."
+        "*Which runs.* The same on every machine, so that one key names them all: those of a workload and strategy at the lr that is best "
+        f"on {md.code(two.reference)}. They stand in `summary.csv` of each machine, by strategy and lr: {', '.join(links)}. "
+        "`lrbench show KEY` tells a run's whole story."
     )
 
 

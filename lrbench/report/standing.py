@@ -69,9 +69,9 @@ def section(found: Findings, drawn: Galleries) -> str:
     if found.ranking.empty:
         return ""
     caption = (
-        f"The share of each strategy's seeds that have reached the target by each step (Kaplan-Meier); a seed that never does, because it ran "
-        f"out of budget or diverged, keeps its line below 100 %. Each line is drawn {LIFT:g} points above the one before, so that equal ones "
-        "can be seen."
+        "The share of each strategy's seeds that have reached the target by each step (Kaplan-Meier); a seed that never does, because it "
+        f"ran out of budget or diverged, keeps its line below 100 %. Each line is drawn {LIFT:g} points above the one before, so that "
+        "equal ones can be seen."
     )
     compared = groups(places(found.best, found.ranking, _compared(found)), ["workload"])
     tables = [md.details(f"Ranking with groups: {md.plain(workload)}", _table(found, part)) for (workload,), part in compared]
