@@ -1,10 +1,14 @@
 import sys
 
+import hypothesis
 import pytest
 import torch
 
 from lrbench.cost import Bench
 from lrbench.device import Telemetry, use_threads
+
+hypothesis.settings.register_profile("untimed", deadline=None)  # a busy machine is no failure
+hypothesis.settings.load_profile("untimed")
 
 
 def pytest_collection_modifyitems(items):

@@ -24,7 +24,7 @@ def operands(n, m, k, columns, dtype, flips, seed=0):
 
 
 @given(st.integers(1, 4), SIDES, SIDES, SIDES, st.sampled_from([torch.float32, torch.float64]), st.tuples(st.booleans(), st.booleans()))
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 def test_it_is_the_product(n, m, k, columns, dtype, flips):
     a, b = operands(n, m, k, columns, dtype, flips)
     found, exact = torch.ops.lrbench.matmul(a, b), torch.bmm(a.double(), b.double())
@@ -35,7 +35,7 @@ def test_it_is_the_product(n, m, k, columns, dtype, flips):
 
 
 @given(SIDES, SIDES, SIDES, st.tuples(st.booleans(), st.booleans()))
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 def test_a_product_does_not_depend_on_the_batch_by_a_bit(m, k, columns, flips):
     a, b = operands(5, m, k, columns, torch.float32, flips)
     whole = torch.ops.lrbench.matmul(a, b)
@@ -78,7 +78,7 @@ LAYOUTS = st.sampled_from(["contiguous", "channels last", "sliced", "expanded"])
     st.tuples(st.integers(1, 4), st.integers(1, 4)), st.tuples(st.integers(1, 3), st.integers(1, 3)),
     st.tuples(st.integers(0, 2), st.integers(0, 2)), LAYOUTS, LAYOUTS, st.sampled_from([torch.float32, torch.float64]),
 )  # fmt: skip
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 def test_it_is_the_convolution_and_its_gradients(images, groups, c, o, image, kernel, stride, padding, layout, layout_g, dtype):
     """More images than a vector has lanes, and not a multiple of it, are what fills lanes a second time, and not all of them."""
     kernel = tuple(min(k, i + 2 * p) for k, i, p in zip(kernel, image, padding, strict=True))

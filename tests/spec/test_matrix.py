@@ -28,7 +28,7 @@ def strategies(**matrix):
 
 class TestGrids:
     @given(st.floats(1e-6, 1e-3), st.floats(1e-2, 1e2), st.integers(2, 30))
-    @settings(deadline=None, max_examples=50)
+    @settings(max_examples=50)
     def test_a_log_grid_has_equal_ratios_and_both_ends(self, low, high, count):
         lrs = np.array(Grid(log=(low, high), count=count).lrs(1.0))
         np.testing.assert_allclose(lrs[[0, -1]], [low, high], rtol=1e-5)
@@ -368,7 +368,7 @@ MATRICES = st.fixed_dictionaries(
 
 
 @given(MATRICES)
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 @example({"optimizer": {"name": "sgd", "momentum": [[[]]]}})
 @example({"budget": {"two\nlines": 3}})
 @example({"schedule": {"name": "sequential", "parts": [[]]}})

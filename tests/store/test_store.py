@@ -79,7 +79,7 @@ class TestRoundTrip:
         arrays(np.float32, st.integers(0, 5), elements=st.floats(width=32)),
         arrays(np.float64, array_shapes(min_dims=2, max_dims=2, min_side=0, max_side=4), elements=st.floats()),
     )
-    @settings(max_examples=50, deadline=None)
+    @settings(max_examples=50)
     def test_any_curve_comes_back(self, curve, lrs):
         found = table_of([row(RUNS[0], outcome(RUNS[0], val_loss=curve, group_lr=lrs))]).to_pylist()[0]
         np.testing.assert_array_equal(np.asarray(found["val_loss"], np.float32), curve)

@@ -38,7 +38,7 @@ def by_layer(name, of, **options):
 
 class TestClosedForms:
     @given(st.integers(2, 12), st.floats(1.0, 1e4))
-    @settings(deadline=None, max_examples=40)
+    @settings(max_examples=40)
     def test_discriminative_is_geometric_from_lr_over_ratio_to_lr(self, depth, ratio):
         rates = by_layer("discriminative", params(*[4] * (depth + 1)), ratio=ratio)
         assert rates[0] == pytest.approx(1 / ratio)
@@ -50,7 +50,7 @@ class TestClosedForms:
         assert by_layer("discriminative", params(4, 3)) == [1.0]
 
     @given(st.integers(1, 12), st.floats(0.01, 1.0))
-    @settings(deadline=None, max_examples=40)
+    @settings(max_examples=40)
     def test_depth_decay_is_a_power_of_the_distance_to_the_head(self, depth, gamma):
         rates = by_layer("depth-decay", params(*[4] * (depth + 1)), gamma=gamma)
         assert rates == pytest.approx([gamma ** (depth - 1 - layer) for layer in range(depth)])

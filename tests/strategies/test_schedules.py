@@ -133,7 +133,7 @@ def test_only_constant_is_constant(name):
 @pytest.mark.parametrize("name", SCHEDULES)
 @pytest.mark.parametrize("options", [{}, {"warmup": 0.2}, {"per": "epoch"}, {"per": "epoch", "warmup": 2}], ids=str)
 @given(lrs=st.lists(st.floats(1e-6, 10.0), min_size=2, max_size=4))
-@settings(max_examples=5, deadline=None)
+@settings(max_examples=5)
 def test_ratios_between_groups_survive(name, options, lrs):
     if "per" in options and name == "plateau":
         return
@@ -143,7 +143,7 @@ def test_ratios_between_groups_survive(name, options, lrs):
 
 @pytest.mark.parametrize("name", SCHEDULES)
 @given(lr=st.floats(1e-6, 10.0), scale=st.floats(1e-3, 1e3))
-@settings(max_examples=5, deadline=None)
+@settings(max_examples=5)
 def test_an_lr_curve_is_proportional_to_the_base_lr_and_never_negative(name, lr, scale):
     one, other = (lr_curve(choice("schedule", name), x, TIMING, evaluations=LOSSES) for x in (lr, scale * lr))
     np.testing.assert_allclose(other, scale * one, rtol=1e-9, atol=1e-12 * scale * lr)

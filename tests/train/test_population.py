@@ -129,7 +129,7 @@ def test_twice_the_same_population_gives_the_same_bits():
 
 
 @given(st.permutations(mixed(6)), st.integers(2, 6))
-@settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=8, suppress_health_check=[HealthCheck.too_slow])
 def test_neither_order_nor_company_changes_a_member_by_a_bit(runs, width):
     whole = together(mixed(6))
     for key, outcome in together(runs[:width]).items():
@@ -149,7 +149,7 @@ def on(workload):
 
 @pytest.mark.parametrize("workload", SIZES)
 @given(data=st.data())
-@settings(max_examples=6, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=6, suppress_health_check=[HealthCheck.too_slow])
 def test_company_changes_no_member_by_a_bit_on_any_kind_of_model(workload, data):
     runs = on(workload)
     whole = weights_together(runs)
@@ -176,13 +176,13 @@ MEMBERS = st.builds(
 
 
 @given(st.lists(MEMBERS, min_size=2, max_size=5, unique_by=lambda run: run.key))
-@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=15, suppress_health_check=[HealthCheck.too_slow])
 def test_any_mix_of_members_agrees_with_the_reference_trainer(runs):
     assert_equal_weights(runs, rtol=1e-9)
 
 
 @given(st.integers(2, 7), st.lists(st.sampled_from([1e-3, 1e-2, 10.0, 1e4]), min_size=7, max_size=7), st.sampled_from([20, 25]))
-@settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=8, suppress_health_check=[HealthCheck.too_slow])
 def test_slots_that_are_used_again_change_no_member_by_a_bit(width, lrs, steps):
     """Diverged members leave early, so the others are not equally far; 25 steps end in the middle of an interval."""
     schedules = ["cosine", "plateau", "constant"]
