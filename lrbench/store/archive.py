@@ -66,7 +66,7 @@ def unpacked(place: Path) -> Iterator[Path]:
 def _unpack(file: Path, place: Path) -> Path:
     """Write the members below ``place``, each a plain file with a plain path in the one folder. Returns: that folder."""
     tops, total = set(), 0
-    with tarfile.open(file, "r:gz") as archive:
+    with gzip.open(file) as whole, tarfile.open(fileobj=whole, mode="r:") as archive:
         for member in archive:
             path = PurePosixPath(member.name)
             total += member.size
@@ -83,6 +83,8 @@ def _unpack(file: Path, place: Path) -> Path:
             target.parent.mkdir(parents=True, exist_ok=True)
             target.write_bytes(content.read())
             tops.add(path.parts[0])
+        while whole.read(2**20):  # what lies behind the last member counts for gzip's own sum, which is checked at the end
+            pass
     if len(tops) != 1:
         raise ValueError(f"it has {len(tops)} folders instead of one")
     return place / tops.pop()

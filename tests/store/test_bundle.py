@@ -19,7 +19,9 @@ from lrbench.store.archive import SUMS, pack
 
 @pytest.fixture(scope="module")
 def study(tmp_path_factory):
-    return synthetic.study(tmp_path_factory.mktemp("study") / "synthetic" / "cpu-2", lrs=(1e-2, 1e-1), seeds=(0, 1))
+    return synthetic.study(
+        tmp_path_factory.mktemp("study") / "synthetic" / "cpu-2", workloads=["digits_mlp"], lrs=(1e-2, 1e-1), seeds=(0, 1)
+    )
 
 
 @pytest.fixture
