@@ -27,13 +27,18 @@ def arrays(table: pd.DataFrame, by: Sequence[str], columns: Sequence[str]) -> It
     """``groups`` where there are very many: of each part, some columns as arrays."""
     if table.empty:
         return
-    number = table.groupby(list(by), sort=True).ngroup().to_numpy()
-    order = np.argsort(number, kind="stable")
-    starts = np.flatnonzero(np.diff(number[order], prepend=-1))
+    order, starts = by_group(table, by)
     names = table[list(by)].iloc[order[starts]].itertuples(index=False, name=None)
     parts = [np.split(table[column].to_numpy()[order], starts[1:]) for column in columns]
     for name, *values in zip(names, *parts, strict=True):
         yield name, dict(zip(columns, values, strict=True))
+
+
+def by_group(table: pd.DataFrame, by: Sequence[str]) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """The order of rows that brings ``groups`` together, in theirs, and where in it each begins."""
+    number = table.groupby(list(by), sort=True).ngroup().to_numpy()
+    order = np.argsort(number, kind="stable")
+    return order, np.flatnonzero(np.diff(number[order], prepend=-1))
 
 
 def strategy(row: Any) -> str:

@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 
 from lrbench.analyse import Factorial, contributions, level_means
+from lrbench.analyse.factorial import FACTORS
 from lrbench.report.drawing import COLOURS
 from lrbench.report.findings import Findings
 from lrbench.report.gallery import Gallery, gallery
@@ -18,7 +19,7 @@ PANELS = 6
 INTERACTIONS = 4
 """The most interactions in one panel, the largest."""
 NAMES = {"layer_lr": "layer-lr"}
-COLOUR = dict(zip(("optimizer", "layer_lr", "schedule", "lr"), COLOURS, strict=False))
+COLOUR = dict(zip(FACTORS, COLOURS, strict=False))
 """One for each factor, the same in every panel."""
 LETTERS = 34
 """The longest label of a level."""

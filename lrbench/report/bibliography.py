@@ -52,7 +52,7 @@ def _plugins(study: Study) -> set[tuple[str, str]]:
 def choices(study: Study) -> Iterator[tuple[str, dict[str, Any]]]:
     """Each choice of each axis as its runs hold it: name, revision, label, and every setting; in the order of axes and labels."""
     for axis in PARTS.values():
-        for _, run in study.runs.sort_values([axis, "key"]).drop_duplicates(axis)[[axis, "run"]].itertuples(index=False):
+        for run in study.runs[[axis, "key", "run"]].sort_values([axis, "key"]).drop_duplicates(axis).run:
             yield axis, json.loads(str(run))[axis]
 
 

@@ -80,8 +80,13 @@ def code(label: str) -> str:
     return md.code(_clipped(label.replace("`", "'")))
 
 
+def _changed(compared: Compared) -> pd.DataFrame:
+    """The measures that changed for better or worse, the gravest first."""
+    return gravest_first(table_of(compared, "measures"), MATTERS)
+
+
 def _matters(compared: Compared, room: int) -> str:
-    table = gravest_first(table_of(compared, "measures"), MATTERS)
+    table = _changed(compared)
     return _table(compared, table, room, lead="verdict") if len(table) else ""
 
 
@@ -215,15 +220,20 @@ def _warned(compared: Compared, room: int) -> str:
     return "\n".join(["> **Mind**", ">", *kept]) if kept else ""
 
 
+NAMED = ["Study", "Workload", "Strategy"]
+
+
+def _named(compared: Compared, row: Any) -> Cells:
+    return [code(compared.found[row.pair].name), code(row.workload), code(strategy(row))]
+
+
 def _on_one_side(compared: Compared, state: str, room: int) -> str:
     table = table_of(compared, "strategies")
     table = table[table.state == state].sort_values(["pair", "workload", "optimizer", "layer_lr", "schedule"])
     side = "head" if state == NEW else "base"
     lines = (
         [
-            code(compared.found[row.pair].name),
-            code(row.workload),
-            code(strategy(row)),
+            *_named(compared, row),
             text.lr(getattr(row, f"{side}_lr")),
             f"{getattr(row, f'{side}_runs')}",
             f"{getattr(row, f'{side}_crashed')}",
@@ -231,7 +241,7 @@ def _on_one_side(compared: Compared, state: str, room: int) -> str:
         ]
         for row in rows(table)
     )
-    header = ["Study", "Workload", "Strategy", "Best lr", "Runs", "Crashed", "Why not on the other side"]
+    header = [*NAMED, "Best lr", "Runs", "Crashed", "Why not on the other side"]
     return _folded(state.capitalize(), len(table), room, lambda room: _fitted(header, lines, len(table), room))
 
 
@@ -252,8 +262,8 @@ def moved(compared: Compared) -> pd.DataFrame:
 
 def _moved(compared: Compared, room: int) -> str:
     table = moved(compared)
-    lines = ([code(compared.found[r.pair].name), code(r.workload), code(strategy(r)), lr_told(r)] for r in rows(table))
-    header = ["Study", "Workload", "Strategy", "Best lr"]
+    lines = ([*_named(compared, r), lr_told(r)] for r in rows(table))
+    header = [*NAMED, "Best lr"]
     return _folded("The best lr moved", len(table), room, lambda room: _fitted(header, lines, len(table), room))
 
 
@@ -276,13 +286,10 @@ KEYS = 5
 
 
 def _runs(compared: Compared, room: int) -> str:
-    table = gravest_first(table_of(compared, "measures"), MATTERS)
+    table = _changed(compared)
     table = table[table.head_keys != ""]
-    lines = (
-        [code(compared.found[r.pair].name), code(r.workload), code(strategy(r)), r.measure, keys_told(r.base_keys), keys_told(r.head_keys)]
-        for r in rows(table)
-    )
-    header = ["Study", "Workload", "Strategy", "Measure", "Runs before", "Runs now"]
+    lines = ([*_named(compared, r), r.measure, keys_told(r.base_keys), keys_told(r.head_keys)] for r in rows(table))
+    header = [*NAMED, "Measure", "Runs before", "Runs now"]
     return _folded("Runs under what changed", len(table), room, lambda room: _fitted(header, lines, len(table), room))
 
 
@@ -323,8 +330,7 @@ quartiles do not overlap."""
 
 def as_text(compared: Compared) -> str:
     """Lines for a terminal."""
-    table = gravest_first(table_of(compared, "measures"), MATTERS)
-    lr = _lrs(compared)
+    table, lr = _changed(compared), _lrs(compared)
     blocks = [[summary(compared)], [f"from {compared.base} to {compared.head}", *map(provenance, compared.found)]]
     blocks.append([_line(compared, row, lr) for row in rows(table)])
     strategies = table_of(compared, "strategies")

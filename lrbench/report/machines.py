@@ -31,7 +31,7 @@ def machines(two: Comparison) -> str:
 
 
 def _which_runs(two: Comparison) -> str:
-    """Where the keys of the runs under each number stand, and the costs."""
+    """Where the keys of the runs under each number stand."""
     if two.reference is None:
         return ""
     links = [f"[{name}]({name}/summary.csv)" for name in two.found]

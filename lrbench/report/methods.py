@@ -1,4 +1,4 @@
-"""What a paper should say of how a study was made: a paragraph, and the settings of each workload."""
+"""What a paper should say of how a study was made: a paragraph, the grids of each workload, and every setting."""
 
 import json
 from collections import Counter

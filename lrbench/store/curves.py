@@ -1,5 +1,6 @@
 """Curves that other tools recorded: tidy tables, CSV or Parquet, one row per measurement."""
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -82,8 +83,8 @@ def _read(path: Path, called: Mapping[str, str]) -> pa.Table:
     try:
         return read(path, called)
     except (OSError, pa.ArrowException, UnicodeDecodeError) as error:
-        if isinstance(error, OSError) and error.strerror:
-            raise BadInput(f"{path}: cannot be read: {error.strerror}. Give a CSV or Parquet file.") from error
+        if isinstance(error, OSError) and error.errno:
+            raise BadInput(f"{path}: cannot be read: {os.strerror(error.errno)}. Give a CSV or Parquet file.") from error
         kind = "CSV" if read is _read_csv else "Parquet"
         raise BadInput(f"{path}: cannot be read as {kind}: {one_line(error).rstrip('.')}. Give a CSV or Parquet file.") from error
 
@@ -96,11 +97,8 @@ def _read_parquet(path: Path, called: Mapping[str, str]) -> pa.Table:
 
 
 def _read_csv(path: Path, called: Mapping[str, str]) -> pa.Table:
-    if not path.is_dir() and path.stat().st_size == 0:
-        raise BadInput(f"{path}: is empty. Its first line must name the columns: {', '.join(COLUMNS)}.")
-    if not path.is_dir():
-        with pa.input_stream(path, compression="detect") as start:
-            _is_text(path, start.read(4096))
+    with pa.input_stream(path, compression="detect") as file:
+        _refuse_other_than_text(path, file.read(4096))
     with pacsv.open_csv(path) as file:
         header = file.schema.names
     _complete(path, header, called)
@@ -111,7 +109,9 @@ def _read_csv(path: Path, called: Mapping[str, str]) -> pa.Table:
     return pa.table({column: table[name] for column, name in called.items()})
 
 
-def _is_text(path: Path, start: bytes) -> None:
+def _refuse_other_than_text(path: Path, start: bytes) -> None:
+    if not start:
+        raise BadInput(f"{path}: is empty. Its first line must name the columns: {', '.join(COLUMNS)}.")
     if start.startswith(b"PAR1"):
         raise BadInput(f"{path}: is a Parquet file by its first bytes: let its name end in .parquet.")
     if b"\0" in start:
