@@ -6,36 +6,47 @@ MATRIX ?= benchmarks/reference.toml
 DEVICE ?= auto
 THREADS ?= 1
 BASE ?= main
+CONSTRAINTS ?= constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help setup bench costs report compare test check test-cuda docs overhead peers clean
+.PHONY: help setup bench costs report compare test test-all both check test-cuda docs overhead peers clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
 
-$(VENV)/installed: pyproject.toml constraints.txt
+$(VENV)/installed: pyproject.toml $(CONSTRAINTS)
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "lrbench needs Python 3.11 or newer; give it as make PYTHON=python3.12")'
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[bench,dev,optimizers]'
+	$(BIN)/python -m pip install --quiet --constraint $(CONSTRAINTS) --editable '.[bench,dev,optimizers]'
 	@touch $@
 
 setup: $(VENV)/installed ## create .venv and install lrbench with all it needs
 
-bench: $(VENV)/installed ## run the reference matrix (MATRIX=... for another), measure its steps and write its report
+bench: $(VENV)/installed ## train the reference matrix (MATRIX=... for another), measure its steps and write its report
 	$(BIN)/lrbench run $(MATRIX) --cost --device $(DEVICE) --threads $(THREADS)
 
 costs: $(VENV)/installed ## measure single steps as pytest-benchmark benchmarks
 	$(BIN)/pytest benchmarks/bench_step_cost.py
 
-report: $(VENV)/installed ## write the reports of all stored results anew
+report: $(VENV)/installed ## write the reports of your own results anew
 	$(BIN)/lrbench report results
 
 compare: MATRIX = benchmarks/pull-request.toml
 compare: $(VENV)/installed ## run a small matrix (MATRIX=...) at BASE=main and as things are here, and tell what became better or worse
 	PYTHON=$(BIN)/python benchmarks/pull_request.sh '$(BASE)' '$(MATRIX)'
 
-test: $(VENV)/installed ## run all tests that need no GPU
+test: $(VENV)/installed ## run the tests: every kind of thing, and every pair of choices
 	$(BIN)/pytest --quiet --numprocesses 2 --dist worksteal
+
+test-all: $(VENV)/installed ## run all tests, the exhaustive products too
+	$(BIN)/pytest --quiet --numprocesses 2 --dist worksteal -m ''
+
+both: ## test and bench in turn (MATRIX=... for another matrix): neither may disturb the other or a tracked file
+	$(MAKE) test
+	$(MAKE) bench
+	$(MAKE) test
+	$(MAKE) bench
+	@changed=$$(git status --porcelain); [ -z "$$changed" ] || { echo "files changed:"; echo "$$changed"; exit 1; }
 
 check: $(VENV)/installed ## formatting, lint, types, and the direction of imports
 	$(BIN)/ruff format --check .
@@ -53,7 +64,7 @@ overhead: $(VENV)/installed ## time one training step of lrbench beside the loop
 	$(BIN)/pytest benchmarks/bench_overhead.py
 
 peers: $(VENV)/installed ## time lrbench beside a plain loop, vmap by hand, Lightning and JAX (installs them)
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[peers]'
+	$(BIN)/python -m pip install --quiet --constraint $(CONSTRAINTS) --editable '.[peers]'
 	$(BIN)/python benchmarks/peers.py $(if $(JSON),--json $(JSON))
 
 clean: ## remove the environment and caches; results stay

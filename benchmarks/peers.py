@@ -442,7 +442,7 @@ def main() -> None:
         parser.error(f"unknown: {', '.join(unknown)}. Sides: {', '.join(SIDES)}; models: {', '.join(MODELS)}")
     lacking = [name for name in wanted if not all(find_spec(package) for package in NEEDS.get(name, ()))]
     if lacking:
-        print(f"not installed, so not measured: {', '.join(lacking)} (pip install 'lrbench[peers]')", file=sys.stderr)
+        print(f"not installed, so not measured: {', '.join(lacking)} (make peers installs them)", file=sys.stderr)
     names = [name for name in wanted if name not in lacking and not (asked.device == "cuda" and name == "plain-per-core")]
     import torch
 

@@ -100,6 +100,7 @@ def _conclude(session: "Session", summary: "Summary") -> None:
     from lrbench.store import load
 
     study = load(session.store.folder)
+    typer.echo("writing the report", err=True)
     path = report.write(study)
     typer.echo(report.verdict_text(study))
     typer.echo(f"{sum(summary.counts.values())} runs in {spoken(summary.seconds)}. Report: {path}")
@@ -279,6 +280,22 @@ def reproduce(
     path = certificate.write(found, output or certificate.default_folder(found))
     typer.echo(f"{found.overall}. Certificate: {path}")
     raise typer.Exit(found.differs)
+
+
+@app.command()
+def publish(
+    study: StudyPlace,
+    sample: Annotated[int, typer.Option(help="Train so many runs again first; they must not differ.")] = 60,
+    record: Annotated[Path, typer.Option(help="The record: a tracked folder.")] = Path("results/published"),
+    replace: Annotated[bool, typer.Option("--replace", help="Take the place of the same study in the record.")] = False,
+    device: DeviceWish = "auto",
+    workers: Workers = None,
+    plugin: Plugins = [],  # noqa: B006 - as above
+) -> None:
+    """Take a complete study into the record, with its report, methods, citation and the certificate of a sample trained again."""
+    from lrbench.publish import publish as enter
+
+    typer.echo(enter(study, sample=sample, record=record, replace=replace, device=device, workers=workers, plugins=plugin))
 
 
 @app.command("bundle")

@@ -16,7 +16,7 @@ from lrbench.plan.listing import entries, text
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
-[COMMITTED] = (path.parent for path in ROOT.glob("results/*/*/methods.md"))
+[COMMITTED] = (path.parent for path in ROOT.glob("results/published/*/*/methods.md"))
 LRBENCH = [sys.executable, "-m", "lrbench"]
 
 

@@ -23,10 +23,10 @@ from lrbench.analyse.machines import (
 from lrbench.analyse.overall import Overall, overall
 from lrbench.analyse.places import places, survival
 from lrbench.analyse.response import responses
-from lrbench.analyse.stability import divergence_rate
 from lrbench.analyse.tables import cells, per_run
 from lrbench.analyse.tuning import BUDGETS, best_after, recommendations, shared_recommendations, tuning_curves, untuned
 from lrbench.analyse.verdicts import at_best_lr, ranking, verdicts
+from lrbench.stats.stability import divergence_rate
 
 __all__ = [
     "ALIKE",

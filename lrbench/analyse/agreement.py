@@ -1,9 +1,10 @@
 """Whether runs that were trained again are those on record: measure by measure, then over the seeds of a cell.
 
-Two trainings of one run share initialisation and batches, so their losses can only differ by rounding, which grows from nothing. The
-training loss of every step is on record, so three things can be told apart: the same bits all the way (then everything else must be the
-same too), losses that stay within float32's reach (then what is evaluated must stay near), and losses that *part* at some step, as
-rounding makes them do in a long or unstable training. Only what comes after a parting is left to statistics over seeds.
+Two trainings of one run share initialisation and batches, so their losses can only differ by rounding, which grows from nothing. A digest
+of every training loss and the losses of some steps are on record, so three things can be told apart: the same bits all the way (then
+everything else must be the same too), losses that stay within float32's reach (then what is evaluated must stay near), and losses that
+*part* between two of the kept steps, as rounding makes them do in a long or unstable training. Only what comes after a parting is left to
+statistics over seeds.
 """
 
 import math
@@ -30,8 +31,9 @@ MEASURES = (
 )  # fmt: skip
 
 TRAJECTORY = 1e-3
-"""Relative difference of a step's training loss, beyond which two trainings have parted: what float32 populations are held to elsewhere.
-One rounding is 6e-8; a few hundred steps that sum in another order make it some thousand times larger in a training that is stable."""
+"""Relative difference of a kept step's training loss, beyond which two trainings have parted: what float32
+populations are held to elsewhere. One rounding is 6e-8; a few hundred steps that sum in another order make it some thousand times larger
+in a training that is stable."""
 EVALUATED = 5e-3
 """The same for a loss that is evaluated, while the training losses stay together: other examples may be more sensitive than a batch."""
 EXAMPLES = 0.01
@@ -72,6 +74,7 @@ class Pair:
     ``cell`` names all that decides the run but its seed. ``alike`` says that both were computed in the same way on the same machine with
     the same software, so that they must be equal to the bit; ``closed_loop`` that the lrs depend on the losses. ``examples`` are those
     of validation and test where the metric is a share of them, else 0. ``others`` are the runs on record of the cell's other seeds.
+    ``goes_on`` says that the re-run has the record's losses to the bit, and then more of them.
     """
 
     cell: str
@@ -82,6 +85,7 @@ class Pair:
     closed_loop: bool = False
     examples: tuple[int, int] = (0, 0)
     others: tuple[Mapping[str, Any], ...] = ()
+    goes_on: bool = False
 
     @property
     def key(self) -> str:
@@ -107,12 +111,39 @@ class CellTest:
     verdict: str
 
 
+@dataclass(frozen=True)
+class Parting:
+    """Where the training losses of two runs part: they are together at step ``after`` (0 = nowhere), and no more at step ``by``."""
+
+    after: int
+    by: int
+
+    def __str__(self) -> str:
+        between = f"at step {self.by}" if self.by == self.after + 1 else f"between steps {self.after} and {self.by}"
+        return f"the training losses part {between}"
+
+
+def parting(one: Mapping[str, Any], two: Mapping[str, Any]) -> Parting | None:
+    """Where the training losses of two runs part, as far as what is kept of them tells; None where they are together to the end."""
+    steps, a, b = _kept_by_both(one, two)
+    together = [0, *steps.tolist()]
+    ends = [one["steps"], two["steps"]]
+    wrong = np.flatnonzero(relative(a, b) > TRAJECTORY)
+    if len(wrong):
+        return Parting(together[wrong[0]], together[wrong[0] + 1])
+    if ends[0] != ends[1]:
+        return Parting(together[-1], min(ends) + 1)
+    scale = abs(float(one["loss_at_step"][0])) if len(one["loss_at_step"]) else 0.0
+    late = relative([_number(one["late_loss"])], [_number(two["late_loss"])], scale)
+    return Parting(together[-3:][0], ends[0]) if late[0] > TRAJECTORY else None
+
+
 def compare(pair: Pair) -> dict[str, Measured]:
     """The measures of one run; ``PARTED`` for those that only statistics can judge."""
     one, two = pair.recorded, pair.found
-    parted, same = parting(one["step_loss"], two["step_loss"])
+    parted, same = parting(one, two), one["steps"] == two["steps"] and one["loss_digest"] == two["loss_digest"]
     found = {
-        "step_loss": _trajectory(one, two, parted, same=same),
+        "step_loss": _trajectory(pair, parted, same=same),
         "lrs": _lrs(one, two, loose=parted is not None and pair.closed_loop, ended=parted is not None),
         "val_loss": _curve(one, two, "val_loss", parted, same=same, examples=0),
         "val_metric": _curve(one, two, "val_metric", parted, same=same, examples=pair.examples[0]),
@@ -128,21 +159,17 @@ def compare(pair: Pair) -> dict[str, Measured]:
     return {name: found[name] for name in MEASURES}
 
 
-def _held(measured: Measured, parted: int | None) -> Measured:
+def _held(measured: Measured, parted: Parting | None) -> Measured:
     """What statistics would be asked about is different where both were computed alike."""
     if measured.verdict != PARTED:
         return measured
-    return replace(measured, verdict=DIFFERENT, why=f"computed alike, yet the training losses part at step {parted}")
+    return replace(measured, verdict=DIFFERENT, why=f"computed alike, yet {parted}" if parted else measured.why)
 
 
-def parting(one: ArrayLike, two: ArrayLike) -> tuple[int | None, bool]:
-    """The step (1 = the first) at which two curves of training losses part, or None, and whether they are the same to the bit."""
-    a, b = np.asarray(one, np.float32), np.asarray(two, np.float32)
-    n = min(len(a), len(b))
-    wrong = np.flatnonzero(relative(a[:n], b[:n]) > TRAJECTORY)
-    if len(wrong):
-        return int(wrong[0]) + 1, False
-    return (None, same_bits(a, b)) if len(a) == len(b) else (n + 1, False)
+def _kept_by_both(one: Mapping[str, Any], two: Mapping[str, Any]) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
+    """The steps that both runs keep the loss of, and their losses."""
+    steps, i, j = np.intersect1d(one["loss_step"], two["loss_step"], return_indices=True)
+    return steps, np.asarray(one["loss_at_step"], np.float32)[i], np.asarray(two["loss_at_step"], np.float32)[j]
 
 
 def same_bits(one: ArrayLike, two: ArrayLike, kind: str = "f4") -> bool:
@@ -169,18 +196,20 @@ def relative(one: ArrayLike, two: ArrayLike, scale: float | None = None) -> Floa
     return np.where((a == b) | (np.isnan(a) & np.isnan(b)), 0.0, np.where(np.isfinite(apart), apart, np.inf))
 
 
-def _trajectory(one: Mapping[str, Any], two: Mapping[str, Any], parted: int | None, *, same: bool) -> Measured:
+def _trajectory(pair: Pair, parted: Parting | None, *, same: bool) -> Measured:
     if same:
         return Measured(BITWISE)
-    n = min(len(one["step_loss"]), len(two["step_loss"]))
-    apart = float(relative(one["step_loss"][:n], two["step_loss"][:n]).max(initial=0.0))
+    _, one, two = _kept_by_both(pair.recorded, pair.found)
+    apart = float(relative(one, two).max(initial=0.0))
     if parted is None:
         return Measured(TOLERANCE, apart)
-    if parted == 1:
+    if parted.by == 1:
         return Measured(DIFFERENT, apart, "the loss of the first step, before any update, is another: other data, weights or loss")
-    if parted > n and same_bits(one["step_loss"][:n], two["step_loss"][:n]):
-        return Measured(DIFFERENT, apart, f"the same to the bit for {n} steps, then one of them ends")
-    return Measured(PARTED, apart, f"the training losses part at step {parted}")
+    if pair.goes_on:
+        return Measured(
+            DIFFERENT, apart, f"the same to the bit for {pair.recorded['steps']} steps, where the record ends and training does not"
+        )
+    return Measured(PARTED, apart, str(parted))
 
 
 def _lrs(one: Mapping[str, Any], two: Mapping[str, Any], *, loose: bool, ended: bool) -> Measured:
@@ -215,7 +244,7 @@ def _apart(a: ArrayLike, b: ArrayLike, examples: int) -> Floats:
     return np.where(np.isfinite(apart), apart, np.where(np.isnan(a) & np.isnan(b), 0.0, np.inf))
 
 
-def _curve(one: Mapping[str, Any], two: Mapping[str, Any], name: str, parted: int | None, *, same: bool, examples: int) -> Measured:
+def _curve(one: Mapping[str, Any], two: Mapping[str, Any], name: str, parted: Parting | None, *, same: bool, examples: int) -> Measured:
     if same_bits(one[name], two[name]) and np.array_equal(one["eval_step"], two["eval_step"]):
         return Measured(BITWISE)
     n = min(len(one[name]), len(two[name]))
@@ -226,14 +255,14 @@ def _curve(one: Mapping[str, Any], two: Mapping[str, Any], name: str, parted: in
         return Measured(DIFFERENT, math.inf, "evaluated at other steps")
     if parted is None and len(one[name]) != len(two[name]):
         return Measured(DIFFERENT, math.inf, "the training losses agree, and the number of evaluations does not")
-    together = np.ones(n, bool) if parted is None else at < parted - 1
+    together = np.ones(n, bool) if parted is None else at < parted.after
     wrong = np.flatnonzero((apart > limit) & together)
     if len(wrong):
         return Measured(DIFFERENT, worst, f"the training losses agree at step {at[wrong[0]]}, and this does not")
     return Measured(PARTED, worst) if (apart > limit).any() or len(one[name]) != len(two[name]) else Measured(TOLERANCE, worst)
 
 
-def _value(one: Mapping[str, Any], two: Mapping[str, Any], name: str, parted: int | None, *, same: bool, examples: int) -> Measured:
+def _value(one: Mapping[str, Any], two: Mapping[str, Any], name: str, parted: Parting | None, *, same: bool, examples: int) -> Measured:
     a, b = ([_number(values[name])] for values in (one, two))
     if same_bits(a, b, "f8"):
         return Measured(BITWISE)
@@ -258,13 +287,13 @@ def _exactly(one: Any, two: Any, *, same: bool) -> Measured:
     )
 
 
-def _crossing(one: Any, two: Any, parted: int | None, *, same: bool) -> Measured:
+def _crossing(one: Any, two: Any, parted: Parting | None, *, same: bool) -> Measured:
     """The same for what follows from where the metric crosses the target, which examples on the border may move."""
     found = _exactly(one, two, same=same)
     return replace(found, verdict=TOLERANCE) if found.verdict == PARTED and parted is None else found
 
 
-def _status(pair: Pair, parted: int | None, *, same: bool) -> Measured:
+def _status(pair: Pair, parted: Parting | None, *, same: bool) -> Measured:
     recorded = pair.recorded["status"]
     if recorded in ("reached", "missed") and (recorded == "reached") != math.isfinite(reaches(pair.recorded, pair.higher_is_better)):
         return Measured(DIFFERENT, math.inf, f"{recorded} on record, and its own recorded curve says otherwise")
@@ -298,8 +327,7 @@ def scalar(run: Mapping[str, Any], measure: str, higher_is_better: bool) -> floa
     if run["status"] not in ("reached", "missed"):
         return math.nan
     if measure == "step_loss":
-        curve = np.asarray(run["step_loss"], np.float64)
-        return float(curve[-max(1, len(curve) // 10) :].mean()) if len(curve) else math.nan
+        return _number(run["late_loss"])
     return final(np.asarray(run[measure])) if measure in ("val_loss", "val_metric") else _number(run[measure])
 
 

@@ -1,5 +1,6 @@
 """What came of training the runs of a study again."""
 
+import re
 from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any
@@ -67,16 +68,35 @@ class Reproduction:
 
     @property
     def overall(self) -> str:
-        """The verdict on one line."""
+        """What was found, on one line: the counts, what is different first, and what kept the undecided from a verdict."""
         counts, compared = self.counts, len(self.runs) - self.counts[NOT_RUN]
-        told = ", ".join(f"{n:,} {verdict}" for verdict, n in counts.items() if n)
-        told += f"; {len(self.suspicious):,} suspiciously good on record" if self.suspicious else ""
-        if self.differs:
-            return f"DIFFERENT: of {len(self.runs):,} runs, {told}"
         if not compared:
-            return f"NOTHING COMPARED: none of {len(self.runs):,} runs could be trained again"
-        if counts[UNDECIDED]:
-            return f"NOT DECIDED: nothing is different, and not all could be shown to agree: of {len(self.runs):,} runs, {told}"
-        if counts[NOT_RUN]:
-            return f"REPRODUCED IN PART: of {len(self.runs):,} runs, {told}: the certificate says why"
-        return f"REPRODUCED: of {len(self.runs):,} runs, {told}"
+            return f"none of {len(self.runs):,} runs could be trained again: the certificate says why"
+        order = [DIFFERENT, *(verdict for verdict in counts if verdict != DIFFERENT)]
+        parts = [
+            f"{counts[verdict]:,} {verdict}" + (f": {self.reason()}" if verdict == UNDECIDED else "")
+            for verdict in order
+            if counts[verdict]
+        ]
+        first, *rest = [part.replace(" ", f" of {len(self.runs):,} ", 1) if i == 0 else part for i, part in enumerate(parts)]
+        return ", ".join([first, *rest]) + (f"; {len(self.suspicious):,} suspiciously good on record" if self.suspicious else "")
+
+    def reason(self) -> str:
+        """Why runs are undecided: the most frequent reason, and the optimizers they were trained with."""
+        undecided = [run for run in self.runs if run.verdict == UNDECIDED]
+        reasons = Counter(_kind(measure.why) for run in undecided for measure in run.measures.values() if measure.verdict == UNDECIDED)
+        by = Counter(run.strategy.partition(" / ")[0] for run in undecided).most_common()
+        names = ", ".join(f"{name} {n:,}" if len(by) > 1 else name for name, n in by[:MOST])
+        more = f", others {sum(n for _, n in by[MOST:]):,}" if len(by) > MOST else ""
+        return f"{reasons.most_common(1)[0][0]} ({names}{more})"
+
+
+MOST = 3
+"""The most optimizers that the line on undecided runs names."""
+
+
+def _kind(why: str) -> str:
+    """A reason without its numbers."""
+    if why.startswith(("the training losses part", "seeds of its cell compared")):
+        return "rounding parts their training losses, and too few seeds were trained again to judge what follows"
+    return re.sub(r"[\d.e+-]*\d on record.*", "one of the two trainings ended otherwise", why) or "too few seeds were trained again"

@@ -12,7 +12,7 @@ from lrbench.analyse.convergence import final, initial, seconds_to_target, steps
 from lrbench.analyse.frames import STRATEGY, arrays, by_group, groups
 from lrbench.analyse.intervals import Interval, iqm, seeds_intervals
 from lrbench.analyse.overfitting import overfitting_gap
-from lrbench.analyse.stability import loss_spikes, oscillation, seed_spread
+from lrbench.stats.stability import seed_spread
 from lrbench.store import Study
 
 EARLY = 0.1
@@ -96,8 +96,6 @@ def _measure(run: dict[str, Any], facts: dict[str, Any]) -> dict[str, Any]:
             "base": run["workload"],
             "trained": run["status"] != "crashed",
             "finished": finished,
-            "spikes": loss_spikes(run["step_loss"]),
-            "oscillation": oscillation(run["step_loss"]),
             "higher_is_better": higher,
             "plain": _is(facts, "layer_lrs", run["layer_lr"], "uniform") and _is_constant(facts, run["schedule"]),
             "starts_high": _first_lr(run["group_lr"]) >= 0.99 * run["lr"],
@@ -124,12 +122,8 @@ def _quality(run: dict[str, Any], *, finished: bool, higher_is_better: bool) -> 
         "gap": overfitting_gap(last["val_loss"], last["train_loss"]),
         "exploded": run["status"] == "diverged"
         or (finished and not last["val_loss"] <= (1.0 + EXPLOSION) * start)
-        or _peaks(run["step_loss"]),
+        or (len(run["loss_at_step"]) > 0 and bool(run["highest_loss"] > PEAK * abs(run["loss_at_step"][0]))),
     }
-
-
-def _peaks(step_loss: Any) -> bool:
-    return len(step_loss) > 0 and bool(np.nanmax(step_loss) > PEAK * abs(step_loss[0]))
 
 
 def no_worse(loss: float, start: float) -> float:
@@ -138,12 +132,11 @@ def no_worse(loss: float, start: float) -> float:
 
 
 def _speed(run: dict[str, Any], *, higher_is_better: bool) -> dict[str, Any]:
-    done, alone = len(run["step_loss"]), run["trainer"] == "reference"
+    done, alone = run["steps"], run["trainer"] == "reference"
     hit = steps_to_target(run["val_metric"][1:], run["eval_step"][1:], run["target"], higher_is_better=higher_is_better)
     seconds = seconds_to_target(hit, done, run["train_seconds"])
     samples = run["batch_size"] * run["accumulate"] * done
     return {
-        "steps": done,
         "steps_to_target": math.nan if hit is None else hit,
         "reached": hit is not None,
         "seconds_to_target": seconds if alone and seconds is not None else math.nan,

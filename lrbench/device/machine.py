@@ -19,7 +19,9 @@ from lrbench.device.processor import governor
 from lrbench.device.telemetry import Telemetry
 from lrbench.device.threads import threads
 
-PACKAGES = ("lrbench", "torch", "torchvision", "numpy", "pandas", "pyarrow", "scikit-learn", "schedulefree", "prodigyopt")
+DISTRIBUTION = "lrbench-suite"
+"""The name under which lrbench is installed."""
+PACKAGES = ("torch", "torchvision", "numpy", "pandas", "pyarrow", "scikit-learn", "schedulefree", "prodigyopt")
 
 
 @dataclass(frozen=True)
@@ -83,7 +85,7 @@ def provenance(machine: Machine) -> dict[str, Any]:
             "cpu": _cpu_model(),
             "python": platform.python_version(),
             "os": f"{platform.system()} {platform.release().split('-')[0]}",
-            "packages": {name: v for name in PACKAGES if (v := _version(name))},
+            "packages": {name: v for name, v in {"lrbench": _version(DISTRIBUTION), **{p: _version(p) for p in PACKAGES}}.items() if v},
             "ram_gib": _memory_gib() or None,
             "cpu_vectors": torch.backends.cpu.get_cpu_capability(),
             "cpu_governor": governor(),

@@ -72,7 +72,7 @@ def _packages() -> Iterator[Check]:
     for package in sorted({entry.facts["needs"] for entry in OPTIMIZERS.values() if "needs" in entry.facts}):
         here = find_spec(package) is not None
         yield Check(f"package {package}", "ok" if here else "note", "here" if here else "missing: its optimizers are skipped",
-                    "" if here else "pip install 'lrbench[optimizers]'")  # fmt: skip
+                    "" if here else f"pip install {package}")  # fmt: skip
     if reason := kernels_missing():
         yield Check("own kernels", "note", reason, "populations on the CPU are then slower, and as right")
     else:

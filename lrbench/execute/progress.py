@@ -49,9 +49,16 @@ class Progress(Live):
         self.expected: dict[str, float] = {}
         self.work = self.worked = 0.0
         self.started = time.monotonic()
-        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[left]}"))
+        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[pace]}"))
         super().__init__(lambda console: Bar(*columns, console=console))
-        self.task = self.live.add_task("runs", total=total, left="") if isinstance(self.live, Bar) else None
+        self.task = self.live.add_task("runs", total=total, pace="") if isinstance(self.live, Bar) else None
+
+    def begin(self, sentence: str) -> None:
+        """Say what is done before the training begins, or after it."""
+        if isinstance(self.live, Bar) and self.task is not None:
+            self.live.update(self.task, pace=sentence)
+        else:
+            self.line(sentence, now=True)
 
     def expect(self, seconds: Mapping[str, float]) -> None:
         """Begin the training, now that it is known what each run, by its key, is expected to cost."""
@@ -63,10 +70,15 @@ class Progress(Live):
         self.worked += self.expected.get(key, 0.0)
         done = sum(self.counts.values())
         if isinstance(self.live, Bar) and self.task is not None:
-            self.live.update(self.task, completed=done, left=self.left())
+            self.live.update(self.task, completed=done, pace=f"{self.rate()}{self.left()}")
         else:
             counts = ", ".join(f"{n} {status}" for status, n in sorted(self.counts.items()))
-            self.line(f"{done}/{self.total} runs{self.left()}: {counts}", now=done == self.total)
+            self.line(f"{done}/{self.total} runs, {self.rate()}{self.left()}: {counts}", now=done == self.total)
+
+    def rate(self) -> str:
+        """The finished runs per second, or per minute where that is more readable."""
+        per_second = sum(self.counts.values()) / max(time.monotonic() - self.started, 1e-3)
+        return f"{per_second:.3g} runs/s" if per_second >= 1.0 else f"{60 * per_second:.2g} runs/min"
 
     def left(self) -> str:
         """How long the rest takes if it goes as what is done, in words; nothing where that cannot be said."""

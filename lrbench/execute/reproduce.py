@@ -1,7 +1,7 @@
 """A study trained again from its own files, and held to its record."""
 
 import tempfile
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,9 +23,10 @@ from lrbench.plan import load_plugins, params_of, vocabulary
 from lrbench.spec.faults import BadInput, one_line, told
 from lrbench.spec.outcome import Outcome, Status
 from lrbench.spec.run import Choice, Run
+from lrbench.stats import losses
 from lrbench.store import Study, digest, load, one_study
 from lrbench.store.table import row, table_of
-from lrbench.strategies import SCHEDULES, impossible
+from lrbench.strategies import OPTIMIZERS, SCHEDULES, impossible
 from lrbench.train import alone, rule_of, shared
 from lrbench.workloads import WORKLOADS, fetch
 
@@ -40,8 +41,6 @@ SAME = (
 """Facts of a machine that the last bit of a result may depend on."""
 PLAIN = ("lr", "seed", "batch_size", "accumulate", "precision", "eval_every", "target", *STRATEGY)
 """Columns that repeat a run's resolved values."""
-IN_BFLOAT16 = ("muon",)
-"""Optimizers whose rule rounds to bfloat16, where a width can flip a rounding."""
 
 
 class Stopped(KeyboardInterrupt):
@@ -90,13 +89,12 @@ def reproduce(
     keys = set(stratified(study.runs, sample, np.random.default_rng(SEED)))
     rows = _records(study.runs[study.runs.key.isin(keys)])
     recorded, rest = _sort_out(rows, devices[0])
-    done, stopped = _trained(units(recorded, study.runs), devices, workers or usual, plugins, len(recorded))
+    done, stopped = _trained(units(recorded, study.runs), devices, workers or usual, plugins)
     found = _certified(study, recorded, rest, done, here, sample)
     if stopped:
-        told_counts = ", ".join(f"{n} {verdict}" for verdict, n in found.counts.items() if n and verdict != NOT_RUN)
-        raise Stopped(
-            f"interrupted: {len(done)} of {len(recorded)} runs were trained again: {told_counts or 'none'}. No certificate was written."
-        )
+        told_counts = ", ".join(f"{n} {verdict}" for verdict, n in found.counts.items() if n and verdict != NOT_RUN) or "none"
+        trained = sum(one.run.key in done for one in recorded)
+        raise Stopped(f"interrupted: {trained} of {len(recorded)} runs were trained again: {told_counts}. No certificate was written.")
     return found
 
 
@@ -200,13 +198,16 @@ def units(recorded: Sequence[Recorded], runs: pd.DataFrame) -> list[Unit]:
     """The work, trained as on record, the longest first.
 
     How many slots a population had is not on record; its members say how many were trained together when they began, so the greatest
-    such number among all runs of a kind is taken: that of a population when it was full. An eager population's results do not depend on it.
+    such number among all runs of a kind is taken: that of a population when it was full. An eager population's results do not depend on
+    it, unless its rule rounds in a lower precision: then the whole population on record is trained again, with the runs of no sample too.
     """
     widths = _widths(runs)
     alone_units = [Unit((one.run,)) for one in recorded if one.trainer == "reference"]
+    whole = {one.run.key for one in recorded if one.trainer == "population" and one.mode == "eager" and rounds(one.run)}
+    alone_units += _whole_populations([one for one in recorded if one.run.key in whole], runs)
     together: dict[tuple[Any, ...], list[Recorded]] = {}
     for one in sorted(recorded, key=lambda one: one.run.key):
-        if one.trainer == "population":
+        if one.trainer == "population" and one.run.key not in whole:
             rule = rule_of(one.run) if one.mode != "eager" else ()
             together.setdefault((one.mode, *shared(one.run), rule), []).append(one)
     for (mode, *_), some in together.items():
@@ -216,6 +217,26 @@ def units(recorded: Sequence[Recorded], runs: pd.DataFrame) -> list[Unit]:
             part = tuple(one.run for one in some[start : start + size])
             alone_units.append(Unit(part, mode, max(2, min(width, len(part))) if mode == "eager" else width))
     return sorted(alone_units, key=lambda unit: (-len(unit.runs) * unit.runs[0].steps, unit.runs[0].key))
+
+
+def rounds(run: Run) -> bool:
+    """Whether a run's optimizer computes in a lower precision, so that its bits depend on the population it is trained in."""
+    return "rounds_in" in OPTIMIZERS[run.optimizer.name].facts
+
+
+def _whole_populations(recorded: Sequence[Recorded], runs: pd.DataFrame) -> Iterator[Unit]:
+    """The populations on record that some runs were members of, each with all of its members.
+
+    Older records do not name populations: all runs with the same optimizer, of the same kind and width are taken for one.
+    """
+    names = ["population"] if (runs.population != "").any() else ["optimizer", "width", "mode", *KIND]
+    done: set[str] = set()
+    for one in recorded:
+        if one.run.key not in done:
+            same = np.logical_and.reduce([runs[name] == one.row[name] for name in names])
+            members = [Run.model_validate_json(text) for text in runs.loc[same, "run"]]
+            done |= {run.key for run in members}
+            yield Unit(tuple(sorted(members, key=lambda run: run.key)), "eager", max(2, len(members)))
 
 
 KIND = ["workload", "batch_size", "accumulate", "precision", "budget", "eval_every"]
@@ -235,13 +256,12 @@ def _widths(runs: pd.DataFrame) -> dict[tuple[Any, ...], int]:
 # ---- training
 
 
-def _trained(
-    work: Sequence[Unit], devices: Sequence[Device], workers: int, plugins: Sequence[Path], total: int
-) -> tuple[dict[str, Outcome], bool]:
+def _trained(work: Sequence[Unit], devices: Sequence[Device], workers: int, plugins: Sequence[Path]) -> tuple[dict[str, Outcome], bool]:
     """The outcomes by key, and whether Ctrl-C cut them short. Unfinished work leaves nothing behind."""
     done: dict[str, Outcome] = {}
     late: list[Done] = []
     stopped = False
+    total = sum(len(unit.runs) for unit in work)
     with tempfile.TemporaryDirectory(prefix="lrbench-") as place, Progress(total) as progress:
         try:
             with closing(_outcomes(work, devices, min(workers, len(work)), Path(place), plugins, late)) as outcomes:
@@ -319,17 +339,20 @@ def _pair(one: Recorded, outcome: Outcome, study: Study, cells: Mapping[tuple[An
         closed_loop="closed_loop" in SCHEDULES[one.run.schedule.name].flags,
         examples=(int(facts.get("validation_examples", 0)), int(facts.get("test_examples", 0))) if share else (0, 0),
         others=others,
+        goes_on=outcome.steps > one.row["steps"] and losses.digest(outcome.step_loss[: one.row["steps"]]) == one.row["loss_digest"],
     )
 
 
 def _exact(one: Recorded, found: Mapping[str, Any]) -> bool:
     """Whether a run was computed as its record was, in a way whose bits do not depend on what else was trained at the same time.
 
-    Those of compiled populations, of eager ones on a GPU and of rules in bfloat16 may.
+    Those of compiled populations and of eager ones on a GPU may, and those of rules that round in a lower precision unless the population
+    is the same one.
     """
     same_way = found["trainer"] == one.row["trainer"] and found["mode"] == one.row["mode"]
     together = found["trainer"] == "population"
-    return same_way and not (together and (found["mode"] != "eager" or one.run.optimizer.name in IN_BFLOAT16))
+    same_population = not rounds(one.run) or found["population"] == one.row["population"] != ""
+    return same_way and not (together and (found["mode"] != "eager" or not same_population))
 
 
 CELL = [*STRATEGY, "lr", *KIND[1:], "target"]

@@ -21,7 +21,7 @@ from lrbench.spec.faults import BadInput
 from lrbench.spec.matrix import parse_matrix, read_matrix
 from lrbench.spec.outcome import Status
 from lrbench.spec.run import Run
-from lrbench.store import Store, Study, load
+from lrbench.store import Store, Study, in_record, load
 from lrbench.workloads import fetch
 
 FLUSH_SECONDS = 2.0
@@ -74,6 +74,8 @@ def make_session(
     settle(devices[0], threads)  # here too, so that what is written of this process holds for its workers
     usual = max(1, cpu_cores() // threads) if devices[0].type == "cpu" else len(devices)
     store = Store(Path(results) / read.name / describe(devices).slug)
+    if in_record(store.folder):
+        raise BadInput(f"{store.folder}: lies in the record, which only `lrbench publish` adds to. Give another --results or another name.")
     plan = sort_out(read, store.finished())
     plan = plan.skip(lambda run: no_tf32(devices[0]) if run.precision == "tf32" else None)
     return Session(plan, store, devices, workers or usual, files)
@@ -151,6 +153,8 @@ def _outcomes(session: Session, runs: Sequence[Run], progress: Progress, late: l
     device, workers = session.devices[0], min(session.workers, len(runs))
     paces = Paces(device, session.workers)
     trials = paces.unknown(runs)
+    if trials:
+        progress.begin(f"measuring the fastest way to train {len(trials)} kind{'s' if len(trials) > 1 else ''} of runs")
     if workers == 1 and device.type == "cpu":  # a GPU that fails takes its process with it
         paces.note([trial.measure(device) for trial in trials])
         worker = Worker(device, session.store.checkpoints)

@@ -20,7 +20,7 @@ def expand(matrix: Matrix, words: Vocabulary) -> list[Run]:
     Raises: BadInput when an exclude matches no run, or all of them together every run.
     """
     runs = {run.key: run for block in matrix.blocks() for run in product(block, matrix, words)}
-    excluded = [{key for key, run in runs.items() if _matches(run, pattern)} for pattern in matrix.exclude]
+    excluded = [{key for key, run in runs.items() if _matches(run, pattern, words)} for pattern in matrix.exclude]
     kept = [run for key, run in runs.items() if not any(key in keys for keys in excluded)]
     if dead := [f"exclude[{i}]: matches no run of the matrix: correct it, or leave it out" for i, keys in enumerate(excluded) if not keys]:
         raise BadInput(dead)
@@ -72,7 +72,7 @@ def _flat(axis: tuple[list[Pick], ...] | None) -> list[Pick]:
 
 
 def _default(name: str, catalog: Any) -> Pick:
-    return Pick(name=name, settings=catalog[name].settings().model_dump(mode="json"))
+    return Pick(name=name, settings=catalog[name].settings().resolved())
 
 
 def _choice(pick: Pick, catalog: Any) -> Choice:
@@ -83,8 +83,8 @@ def _choice(pick: Pick, catalog: Any) -> Choice:
 def label(entry: Entry[Any], settings: dict[str, Any]) -> str:
     """A choice for people: its name, and the settings that differ from their defaults."""
     required = {name for name, field in entry.settings.model_fields.items() if field.is_required()}
-    usual = entry.settings.model_validate({name: settings[name] for name in required}).model_dump(mode="json")
-    shown = [f"{name}={_text(value)}" for name, value in settings.items() if name in required or value != usual[name]]
+    usual = entry.settings.model_validate({name: settings[name] for name in required}).resolved()
+    shown = [f"{name}={_text(value)}" for name, value in settings.items() if name in required or name not in usual or value != usual[name]]
     return f"{entry.name}({', '.join(shown)})" if shown else entry.name
 
 
@@ -98,7 +98,7 @@ def _text(value: Any) -> str:
     return f"{value:.12g}" if isinstance(value, float) else str(value)
 
 
-def _matches(run: Run, pattern: Exclude) -> bool:
+def _matches(run: Run, pattern: Exclude, words: Vocabulary) -> bool:
     plain = (("workload", run.workload.name), ("seed", run.seed))
     if any(wanted is not None and value not in wanted for axis, value in plain for wanted in [getattr(pattern, axis)]):
         return False
@@ -106,12 +106,13 @@ def _matches(run: Run, pattern: Exclude) -> bool:
         return False
     for axis in ("optimizer", "layer_lr", "schedule"):
         tables = getattr(pattern, axis)
-        if tables is not None and not any(_fits(getattr(run, axis), table) for table in tables):
+        if tables is not None and not any(_fits(getattr(run, axis), table, words[axis]) for table in tables):
             return False
     return True
 
 
-def _fits(choice: Choice, table: dict[str, Any]) -> bool:
-    return choice.name == table["name"] and all(
-        choice.settings[k] == v or (isinstance(v, list) and choice.settings[k] in v) for k, v in table.items() if k != "name"
-    )
+def _fits(choice: Choice, table: dict[str, Any], catalog: Any) -> bool:
+    if choice.name != table["name"]:
+        return False
+    settings = catalog[choice.name].settings.neutral() | choice.settings
+    return all(settings[k] == v or (isinstance(v, list) and settings[k] in v) for k, v in table.items() if k != "name")

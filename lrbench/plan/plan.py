@@ -178,5 +178,5 @@ def _choices(runs: list[Run], axis: str, catalog: Any) -> dict[str, Any]:
             entry = catalog[choice.name]
             default = {"default_lr": entry.facts["default_lr"]} if axis == "optimizer" else {}
             about = {"name": entry.name, "meaning": entry.meaning, "source": entry.source}
-            found[choice.label] = about | default | {"settings": choice.settings}
+            found[choice.label] = about | default | {"settings": entry.settings.neutral() | choice.settings}
     return found

@@ -7,14 +7,15 @@ from pathlib import Path
 import pandas as pd
 
 from lrbench.analyse import per_run, rows
-from lrbench.report import axes, background, cards, comparison, costs, measured, opening, overall, profile, standing, tuned
+from lrbench.report import axes, background, cards, comparison, costs, measured, opening, overall, profile, standing, text, tuned
 from lrbench.report import export as for_papers
 from lrbench.report.figures import galleries
 from lrbench.report.findings import Findings
 from lrbench.report.gallery import write_pictures
 from lrbench.report.html import page
 from lrbench.report.prices import parse_prices
-from lrbench.store import Study, load, studies, write_whole
+from lrbench.spec.faults import BadInput
+from lrbench.store import RECORD, Study, in_record, load, studies, write_whole
 
 __all__ = ["results", "verdict_text", "write", "write_reports"]
 
@@ -49,7 +50,10 @@ def write_reports(folder: str | PathLike[str], prices: Sequence[str] = (), *, ex
     Returns: the paths of the reports, then of the comparisons.
     Raises: BadInput when there is no study, or one is damaged, or a price makes no sense; nothing is written then.
     """
-    found = [load(path) for path in studies(Path(folder))]
+    places = studies(Path(folder))
+    if not in_record(Path(folder)) and any(map(in_record, places)):
+        raise BadInput(f"{folder}: holds no study but the record. To write that anew, give {Path(folder) / RECORD}.")
+    found = [load(path) for path in places]
     together = comparison.together(found)
     known = parse_prices(prices, [name for part in together.values() for name in part])
     return [write(study, export=export) for study in found] + [comparison.write(place, part, known) for place, part in together.items()]
@@ -92,12 +96,9 @@ def _report(found: Findings, drawn: measured.Galleries) -> str:
 
 
 def verdict_text(study: Study) -> str:
-    """The verdicts for a terminal: a block of lines per workload."""
+    """The verdicts for a terminal: what was run, a line for each workload, and how many warnings the report opens with."""
     found = Findings(study)
-    blocks = [_block(opening.verdict_cells(found, v)) for v in rows(found.verdicts)]
-    return "\n\n".join([opening.summary(found), *blocks])
-
-
-def _block(cells: list[str]) -> str:
-    width = max(map(len, opening.VERDICT_HEADER))
-    return "\n".join(f"{name:<{width}}  {cell}" for name, cell in zip(opening.VERDICT_HEADER, cells, strict=True))
+    warnings = text.count(len(opening.cautions(found)), "warning")
+    return "\n".join(
+        [opening.summary(found), *(opening.verdict_line(found, v) for v in rows(found.verdicts)), f"{warnings} in the report."]
+    )

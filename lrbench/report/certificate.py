@@ -2,6 +2,7 @@
 
 import json
 import math
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import asdict
 from functools import partial
@@ -9,14 +10,14 @@ from pathlib import Path
 from typing import Any
 
 from lrbench.analyse import agreement
-from lrbench.analyse.agreement import BITWISE, DIFFERENT, NOT_RUN, VERDICTS
+from lrbench.analyse.agreement import BITWISE, DIFFERENT, NOT_RUN, TOLERANCE, VERDICTS
 from lrbench.analyse.machines import ALIKE
 from lrbench.analyse.reproduction import Reproduction, Rerun
 from lrbench.report import markdown as md
 from lrbench.report import text
 from lrbench.store import write_whole
 
-SCHEMA = 2
+SCHEMA = 3
 HOLM = (
     "Both p-values are corrected by Holm's method over the cells of their measure, so that for normal differences 5 % bounds the chance of "
     "one false finding among all cells of one measure by one of these tests. Nothing is corrected over the measures, so for the "
@@ -25,6 +26,8 @@ HOLM = (
 )
 MOST = 100
 """The most rows of a table; certificate.json has all."""
+LONG = 30
+"""A table of more entries than this has a line for each."""
 LIMITS = {
     "step_loss": agreement.TRAJECTORY, "evaluated_loss": agreement.EVALUATED, "examples": agreement.EXAMPLES, "exact": agreement.EXACT,
     "lrs": agreement.SCHEDULED, "margin": agreement.MARGIN, "steps_margin": ALIKE,
@@ -34,8 +37,8 @@ LIMITS = {
 def write(found: Reproduction, folder: Path) -> Path:
     """Write both files into a folder, each whole. Returns: the path of ``certificate.md``.
 
-    The same outcomes on the same machine give the same bytes: there is no clock in them. ``certificate.json`` names the runs that are
-    equal to the bit in everything by their keys alone, and of the others each measure that is not.
+    The same outcomes on the same machine give the same bytes: there is no clock in them. ``certificate.json`` has the keys of the runs that
+    are equal to the bit in everything, the key and the largest difference of those within tolerance, and every verdict of the others.
     """
     write_whole(folder / "certificate.json", _lines(_facts(found)))
     return write_whole(folder / "certificate.md", _text(found))
@@ -58,31 +61,43 @@ def _facts(found: Reproduction) -> dict[str, Any]:
         "measures": found.measure_counts,
         "recorded_on": found.recorded_on,
         "here": found.here,
-        "bitwise_equal": [run.key for run in found.runs if run.verdict == BITWISE and not run.note],
-        "runs": [_run(run) for run in found.runs if run.verdict != BITWISE or run.note],
-        "cells": [asdict(test) for test in found.tests],
+        "trained_otherwise": dict(Counter(run.note for run in found.runs if run.note)),
+        "bitwise_equal": [run.key for run in found.runs if run.verdict == BITWISE],
+        "within_tolerance": {run.key: _rounded(_largest(run)) for run in found.runs if run.verdict == TOLERANCE},
+        "runs": [_run(run) for run in found.runs if run.verdict not in (BITWISE, TOLERANCE)],
+        "cells": [{name: _rounded(value) for name, value in asdict(test).items()} for test in found.tests],
         "suspicious": found.suspicious,
     }
     return {name: _json(value) for name, value in plain.items()}
 
 
+def _largest(run: Rerun) -> float:
+    """The largest difference that is within tolerance, over all measures."""
+    return max(measured.apart for measured in run.measures.values())
+
+
 def _run(run: Rerun) -> dict[str, Any]:
-    """The facts of a run, less empty ones and measures that are equal to the bit."""
-    apart = {name: measured for name, measured in run.measures.items() if measured.verdict != BITWISE}
-    told = {name: {"verdict": m.verdict, "apart": float(f"{m.apart:.3g}"), "why": m.why} for name, m in apart.items()}
-    return _present(asdict(run)) | {"measures": {name: _present(facts) for name, facts in told.items()}}
+    """A run that was not shown to agree: what it is, and the measures that have its verdict, with their difference."""
+    measures = {name: _rounded(m.apart) for name, m in run.measures.items() if m.verdict == run.verdict}
+    facts = {name: getattr(run, name) for name in ("key", "workload", "strategy", "lr", "seed", "status", "verdict")}
+    why = run.reason or next((m.why for m in run.measures.values() if m.verdict == run.verdict and m.why), "")
+    return facts | {"why": why, "apart": measures}
 
 
-def _present(facts: dict[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in facts.items() if value != ""}
+def _rounded(value: Any) -> Any:
+    return float(f"{value:.3g}") if isinstance(value, float) else value
 
 
 def _lines(facts: dict[str, Any]) -> str:
-    """JSON with one line for each item of each list."""
+    """JSON with one line for each item of each list, and of what is within tolerance."""
     dumps = partial(json.dumps, sort_keys=True, allow_nan=False)
 
     def told(value: Any) -> str:
-        return "[\n" + ",\n".join(map(dumps, value)) + "\n]" if isinstance(value, list) else dumps(value)
+        if isinstance(value, list):
+            return "[\n" + ",\n".join(map(dumps, value)) + "\n]"
+        if isinstance(value, dict) and len(value) > LONG:
+            return "{\n" + ",\n".join(f"{dumps(name)}: {dumps(v)}" for name, v in sorted(value.items())) + "\n}"
+        return dumps(value)
 
     return "{\n" + ",\n".join(f"{dumps(name)}: {told(value)}" for name, value in sorted(facts.items())) + "\n}\n"
 

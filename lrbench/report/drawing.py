@@ -59,7 +59,18 @@ def encoded(figure: "Figure", kind: str) -> bytes:
     FigureCanvasAgg(figure)
     with mpl.rc_context(STYLE), warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Glyph .* missing")  # a name in letters that the font lacks: the tables have it
-        figure.savefig(buffer, format=kind, dpi=110, facecolor="white", metadata=UNDATED[kind])
+        quick: dict[str, Any] = {"pil_kwargs": {"compress_level": 0}} if kind == "png" else {}  # it is encoded anew
+        figure.savefig(buffer, format=kind, dpi=110, facecolor="white", metadata=UNDATED[kind], **quick)
+    return _small(buffer) if kind == "png" else buffer.getvalue()
+
+
+def _small(png: io.BytesIO) -> bytes:
+    """The picture in 256 colours of its own choice: a third of the bytes, and no difference to the eye for lines, bars and cells."""
+    from PIL import Image
+
+    few = Image.open(png).convert("RGB").quantize(256, Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE)
+    buffer = io.BytesIO()
+    few.save(buffer, "png", compress_level=9)
     return buffer.getvalue()
 
 

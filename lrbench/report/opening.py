@@ -103,6 +103,18 @@ def verdict_cells(found: Findings, v: Any) -> list[str]:
     ]
 
 
+def verdict_line(found: Findings, v: Any) -> str:
+    """One verdict as a line for a terminal."""
+    if not v.strategy:
+        return f"{v.workload}: no run finished"
+    metric, others = found.metric(v.workload), v.strategies - 1
+    rest = f"; {len(v.not_separated)} of {others} others not separated" if others else ""
+    return (
+        f"{v.workload}: {v.strategy} at lr {text.lr(v.lr)}{' (edge)' if v.edge else ''}, {metric.show(v.quality)} {metric.name}"
+        f"{metric.interval(v.low, v.high)}{rest}"
+    )
+
+
 def _steps(v: Any, metric: text.Metric) -> str:
     reached = f"{v.reached} of {text.count(v.seeds, 'seed')} reached {metric.show(v.target)}"
     return reached if math.isnan(v.steps_to_target) else f"{text.number(v.steps_to_target)} ({reached})"

@@ -18,7 +18,7 @@ def story(results: Path, key: str) -> dict[str, Any]:
 
     Raises: BadInput when no run or several different ones do.
     """
-    found = [(study, i) for study in map(load, studies(results)) for i in study.runs.index[study.runs.key.str.startswith(key)]]
+    found = [(study, i) for study in map(load, studies(results, record=True)) for i in study.runs.index[study.runs.key.str.startswith(key)]]
     keys = sorted({study.runs.key[i] for study, i in found})
     if not keys:
         raise BadInput(f"show {key}: no run below {results} has a key that begins so. The keys stand in summary.csv.")

@@ -119,7 +119,7 @@ def _picks(value: Any, info: ValidationInfo) -> list[Pick]:
         faults += [dict(e) | {"loc": ("lr", *e["loc"])} for e in error.errors()]
     for settings in combinations:
         try:
-            found.append(Pick(name=entry.name, settings=entry.settings.model_validate(settings).model_dump(mode="json"), lr=lrs))
+            found.append(Pick(name=entry.name, settings=entry.settings.model_validate(settings).resolved(), lr=lrs))
         except ValidationError as error:
             faults += error.errors()
     if faults:

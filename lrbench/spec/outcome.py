@@ -1,5 +1,7 @@
 """What a run produced. A failed run is an outcome too: never an exception, never a gap."""
 
+import hashlib
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from enum import StrEnum
 
@@ -66,8 +68,15 @@ class Outcome:
     """``eager``, ``compiled`` or ``graph``; behind a colon, what was given up, or what a mode does without, and why."""
     width: int = 1
     """How many runs were being trained together when this one began, itself among them; empty slots of a population do not count."""
+    population: str = ""
+    """The name of the set of runs that were given to its population, as ``population_name`` makes it; empty for a run trained alone."""
 
     @property
     def steps(self) -> int:
         """Finished optimizer steps."""
         return len(self.step_loss)
+
+
+def population_name(keys: Iterable[str]) -> str:
+    """The name of a set of runs by their keys, whatever their order: eight hexadecimal digits."""
+    return hashlib.sha256(" ".join(sorted(keys)).encode()).hexdigest()[:8]

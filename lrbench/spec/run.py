@@ -29,6 +29,8 @@ class Choice(Strict):
 class Run(Strict):
     """One training. ``key`` is the content hash of these values: no file name, no default left out, no device.
 
+    A value that is added from now on is marked ``Added``: at its default it leaves the keys as they were.
+
     ``steps`` and ``eval_every`` count optimizer steps; ``batch_size`` is the number of examples of one backward pass, so a step
     consumes ``batch_size * accumulate`` examples; ``target`` is in the units of the workload's metric.
     """
@@ -48,8 +50,12 @@ class Run(Strict):
 
     def identity(self) -> dict[str, Any]:
         """Everything that the key covers, as plain values."""
-        values = {name: getattr(self, name) for name in type(self).model_fields}
-        return {name: v.identity() if isinstance(v, Choice) else v for name, v in values.items()}
+        values, neutral = {name: getattr(self, name) for name in type(self).model_fields}, self.neutral()
+        return {
+            name: value.identity() if isinstance(value, Choice) else value
+            for name, value in values.items()
+            if not (name in neutral and value == neutral[name])
+        }
 
     @cached_property
     def key(self) -> str:

@@ -1,6 +1,7 @@
 """The kinds of number a setting can be, each with its range in its name."""
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import Annotated, Any, Self
 
 from pydantic import (
@@ -18,6 +19,15 @@ from pydantic_core import InitErrorDetails
 from lrbench.spec.faults import fault, nearest, sentence
 
 
+@dataclass(frozen=True)
+class Added:
+    """Marks a field that came after results had been published: ``accent: Annotated[float, Added()] = 0.0``.
+
+    Its default must mean what was done before there was the field. At that value it is no part of a run key, so that stored runs keep
+    theirs.
+    """
+
+
 class Strict(BaseModel):
     """A frozen value that accepts no unknown key and no value of another type."""
 
@@ -31,6 +41,16 @@ class Strict(BaseModel):
         except ValidationError as error:
             raise ValidationError.from_exception_data(cls.__name__, [_in_words(e, cls.model_fields) for e in error.errors()]) from None
         return value
+
+    @classmethod
+    def neutral(cls) -> dict[str, Any]:
+        """The fields that were added since keys were first published, with the values that change nothing."""
+        return {name: field.default for name, field in cls.model_fields.items() if any(isinstance(m, Added) for m in field.metadata)}
+
+    def resolved(self) -> dict[str, Any]:
+        """Every value as JSON has it, defaults among them, but for added fields at their neutral value."""
+        values, neutral = self.model_dump(mode="json"), self.neutral()
+        return {name: value for name, value in values.items() if not (name in neutral and getattr(self, name) == neutral[name])}
 
 
 def _in_words(error: Any, known: Iterable[str]) -> InitErrorDetails:

@@ -5,14 +5,16 @@ from lrbench.store.bundle import bundle
 from lrbench.store.costs import read_costs, write_costs
 from lrbench.store.digest import digest
 from lrbench.store.files import write_whole
-from lrbench.store.study import SCHEMA, Store, Study, load, one_study, studies
+from lrbench.store.study import RECORD, SCHEMA, Store, Study, in_record, load, one_study, studies
 
 __all__ = [
+    "RECORD",
     "SCHEMA",
     "Store",
     "Study",
     "bundle",
     "digest",
+    "in_record",
     "load",
     "one_study",
     "read_costs",

@@ -5,10 +5,7 @@ from pathlib import Path
 from lrbench.spec.faults import BadInput
 from lrbench.store.archive import ENDING, SUMS, pack
 from lrbench.store.files import write_whole
-from lrbench.store.study import load, one_study
-
-LEFT_OUT = ("checkpoints",)
-"""Folders of unfinished work."""
+from lrbench.store.study import LEFT_OUT, load, one_study
 
 
 def bundle(folder: Path, output: Path | None = None) -> Path:

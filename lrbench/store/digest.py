@@ -9,7 +9,7 @@ import pandas as pd
 from lrbench.spec.types import known
 from lrbench.store.table import CONTENT
 
-_CURVES = {"eval_step": "<i4", "val_metric": "<f4", "val_loss": "<f4", "step_loss": "<f4"}
+_CURVES = {"eval_step": "<i4", "val_metric": "<f4", "val_loss": "<f4"}
 
 
 def digest(runs: pd.DataFrame) -> str:

@@ -25,9 +25,13 @@ from lrbench.store.files import write_whole
 from lrbench.store.table import CONTENT, read_parquet, row, table_of, to_bytes
 
 RUNS, RETIRED = "runs", "retired"
+LEFT_OUT = ("checkpoints",)
+"""Folders of unfinished work."""
+RECORD = "published"
+"""The folder below ``results`` that is the record: complete, certified, tracked. Nothing but ``lrbench publish`` adds to it."""
 CERTIFICATE = "certificate.json"
 """What reproducing a study writes, if it is told to write it there."""
-SCHEMA = 2
+SCHEMA = 3
 """The version of the layout; a newer lrbench reads every older one."""
 
 
@@ -168,17 +172,26 @@ def _there(name: str, value: Any) -> None:
         raise ValueError(f"it lacks {name}")
 
 
-def studies(folder: Path) -> list[Path]:
+def in_record(folder: Path) -> bool:
+    """Whether a folder is the record, or that of a matrix or a study in it: ``<results>/published/<matrix>/<machine>``."""
+    return RECORD in folder.resolve().parts[-3:]
+
+
+def studies(folder: Path, *, record: bool = False) -> list[Path]:
     """The study folders at or below a folder, sorted; of a file, itself: it is taken for a bundle.
+
+    Those of the record below the folder are left out, unless ``record`` is set or there are no others: work in progress and the record are
+    never mixed by accident.
 
     Raises: BadInput when there is none.
     """
     if folder.is_file():
         return [folder]
     found = sorted(path.parent for path in folder.rglob("study.toml"))
+    working = [path for path in found if RECORD not in path.relative_to(folder).parts]
     if not found:
         raise BadInput(f"{folder}: holds no study. Give a folder that `lrbench run` has written to, such as results/reference.")
-    return found
+    return found if record else working or found
 
 
 def one_study(place: Path) -> Path:

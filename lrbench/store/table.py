@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 
 from lrbench.spec.outcome import Outcome
 from lrbench.spec.run import Run
+from lrbench.stats import losses
 
 _CURVE = pa.list_(pa.float32())
 COLUMNS = pa.schema(
@@ -34,7 +35,14 @@ COLUMNS = pa.schema(
         ("eval_step", pa.list_(pa.int32())),
         ("val_metric", _CURVE),
         ("val_loss", _CURVE),
-        ("step_loss", _CURVE),
+        ("steps", pa.int32()),
+        ("loss_step", pa.list_(pa.int32())),
+        ("loss_at_step", _CURVE),
+        ("loss_digest", pa.string()),
+        ("highest_loss", pa.float32()),
+        ("late_loss", pa.float32()),
+        ("spikes", pa.int32()),
+        ("oscillation", pa.float64()),
         ("groups", pa.list_(pa.string())),
         ("group_lr", pa.list_(pa.list_(pa.float64()))),
         ("train_loss", pa.float64()),
@@ -46,11 +54,14 @@ COLUMNS = pa.schema(
         ("trainer", pa.string()),
         ("mode", pa.string()),
         ("width", pa.int32()),
+        ("population", pa.string()),
         ("run", pa.string()),
     ]
 )
-CONTENT = ["status", "diverged_at", "eval_step", "val_metric", "val_loss", "step_loss", "train_loss", "test_metric", "test_loss"]
+CONTENT = ["status", "diverged_at", "eval_step", "val_metric", "val_loss", "loss_digest", "train_loss", "test_metric", "test_loss"]
 """What two records of one key must agree on; clocks may differ."""
+WHOLE_CURVE = "step_loss"
+"""The column of every step's training loss, which studies of schema 2 and before have."""
 
 
 def row(run: Run, outcome: Outcome) -> dict[str, Any]:
@@ -59,7 +70,7 @@ def row(run: Run, outcome: Outcome) -> dict[str, Any]:
     plain = {name: getattr(run, name) for name in ("lr", "seed", "batch_size", "accumulate", "precision", "eval_every", "target")}
     found = {name: getattr(outcome, name) for name in COLUMNS.names if hasattr(outcome, name)}
     found |= {"status": str(outcome.status), "groups": list(outcome.groups), "group_lr": outcome.group_lr.tolist()}
-    return strategy | plain | found | {"budget": run.steps, "run": json.dumps(run.model_dump())}
+    return strategy | plain | found | losses.summary(outcome.step_loss) | {"budget": run.steps, "run": json.dumps(run.model_dump())}
 
 
 def table_of(rows: Sequence[dict[str, Any]]) -> pa.Table:
@@ -80,10 +91,27 @@ def read_parquet(paths: Sequence[Path], columns: list[str] | None = None) -> pa.
     """The rows of several Parquet files, older ones as this version has them."""
     wanted = columns or COLUMNS.names
     empty = pa.schema([COLUMNS.field(name) for name in wanted]).empty_table()
-    return pa.concat_tables([empty, *(_as_now(pq.read_table(path, columns=wanted)) for path in paths)], promote_options="default")
+    return pa.concat_tables([empty, *(_as_now(path, wanted) for path in paths)], promote_options="default")
 
 
-def _as_now(table: pa.Table) -> pa.Table:
+def _as_now(path: Path, wanted: list[str]) -> pa.Table:
+    """Some columns of one file. What schema 1 and 2 kept otherwise is made from what they kept."""
+    stored = pq.read_schema(path).names
+    table = pq.read_table(path, columns=[name for name in wanted if name in stored])
+    if WHOLE_CURVE in stored and (lacking := [name for name in wanted if name in _OF_LOSSES and name not in stored]):
+        curves = pq.read_table(path, columns=[WHOLE_CURVE])[WHOLE_CURVE].to_pylist()
+        kept = pa.Table.from_pylist([losses.summary(curve) for curve in curves], pa.schema([COLUMNS.field(name) for name in lacking]))
+        for name in lacking:
+            table = table.append_column(COLUMNS.field(name), kept[name])
+    if "population" in wanted and "population" not in stored:
+        table = table.append_column("population", pa.array([""] * len(table)))
+    return _train_loss_at_the_end(table)
+
+
+_OF_LOSSES = frozenset(losses.Losses.__annotations__)
+
+
+def _train_loss_at_the_end(table: pa.Table) -> pa.Table:
     """Schema 1 kept the training loss of every evaluation; now it is that at the end."""
     at = table.schema.get_field_index("train_loss")
     if at < 0 or not pa.types.is_list(table.schema.field(at).type):

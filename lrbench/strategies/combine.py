@@ -30,7 +30,7 @@ def impossible(run: Run, params: Sequence[Param]) -> str | None:
     entry = OPTIMIZERS[run.optimizer.name]
     package = entry.facts.get("needs")
     if package and not find_spec(package):
-        return f"{entry.name} needs the package {package}: pip install 'lrbench[optimizers]'"
+        return f"{entry.name} needs the package {package}: pip install {package}"
     try:
         groups = groups_of(run, params)
     except ValueError as error:

@@ -26,10 +26,22 @@ OPTIMIZERS: Catalog[Build] = Catalog("optimizer")
 
 
 def optimizer(
-    name: str, *, default_lr: float, flags: Iterable[str] = (), revision: int = 1, needs: str | None = None
+    name: str,
+    *,
+    default_lr: float,
+    flags: Iterable[str] = (),
+    revision: int = 1,
+    needs: str | None = None,
+    rounds_in: str | None = None,
 ) -> Callable[[Build], Build]:
-    """Enter an optimizer: a function of parameter groups and a base lr. ``needs`` names the package that it is imported from."""
-    return OPTIMIZERS.register(name, flags=flags, revision=revision, default_lr=default_lr, **({"needs": needs} if needs else {}))
+    """Enter an optimizer: a function of parameter groups and a base lr.
+
+    ``needs`` names the package that it is imported from. ``rounds_in`` names a precision lower than that of the weights in which it
+    computes: the bits of its result then depend on how many runs are stepped together.
+    """
+    optional = {"needs": needs, "rounds_in": rounds_in}
+    facts = {name: value for name, value in optional.items() if value is not None}
+    return OPTIMIZERS.register(name, flags=flags, revision=revision, default_lr=default_lr, **facts)
 
 
 def _etas(values: tuple[float, float]) -> tuple[float, float]:
@@ -245,7 +257,7 @@ def lbfgs(
     )
 
 
-@optimizer("muon", default_lr=1e-3, flags=["only_2d", "momentum"])
+@optimizer("muon", default_lr=1e-3, flags=["only_2d", "momentum"], rounds_in="bfloat16")
 def muon(
     groups: Groups,
     lr: float,

@@ -335,7 +335,9 @@ def _part(value: Any) -> dict[str, Any]:
     settings = SCHEDULES[name].resolve(table)
     if settings.get("cycle_momentum") or settings.get("others"):
         raise fault("must change nothing but the lr: a part of a schedule can not have cycle_momentum or others")
-    return {"name": name} | {k: v for k, v in settings.items() if k not in ("per", "warmup")}
+    neutral = SCHEDULES[name].settings.neutral()
+    kept = {k: v for k, v in settings.items() if k not in ("per", "warmup") and not (k in neutral and v == neutral[k])}
+    return {"name": name} | kept
 
 
 def _several(parts: tuple[Any, ...]) -> tuple[Any, ...]:

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from lrbench.device import deterministic
-from lrbench.spec.outcome import Outcome
+from lrbench.spec.outcome import Outcome, population_name
 from lrbench.spec.run import Run
 from lrbench.strategies import OPTIMIZERS, Timing, groups_of
 from lrbench.train.checkpoint import Interrupted
@@ -45,6 +45,7 @@ class Population:
         self, runs: Sequence[Run], workload: Workload, data: Data, device: torch.device, *, width: int | None = None, mode: str = "eager"
     ) -> None:
         self.first, self.workload, self.mode = runs[0], workload, mode
+        self.name = population_name(run.key for run in runs)
         self.waiting = sorted(runs, key=lambda run: (repr(rule_of(run)), run.key), reverse=True)
         whole = width is None or len({rule_of(run) for run in runs}) > 1
         self.width = max(SMALLEST, len(runs) if whole else width or 0 if mode == "compiled" else min(width or 0, len(runs)))
@@ -166,6 +167,7 @@ class Population:
             trainer="population",
             mode=self.mode,
             width=member.together,
+            population=self.name,
         )
 
     def _test(self) -> Iterator[Done]:

@@ -20,6 +20,7 @@ from lrbench.analyse.agreement import (
     TRAJECTORY,
     UNDECIDED,
     Pair,
+    Parting,
     compare,
     judge,
     parting,
@@ -29,6 +30,7 @@ from lrbench.analyse.agreement import (
     worst,
 )
 from lrbench.spec.run import Run
+from lrbench.stats import losses
 from lrbench.store.table import row, table_of
 
 
@@ -41,7 +43,13 @@ def a_run(seed=0, lr=1e-2):
 def values(seed=0, lr=1e-2, **changes):
     outcome = replace(synthetic.train(a_run(seed, lr)), **changes)
     [found] = table_of([row(a_run(seed, lr), outcome)]).to_pandas().to_dict("records")
-    return found
+    return found | {"whole": outcome.step_loss}
+
+
+def learning(curve):
+    """The columns of a run with these training losses."""
+    curve = np.asarray(curve, np.float32)
+    return losses.summary(curve) | {"whole": curve}
 
 
 def pair(recorded, found, **more):
@@ -57,8 +65,8 @@ def noisy(run, start, size, rng):
     def off(name, every):
         return np.where(np.arange(len(run[name])) * every >= start, run[name] * factor(), run[name]).astype(np.float32)
 
-    curves = {name: off(name, every) for name, every in (("step_loss", 1), ("val_loss", 3), ("val_metric", 3))}
-    return run | curves | {name: run[name] * factor() for name in ("train_loss", "test_loss", "test_metric")}
+    curves = {name: off(name, 3) for name in ("val_loss", "val_metric")}
+    return run | learning(off("whole", 1)) | curves | {name: run[name] * factor() for name in ("train_loss", "test_loss", "test_metric")}
 
 
 def verdict_of(p):
@@ -92,34 +100,39 @@ class TestOneRun:
     def test_an_edited_status_lr_or_number_of_steps_is_different(self):
         one = values()
         for change in ({"status": "missed"}, {"status": "diverged", "diverged_at": 7.0}, {"group_lr": [[0.5]] * len(one["group_lr"])},
-                       {"groups": ["other"]}, {"step_loss": one["step_loss"][:-5]}, {"val_loss": one["val_loss"][:-1]}):  # fmt: skip
+                       {"groups": ["other"]}, {"val_loss": one["val_loss"][:-1]}):  # fmt: skip
             assert DIFFERENT in {m.verdict for m in compare(pair(one | change, one)).values()}, change
+
+    def test_a_record_that_ends_where_its_training_does_not_is_different(self):
+        one = values()
+        found = compare(pair(one | learning(one["whole"][:-5]), one, goes_on=True))
+        assert (found["step_loss"].verdict, found["step_loss"].why) == (
+            DIFFERENT,
+            "the same to the bit for 55 steps, where the record ends and training does not",
+        )
 
     def test_a_curve_of_ones_own_making_is_different_from_the_first_step(self):
         one = values()
-        found = compare(pair(one | {"step_loss": one["step_loss"] * np.float32(0.9)}, one))
+        found = compare(pair(one | learning(one["whole"] * np.float32(0.9)), one))
         assert found["step_loss"].verdict == DIFFERENT
         assert "first step" in found["step_loss"].why
 
     def test_rounding_is_within_tolerance(self):
         one = values()
         rng = np.random.default_rng(0)
-        curves = {n: (one[n] * (1 + 1e-6 * rng.normal(size=len(one[n])))).astype(np.float32) for n in ("step_loss", "val_loss")}
-        found = compare(pair(one, one | curves))
+        curves = {n: (one[n] * (1 + 1e-6 * rng.normal(size=len(one[n])))).astype(np.float32) for n in ("whole", "val_loss")}
+        found = compare(pair(one, one | learning(curves["whole"]) | {"val_loss": curves["val_loss"]}))
         assert (found["step_loss"].verdict, found["val_loss"].verdict) == (TOLERANCE, TOLERANCE)
 
     @pytest.mark.parametrize(("flips", "verdict"), [(3, TOLERANCE), (4, DIFFERENT)])
     def test_while_the_losses_stay_together_three_examples_of_300_may_change_its_class(self, flips, verdict):
         one = values()
-        curves = {
-            "step_loss": (one["step_loss"] * (1 + 1e-6)).astype(np.float32),
-            "val_metric": one["val_metric"] + np.float32(flips / 300),
-        }
+        curves = learning(one["whole"] * (1 + 1e-6)) | {"val_metric": one["val_metric"] + np.float32(flips / 300)}
         assert compare(pair(one, one | curves))["val_metric"].verdict == verdict
 
     def test_what_comes_before_the_parting_is_held(self):
         one = values()
-        two = one | {"step_loss": np.where(np.arange(60) >= 30, one["step_loss"] * 1.01, one["step_loss"]).astype(np.float32)}
+        two = one | learning(np.where(np.arange(60) >= 30, one["whole"] * 1.01, one["whole"]))
         early, late = one["val_loss"].copy(), one["val_loss"].copy()
         early[3] *= 1.02
         late[-1] *= 1.02
@@ -145,18 +158,31 @@ class TestPieces:
         a = np.array(numbers, np.float32)
         assert same_bits(a, a.copy())
         assert not same_bits(a, np.append(a, np.float32(1)))
-        assert parting(a, a)[0] is None
+        assert parting(learning(a), learning(a)) is None
         if len(a) and np.isfinite(a[-1]):
             b = a.copy()
             b[-1] = np.nextafter(b[-1], np.float32(-np.inf if b[-1] > 0 else np.inf))
             assert not same_bits(a, b)
 
-    @given(st.integers(1, 50), st.floats(2 * TRAJECTORY, 1.0))
-    def test_the_parting_is_the_first_step_beyond_the_tolerance(self, step, size):
+    @given(st.integers(1, 60), st.floats(2 * TRAJECTORY, 1.0))
+    def test_the_parting_is_between_the_kept_steps_around_the_first_beyond_the_tolerance(self, step, size):
         one = np.full(60, 2.0, np.float32)
         two = one.copy()
         two[step - 1 :] *= 1 + size
-        assert parting(one, two) == (step, False)
+        kept = [0, *losses.kept_steps(60).tolist()]
+        found = parting(learning(one), learning(two))
+        assert (found.after, found.by) == (max(k for k in kept if k < step), min(k for k in kept if k >= step))
+
+    def test_losses_that_come_together_again_at_the_very_end_are_told_by_their_late_mean(self):
+        one = np.full(200, 2.0, np.float32)
+        two = one.copy()
+        two[185:195] = 3.0
+        assert parting(learning(one), learning(two)) == Parting(181, 200)
+
+    def test_one_that_ends_earlier_parts_there(self):
+        assert parting(learning(np.ones(60)), learning(np.ones(40))) == Parting(32, 41)
+        assert str(Parting(40, 41)) == "the training losses part at step 41"
+        assert str(Parting(32, 41)) == "the training losses part between steps 32 and 41"
 
     def test_relative_differences(self):
         np.testing.assert_allclose(relative([2.0, 1.0, 0.0], [1.0, 1.0, 1e-9]), [0.5, 0.0, 1e-9 / 2e-6])

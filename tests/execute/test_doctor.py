@@ -78,7 +78,7 @@ def test_missing_data_and_packages_are_notes_with_what_to_do(cpu, monkeypatch):
     monkeypatch.setattr(doctor, "kernels_missing", lambda: "no compiler")
     found = checks(cpu)
     assert text(found["data of digits-mlp"]) == "note  data of digits-mlp: the file is not there. Its runs are skipped until then."
-    assert found["package schedulefree"].mend == "pip install 'lrbench[optimizers]'"
+    assert found["package schedulefree"].mend == "pip install schedulefree"
     assert found["own kernels"].found == "no compiler"
 
 

@@ -33,7 +33,7 @@ def session(folder, device="cuda", **axes):
 
 
 def curves(made):
-    return [curve.tolist() for curve in load(made.store.folder).runs.step_loss]
+    return [curve.tolist() for curve in load(made.store.folder).runs.loss_at_step]
 
 
 @pytest.fixture(scope="module")

@@ -31,6 +31,6 @@ def test_off_a_terminal_a_line_is_written_now_and_then_and_at_the_end(monkeypatc
         assert capsys.readouterr().err == ""
         now[0] = 20.0
         progress.add("b", Status.DIVERGED)
-        assert capsys.readouterr().err == "2/3 runs, about 20 s left: 1 diverged, 1 reached\n"
+        assert capsys.readouterr().err == "2/3 runs, 6 runs/min, about 20 s left: 1 diverged, 1 reached\n"
         progress.add("c", Status.REACHED)
-        assert capsys.readouterr().err == "3/3 runs, about 0 s left: 1 diverged, 2 reached\n"
+        assert capsys.readouterr().err == "3/3 runs, 9 runs/min, about 0 s left: 1 diverged, 2 reached\n"

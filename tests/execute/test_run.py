@@ -61,7 +61,7 @@ def troubled(groups, lr, *, raises: float = 0.0, dies: float = 0.0, interrupts: 
     return Troubled(groups, lr)
 '''
 LRS = [0.01, 0.05, 0.1, 0.15]
-CURVES = ("eval_step", "val_loss", "val_metric", "step_loss", "group_lr")
+CURVES = ("eval_step", "val_loss", "val_metric", "loss_at_step", "group_lr")
 
 
 @pytest.fixture(scope="module")

@@ -20,7 +20,7 @@ from lrbench.report.references import BY_KEY, IDENTIFIER, METHODS, REFERENCES, n
 from lrbench.spec.faults import BadInput
 from lrbench.store import bundle, digest, load
 
-COMMITTED = sorted((Path(__file__).parents[2] / "results").glob("*/*/study.toml"))
+COMMITTED = sorted((Path(__file__).parents[2] / "results" / "published").glob("*/*/study.toml"))
 CATALOG = [(axis, entry["name"], entry["source"]) for axis, items in entries("").items() for entry in items]
 
 

@@ -213,7 +213,7 @@ class TestDigest:
         runs = study.runs.sample(frac=1.0, random_state=1).assign(train_seconds=7.0, width=99)
         assert digest(runs) == digest(study.runs)
 
-    @pytest.mark.parametrize("name", ["status", "test_metric", "val_loss", "step_loss"])
+    @pytest.mark.parametrize("name", ["status", "test_metric", "val_loss", "loss_digest"])
     def test_every_result_does(self, study, name):
         runs = study.runs.copy()
         row = runs.index[runs.status == "reached"][3]

@@ -71,7 +71,7 @@ def test_an_optimizer_for_matrices_needs_one():
 def test_a_missing_package_is_the_reason_and_says_what_to_install(monkeypatch):
     monkeypatch.setattr("lrbench.strategies.combine.find_spec", lambda _: None)
     reason = impossible(a_run("digits-mlp", "prodigy"), DIGITS)
-    assert reason == "prodigy needs the package prodigyopt: pip install 'lrbench[optimizers]'"
+    assert reason == "prodigy needs the package prodigyopt: pip install prodigyopt"
     assert impossible(a_run("digits-mlp", "adam"), DIGITS) is None
 
 
