@@ -130,6 +130,7 @@ def cost(
 def _measured(session: "Session") -> str:
     """Measure the costs of a session, and say how it went."""
     from lrbench.execute.costs import measure_costs
+    from lrbench.spec.cost import IN_DOUBT
 
     try:
         found = measure_costs(session)
@@ -137,7 +138,8 @@ def _measured(session: "Session") -> str:
         typer.echo("interrupted: the costs from before stay as they were. Give the same command again to measure anew.", err=True)
         raise typer.Exit(130) from None
     lost, doubtful = (sum(map(bool, values)) for values in ([c.reason for c in found.costs], [c.noise for c in found.costs]))
-    return f"{len(found.costs) - lost} steps measured, {doubtful} of them in doubt, {lost} not to be had"
+    meaning = f" ({IN_DOUBT})" if doubtful else ""
+    return f"{len(found.costs) - lost} steps measured, {doubtful} of them in doubt{meaning}, {lost} not to be had"
 
 
 @app.command()

@@ -1,6 +1,5 @@
 """What came of training the runs of a study again."""
 
-import re
 from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any
@@ -85,7 +84,7 @@ class Reproduction:
         """Why runs are undecided: the most frequent reason, and the optimizers they were trained with."""
         undecided = [run for run in self.runs if run.verdict == UNDECIDED]
         reasons = Counter(_kind(measure.why) for run in undecided for measure in run.measures.values() if measure.verdict == UNDECIDED)
-        by = Counter(run.strategy.partition(" / ")[0] for run in undecided).most_common()
+        by = Counter(run.strategy.partition(" / ")[0].partition("(")[0] for run in undecided).most_common()
         names = ", ".join(f"{name} {n:,}" if len(by) > 1 else name for name, n in by[:MOST])
         more = f", others {sum(n for _, n in by[MOST:]):,}" if len(by) > MOST else ""
         return f"{reasons.most_common(1)[0][0]} ({names}{more})"
@@ -98,5 +97,5 @@ MOST = 3
 def _kind(why: str) -> str:
     """A reason without its numbers."""
     if why.startswith(("the training losses part", "seeds of its cell compared")):
-        return "rounding parts their training losses, and too few seeds were trained again to judge what follows"
-    return re.sub(r"[\d.e+-]*\d on record.*", "one of the two trainings ended otherwise", why) or "too few seeds were trained again"
+        return "rounding parts the training losses, and the seeds trained again decide neither way"
+    return "one of the two trainings ended otherwise" if " on record, " in why else why.partition(":")[0]

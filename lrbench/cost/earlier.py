@@ -8,19 +8,26 @@ from typing import Any
 from lrbench.analyse import CASE
 from lrbench.cost.measure import AGREE
 from lrbench.spec.cost import Costs, StepCost
+from lrbench.stats.stability import NORMAL
 
 SAME = ("threads", "torch")
 """The conditions under which two measurements are of the same thing."""
 MANY = 10
 """The cases it takes to tell that the whole machine moved."""
+FEW = 0.1
+"""The share of cases that may differ from before without a word on the machine: each of them is marked."""
+SPREAD = 3.0
+"""On a machine that moved, a case is as the others if it lies within so many robust deviations of the median ratio."""
+WIDEST = 0.2
+"""The most that these deviations may come to: cases that differ by more from the median ratio did not move with it."""
 
 
 def beside_earlier(found: Costs, earlier: Costs) -> Costs:
     """The costs found, those in doubt that differ by ``AGREE`` or more from the same case measured earlier, in the other direction too.
 
-    Where most of ``MANY`` cases or more moved together, as they do with the machine, that is said once, as the condition ``moved``, and a
-    case is in doubt if it differs by as much from the others' median ratio. ``conditions`` gain how the two measurements compare as wholes.
-    Nothing is compared where torch or the threads are others.
+    Where more than ``FEW`` of ``MANY`` cases or more did, and most of all moved together, as they do with the machine, that is said once,
+    as the condition ``moved``. A case is then in doubt if it did not move with the others. ``conditions`` gain how the two measurements
+    compare as wholes. Nothing is compared where torch or the threads are others.
     """
     if any(found.conditions.get(name) != earlier.conditions.get(name) for name in SAME):
         return found
@@ -29,34 +36,47 @@ def beside_earlier(found: Costs, earlier: Costs) -> Costs:
     known = [ratio for ratio in ratios if ratio]
     if not known:
         return found
-    middle = median(known)
-    together = sum(agrees(ratio / middle) for ratio in known)
-    shift = middle if not agrees(middle) and len(known) >= MANY and 2 * together > len(known) else 1.0
-    marked = tuple(_marked(cost, ratio, shift) for cost, ratio in zip(found.costs, ratios, strict=True))
     conditions = {"against_the_measurement_before": _as_a_whole(known)}
-    if shift != 1.0:
-        conditions["moved"] = f"the median step is {_change(shift)} than when measured before"
+    middle, limit, has_moved = _movement(known)
+    if has_moved:
+        conditions["moved"] = (
+            f"the median step is {_change(middle)} than when measured before, and a case is in doubt only if it differs "
+            f"by {100 * limit:.0f} % or more from that"
+        )
+    marked = tuple(_marked(cost, ratio, middle, limit) for cost, ratio in zip(found.costs, ratios, strict=True))
     return replace(found, costs=marked, conditions=found.conditions | conditions)
+
+
+def _movement(ratios: Sequence[float]) -> tuple[float, float, bool]:
+    """By which ratio all cases moved, how far from it a case may lie, and whether that is the machine's doing."""
+    middle = median(ratios)
+    away = [max(ratio / middle, middle / ratio) - 1.0 for ratio in ratios]
+    limit = min(max(AGREE, SPREAD * NORMAL * median(away)), WIDEST)
+    together = sum(one < limit for one in away)
+    differ = sum(not agrees(ratio) for ratio in ratios)
+    if len(ratios) >= MANY and differ > FEW * len(ratios) and 2 * together > len(ratios):
+        return middle, limit, True
+    return 1.0, AGREE, False
 
 
 def _case(cost: StepCost) -> tuple[Any, ...]:
     return (cost.device, *(getattr(cost, name) for name in CASE))
 
 
-def agrees(ratio: float) -> bool:
-    """Whether two medians with this ratio differ by less than ``AGREE``, whichever is the greater."""
-    return max(ratio, 1.0 / ratio) < 1.0 + AGREE
+def agrees(ratio: float, limit: float = AGREE) -> bool:
+    """Whether two medians with this ratio differ by less than a share, whichever is the greater."""
+    return max(ratio, 1.0 / ratio) < 1.0 + limit
 
 
 def _change(ratio: float) -> str:
     return f"{100 * (max(ratio, 1.0 / ratio) - 1.0):.0f} % {'slower' if ratio > 1.0 else 'faster'}"
 
 
-def _marked(cost: StepCost, ratio: float | None, shift: float) -> StepCost:
-    if ratio is None or agrees(ratio / shift):
+def _marked(cost: StepCost, ratio: float | None, middle: float, limit: float) -> StepCost:
+    if ratio is None or agrees(ratio / middle, limit):
         return cost
     told = f"{_change(ratio)} than when measured before" if not agrees(ratio) else "as when measured before"
-    return replace(cost, noise=(*cost.noise, told if shift == 1.0 else f"{told}, the median step {_change(shift)}"))
+    return replace(cost, noise=(*cost.noise, told if middle == 1.0 else f"{told}, the median step {_change(middle)}"))
 
 
 def _as_a_whole(known: Sequence[float]) -> str:

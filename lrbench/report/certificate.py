@@ -230,9 +230,10 @@ def _meaning() -> str:
     a = agreement
     return md.bullets(
         [
-            f"**{BITWISE}**: the same bits.",
-            f"**within tolerance**: the training loss of every step within {a.TRAJECTORY:g} (relative; one rounding of float32 is 6e-08, "
-            f"and some hundred steps that sum in another order make it some thousand times larger), evaluated losses within "
+            f"**{BITWISE}**: the same bits; of the training losses of all steps, the same digest.",
+            f"**within tolerance**: the training loss of every kept step (1, each half octave, the last two) and the mean over the last "
+            f"tenth within {a.TRAJECTORY:g} (relative; one rounding of float32 is 6e-08, and some hundred steps that sum in another order "
+            f"make it some thousand times larger), evaluated losses within "
             f"{a.EVALUATED:g}, shares of examples within {a.EXAMPLES:g} of the examples or one; lrs, computed in float64, within "
             f"{a.SCHEDULED:g}. Where every training loss is the same to the bit, evaluated values must agree to {a.EXACT:g}.",
             f"**statistically consistent**: the training losses part at some step, as rounding makes them do; over the seeds of the cell "

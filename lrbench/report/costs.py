@@ -11,7 +11,7 @@ from lrbench.analyse import CONDITIONS, contrasts, geometric_mean, groups, predi
 from lrbench.report import markdown as md
 from lrbench.report import text
 from lrbench.report.findings import Findings
-from lrbench.spec.cost import PARTS
+from lrbench.spec.cost import IN_DOUBT, PARTS
 
 SHORT = 10
 """The most rows of a table that is not folded."""
@@ -205,7 +205,8 @@ def _doubts(costs: pd.DataFrame) -> str:
     noisy = costs[costs.noise.map(len) > 0]
     if noisy.empty:
         return ""
-    lines = _counted(f"{MARK} {text.count(len(noisy), 'case')} stayed doubtful when repeated", noisy.noise.map(", ".join), "case")
+    total = int(costs.seconds.notna().sum())
+    lines = _counted(f"{MARK} {len(noisy)} of {text.count(total, 'step cost')} in doubt ({IN_DOUBT})", noisy.noise.map(", ".join), "case")
     return lines if noisy.noise.map(", ".join).nunique() <= SHORT else md.details(lines.partition(":")[0], lines)
 
 

@@ -8,6 +8,8 @@ from lrbench.spec.types import Count, Strict
 
 PARTS = ("forward", "backward", "optimizer", "scheduler")
 """The parts of a step whose shares are measured."""
+IN_DOUBT = "repeated visits still differed by 5 % or more, something else used the processor, or it is not what it was when last measured"
+"""What it means that a step cost is in doubt."""
 Implementation = Literal["default", "for-loop", "foreach", "fused"]
 Grouping = Literal["policy", "one", "two", "layer", "parameter"]
 

@@ -1,15 +1,26 @@
 """A run's key is the hash of what it means: every value that decides the training, and nothing else."""
 
 import json
+import tomllib
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated
 
+import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pydantic import create_model
 from runs import a_run
 
 from lrbench.plan import expand, vocabulary
 from lrbench.spec.matrix import parse_matrix, read_matrix
 from lrbench.spec.run import Choice, Run
+from lrbench.spec.types import Added
+from lrbench.store.table import read_parquet
+
+ROOT = Path(__file__).parents[2]
+RECORD = ROOT / "results" / "published"
 
 VALUES = {
     "workload": Choice(name="digits-mlp", revision=1, label="digits-mlp"),
@@ -135,3 +146,58 @@ def test_a_key_is_sixteen_digits_of_plain_json():
 def test_a_stored_run_has_the_same_key_when_it_is_read_again():
     run = a_run(schedule="sequential", layer_lr=("groups", {"multipliers": {"layer2*": 0.1, "*": 1.0}}))
     assert Run.model_validate_json(run.model_dump_json()).key == run.key
+
+
+class TestPublished:
+    """Stored results are found by their keys: those of the record are what its matrices mean today."""
+
+    @pytest.mark.parametrize("matrix", sorted(path.name for path in RECORD.iterdir()))
+    def test_a_published_matrix_still_means_the_runs_on_record(self, matrix):
+        meant = {run.key for run in expand(read_matrix(ROOT / "benchmarks" / f"{matrix}.toml", vocabulary()), vocabulary())}
+        for place in sorted((RECORD / matrix).glob("*/study.toml")):
+            stored = read_parquet(sorted((place.parent / "runs").glob("*.parquet")), ["key"])["key"].to_pylist()
+            skipped = pd.read_csv(place.parent / "skipped.csv", dtype=str).key
+            assert set(stored) | set(skipped) <= meant
+            complete = tomllib.loads(place.read_text())["matrix"]["runs"] == len(stored)
+            assert not complete or set(stored) | set(skipped) == meant
+            assert not set(stored) & set(skipped)
+
+    def test_make_bench_trains_runs_of_the_record(self):
+        light, whole = (
+            {run.key for run in expand(read_matrix(ROOT / "benchmarks" / name, vocabulary()), vocabulary())}
+            for name in ("reference.toml", "reference-1.toml")
+        )
+        assert light < whole
+
+
+class Wider(Run):
+    """A run with an axis of tomorrow."""
+
+    clip: Annotated[float, Added()] = 0.0
+
+
+def sequential(name, **settings):
+    """The settings of a schedule made of two parts, of which the first has some settings."""
+    entry = vocabulary()["schedule"]["sequential"]
+    return entry.settings.model_validate({"parts": [{"name": name, **settings}, "constant"]}).resolved()
+
+
+class TestAnAddedField:
+    def test_leaves_the_key_at_its_neutral_value_and_changes_it_elsewhere(self):
+        assert Wider(**VALUES).key == Wider(**VALUES, clip=0.0).key == Run(**VALUES).key
+        assert Wider(**VALUES, clip=1.0).key != Run(**VALUES).key
+
+    def test_a_setting_does_likewise_wherever_it_is_resolved(self, monkeypatch):
+        plain = keys(schedule="linear")
+        inside = sequential("linear")
+        words = vocabulary()
+        entry = words["schedule"]["linear"]
+        settings = create_model("linear", __base__=entry.settings, accent=(Annotated[float, Added()], 0.0))
+        monkeypatch.setitem(words["schedule"], "linear", replace(entry, settings=settings))
+        assert keys(schedule="linear") == keys(schedule={"name": "linear", "accent": 0.0}) == plain
+        assert keys(schedule={"name": "linear", "accent": 0.5}) != plain
+        assert sequential("linear") == sequential("linear", accent=0.0) == inside
+        assert sequential("linear", accent=0.5) != inside
+        pattern = [{"schedule": {"name": "linear", "accent": 0.0}}]
+        left = keys(schedule=[{"name": "linear", "accent": [0.0, 0.5]}], exclude=pattern)
+        assert left == keys(schedule={"name": "linear", "accent": 0.5})
