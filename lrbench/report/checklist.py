@@ -13,6 +13,7 @@ from lrbench.analyse.intervals import ENOUGH_SEEDS
 from lrbench.report import text
 from lrbench.report.bibliography import used
 from lrbench.report.findings import Findings
+from lrbench.spec.cost import IN_DOUBT
 from lrbench.spec.run import Run
 from lrbench.store import Study, digest
 from lrbench.store.study import CERTIFICATE
@@ -86,7 +87,8 @@ def _choice(found: Findings) -> Iterator[Item]:
 
 def _measured(study: Study) -> Iterator[Item]:
     doubtful = sum(bool(cost.noise) for cost in study.costs.costs)
-    found = f"{len(study.costs.costs):,} measured, {doubtful:,} of them in doubt" if study.costs.costs else "none was measured"
+    meaning = f" ({IN_DOUBT})" if doubtful else ""
+    found = f"{len(study.costs.costs):,} measured, {doubtful:,} of them in doubt{meaning}" if study.costs.costs else "none was measured"
     yield Item(bool(study.costs.costs) and not doubtful, "Step costs were measured alone and without doubt", found)
 
 

@@ -14,6 +14,7 @@ from lrbench.report import machines, text
 from lrbench.report import markdown as md
 from lrbench.report.comparing import Comparison
 from lrbench.report.gallery import Gallery, write_pictures
+from lrbench.spec.cost import IN_DOUBT
 from lrbench.store import Study, write_whole
 
 FILE = "comparison.md"
@@ -134,7 +135,7 @@ def _versions(two: Comparison) -> list[str]:
 def _noisy(two: Comparison) -> list[str]:
     counts = {name: sum(bool(cost.noise) for cost in study.costs.costs) for name, study in two.studies.items()}
     told = [f"{n} of {len(two.studies[name].costs.costs)} on {md.plain(name)}" for name, n in counts.items() if n]
-    return [f"Step costs that stayed doubtful: {', '.join(told)}; each machine's own report says why."] if told else []
+    return [f"Step costs in doubt ({IN_DOUBT}): {', '.join(told)}. Each machine's own report says which."] if told else []
 
 
 def _in_short(two: Comparison) -> str:

@@ -205,9 +205,13 @@ def _doubts(costs: pd.DataFrame) -> str:
     noisy = costs[costs.noise.map(len) > 0]
     if noisy.empty:
         return ""
-    total = int(costs.seconds.notna().sum())
-    lines = _counted(f"{MARK} {len(noisy)} of {text.count(total, 'step cost')} in doubt ({IN_DOUBT})", noisy.noise.map(", ".join), "case")
-    return lines if noisy.noise.map(", ".join).nunique() <= SHORT else md.details(lines.partition(":")[0], lines)
+    told = (
+        f"{MARK} {len(noisy)} of {text.count(int(costs.seconds.notna().sum()), 'step cost')} {'is' if len(noisy) == 1 else 'are'} in doubt"
+    )
+    reasons = noisy.noise.map(", ".join)
+    meaning = f"A step cost is in doubt where {IN_DOUBT}."
+    lines = f"{_counted(told, reasons, 'case')} {meaning}"
+    return lines if reasons.nunique() <= SHORT else md.details(told, lines)
 
 
 def _compared(beside: pd.DataFrame) -> str:

@@ -209,16 +209,16 @@ class TestChecklist:
     @pytest.mark.parametrize(
         ("facts", "met", "found"),
         [
-            ({}, True, "REPRODUCED: all"),
+            ({}, True, "9 of 9 bitwise equal"),
             ({"study": {"digest": "0"}}, False, "its certificate.json is of another record"),
             ({"different": True, "verdict": "DIFFERENT: one"}, False, "DIFFERENT: one"),
-            ({"counts": {"bitwise equal": 0, "not re-run": 5}}, False, "REPRODUCED: all"),
+            ({"counts": {"bitwise equal": 0, "not re-run": 5}}, False, "9 of 9 bitwise equal"),
             ({"counts": 7}, False, "its certificate.json is damaged: lrbench reproduce STUDY --output STUDY"),
         ],
     )
     def test_a_certificate_counts_if_it_is_of_this_record(self, facts, met, found, study, tmp_path):
         made = load(shutil.copytree(study.folder, tmp_path / "copy"))
-        good = {"study": {"digest": digest(made.runs)}, "verdict": "REPRODUCED: all", "different": False,
+        good = {"study": {"digest": digest(made.runs)}, "verdict": "9 of 9 bitwise equal", "different": False,
                 "counts": {"bitwise equal": 5, "not re-run": 0}}  # fmt: skip
         (made.folder / "certificate.json").write_text(json.dumps(good | facts))
         item = checklist(Findings(load(made.folder)))[-1]

@@ -161,7 +161,7 @@ ODD = {
     ),
     "doubtful": (
         lambda a, b: [a, bare(b, costs=replace(b.costs, costs=tuple(replace(c, noise=("busy",)) for c in b.costs.costs)))],
-        ["Step costs that stayed doubtful: 8 of 8 on fake-gpu-b"],
+        ["Step costs in doubt (repeated visits", "8 of 8 on fake-gpu-b. Each machine's"],
     ),
 }
 
