@@ -1,4 +1,4 @@
-"""Picture ``report.html`` of a study as a PNG: ``python benchmarks/screenshot.py results/reference/<machine> docs/report.png``.
+"""Picture ``report.html`` of a study as a PNG: ``python benchmarks/screenshot.py results/published/reference-1/<machine> docs/report.png``.
 
 Needs selenium (the ``dev`` extra), and chromium and chromedriver on the machine. The page is made anew from the study, light, 1280 pixels
 wide; its SHA-256 is kept in the picture.
