@@ -13,6 +13,7 @@ import lrbench
 from lrbench import publish as module
 from lrbench.publish import publish
 from lrbench.report import write_reports
+from lrbench.report.changes import compare, summary
 from lrbench.spec.faults import BadInput
 from lrbench.store import bundle, load, studies
 
@@ -168,6 +169,11 @@ class TestTheRecordIsApart:
         assert studies(Path("results")) == [Path("results/small") / study.name]
         assert studies(Path("results"), record=True) == [place, Path("results/small") / study.name]
         assert studies(Path("results/published")) == [place]
+
+    def test_either_can_be_compared_with_the_other(self, study):
+        enter(study)
+        for base, head in (("results/published", "results"), ("results", "results/published")):
+            assert summary(compare(base, head)) == "nothing changed: 1 strategy unchanged"
 
     def test_where_there_is_nothing_else_it_is_read_but_not_written(self, study):
         place = enter(study)

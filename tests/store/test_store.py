@@ -77,6 +77,22 @@ class TestRoundTrip:
         assert (found["status"], found["diverged_at"], found["test_loss"]) == ("diverged", 7, 1 / 3)
         assert Run.model_validate_json(found["run"]) == RUNS[0]
 
+    def test_a_study_that_kept_every_loss_reads_like_one_of_today(self, store):
+        curves = [np.linspace(2, 1, 60, dtype=np.float32), np.array([2, np.inf, np.nan], np.float32), np.zeros(0, np.float32)]
+        done = [(run, outcome(run, step_loss=curve)) for run, curve in zip(RUNS, curves, strict=False)]
+        now = table_of([row(*one) for one in done])
+        whole = {outcome.key: outcome.step_loss.tolist() for _, outcome in done}
+        before = now.drop_columns([*losses.Losses.__annotations__, "population"]).append_column(
+            "step_loss", pa.array([whole[key] for key in now["key"].to_pylist()], pa.list_(pa.float32()))
+        )
+        (store.folder / "runs").mkdir()
+        pq.write_table(before, store.folder / "runs" / "a.parquet")
+        pd.testing.assert_frame_equal(load(store.folder).runs, now.to_pandas())
+        assert store.finished() == {run.key for run, _ in done}
+        store.arrange(store.finished())
+        assert pq.read_schema(store.folder / "runs" / "quadratic.parquet").equals(COLUMNS)
+        pd.testing.assert_frame_equal(load(store.folder).runs, now.to_pandas())
+
     @given(
         arrays(np.float32, st.integers(0, 5), elements=st.floats(width=32)),
         arrays(np.float64, array_shapes(min_dims=2, max_dims=2, min_side=0, max_side=4), elements=st.floats()),
