@@ -1,3 +1,4 @@
+import os
 import sys
 
 import hypothesis
@@ -6,6 +7,8 @@ import torch
 
 from lrbench.cost import Bench
 from lrbench.device import Telemetry, use_threads
+
+os.environ.setdefault("TORCHINDUCTOR_VEC_ISA_OK", "1")  # else PyTorch compiles a program for each kind of vectors first: 20 seconds
 
 hypothesis.settings.register_profile("untimed", deadline=None)  # a busy machine is no failure
 hypothesis.settings.load_profile("untimed")

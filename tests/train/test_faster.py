@@ -28,23 +28,27 @@ def outcomes(runs, **options):
     return {run.key: outcome for run, outcome in population(runs, **options).train()}
 
 
-def members(n=6, **options):
+def members(n=6, workload="digits-mlp", optimizer="adam"):
     policies, schedules = ["uniform", "gradual-unfreezing", "head-only"], ["cosine", "plateau"]
     lrs = [1e-3, 1e-2, 3e-2, 1e9]
-    return [
-        a_run("digits-mlp", "adam", policies[i % 3], schedules[i % 2], lr=lrs[i % 4], seed=i // 2, steps=40, **options) for i in range(n)
-    ]
+    return [a_run(workload, optimizer, policies[i % 3], schedules[i % 2], lr=lrs[i % 4], seed=i // 2, steps=40) for i in range(n)]
 
 
-@pytest.fixture(scope="module")
-def compiled():
-    runs = members()
-    return runs, outcomes(runs, width=4, mode="compiled")
+def traced(monkeypatch):
+    """No compiler: functions are traced as for it, and the trace is what runs. A few hundredths of the time, and as exact as eager."""
+    monkeypatch.setattr("torch._inductor.compile", lambda graph, *_, **__: graph)
+    monkeypatch.setattr(faster, "_made", {})
 
 
-def test_compiled_members_are_those_of_the_reference_trainer(compiled):
-    runs, found = compiled
-    workload = WORKLOADS["digits-mlp"]
+@pytest.fixture(params=["traced", pytest.param("inductor", marks=pytest.mark.exhaustive)])
+def backend(request, monkeypatch):
+    """What functions are made faster by: a stand-in, which costs little, or the compiler itself."""
+    if request.param == "traced":
+        traced(monkeypatch)
+
+
+def assert_members_are_those_of_the_reference_trainer(runs):
+    workload, found = WORKLOADS[runs[0].workload.name], outcomes(runs, width=4, mode="compiled")
     assert set(found) == {run.key for run in runs}
     for run in runs:
         expected, outcome = train(run, workload, workload.data(), CPU), found[run.key]
@@ -57,15 +61,28 @@ def test_compiled_members_are_those_of_the_reference_trainer(compiled):
             assert outcome.test_loss == pytest.approx(expected.test_loss, rel=1e-3)
 
 
-def test_compiled_twice_gives_the_same_bits_in_any_order(compiled):
-    runs, found = compiled
+@pytest.mark.usefixtures("backend")
+def test_compiled_members_are_those_of_the_reference_trainer():
+    assert_members_are_those_of_the_reference_trainer(members())
+
+
+def test_members_of_a_small_model_are_those_of_the_reference_trainer_when_the_compiler_compiles_them():
+    assert_members_are_those_of_the_reference_trainer(members(workload="quadratic", optimizer="sgd"))
+
+
+@pytest.mark.usefixtures("backend")
+def test_compiled_twice_gives_the_same_bits_in_any_order():
+    runs = members()
+    found = outcomes(runs, width=4, mode="compiled")
     for key, outcome in outcomes(runs[::-1], width=4, mode="compiled").items():
+        assert outcome.mode == "compiled"
         for name in CURVES:
             np.testing.assert_array_equal(getattr(outcome, name), getattr(found[key], name), err_msg=name)
 
 
-def test_frozen_parameters_do_not_move_by_a_bit_when_compiled(compiled):
-    runs = [run for run in compiled[0] if run.layer_lr.name == "head-only"][:1]
+@pytest.mark.usefixtures("backend")
+def test_frozen_parameters_do_not_move_by_a_bit_when_compiled():
+    runs = [run for run in members() if run.layer_lr.name == "head-only"][:1]
     frozen = population(runs, width=4, mode="compiled")
     before = frozen.slots.params["layer1.linear.weight"][0].clone()
     frozen.advance()
@@ -73,6 +90,7 @@ def test_frozen_parameters_do_not_move_by_a_bit_when_compiled(compiled):
     assert torch.equal(frozen.slots.params["layer1.linear.weight"][0], before)
 
 
+@pytest.mark.usefixtures("backend")
 @pytest.mark.parametrize("workload", ["mnist5k-cnn"])
 def test_batchnorm_and_convolutions_agree_in_float64(workload):
     runs = [
@@ -136,7 +154,7 @@ class Tired(Parts):
 
 
 @pytest.fixture
-def compiler(request, monkeypatch):
+def compiler(request, monkeypatch, backend):  # noqa: ARG001
     """A compiler in the place of PyTorch's, for functions that no other has compiled."""
     monkeypatch.setattr(faster, "Compiled", request.param)
     monkeypatch.setattr(faster, "_made", {})
@@ -188,6 +206,7 @@ def test_models_that_are_not_finite_show_nothing(compiler):  # noqa: ARG001
     assert not [key for key in faster._made if key[-1] in ("step", "evaluation")]
 
 
+@pytest.mark.usefixtures("backend")
 def test_a_compiled_mode_without_own_kernels_says_so(monkeypatch):
     monkeypatch.setattr(faster, "without_kernels", lambda _: "there is no C++ compiler")
     runs = [a_run("quadratic", lr=lr, steps=20) for lr in (0.01, 0.1)]
@@ -196,6 +215,7 @@ def test_a_compiled_mode_without_own_kernels_says_so(monkeypatch):
     }
 
 
+@pytest.mark.usefixtures("backend")
 def test_a_compiled_population_that_is_dropped_is_freed_at_once():
     runs = [a_run("quadratic", lr=lr, steps=20) for lr in (0.01, 0.1)]
     population(runs, width=2, mode="compiled")  # compiling leaves cycles of its own

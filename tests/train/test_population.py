@@ -4,12 +4,14 @@ import gc
 import itertools
 import weakref
 from dataclasses import replace
+from functools import cache, wraps
 
 import numpy as np
 import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from pairs import every_pair
 from runs import a_run
 from torch.optim.lr_scheduler import LambdaLR
 
@@ -21,9 +23,31 @@ from lrbench.train.seeds import derive
 from lrbench.workloads import WORKLOADS, describe
 
 CPU = torch.device("cpu")
+
+
+def holds(*strategies, few, many):
+    """A test that a property holds for a few examples; for many where all tests are run, since one costs half a second."""
+
+    def test_of(check):
+        @pytest.mark.parametrize("examples", [few, pytest.param(many, marks=pytest.mark.exhaustive)])
+        @wraps(check, assigned=("__name__", "__doc__", "__module__", "__qualname__"))
+        def test(examples):
+            settings(max_examples=examples, suppress_health_check=[HealthCheck.too_slow])(given(*strategies)(check))()
+
+        del test.__wrapped__
+        return test
+
+    return test_of
+
+
 CURVES = ("eval_step", "val_loss", "val_metric", "step_loss", "group_lr")
 FIFTY = {"precision": "fp64", "steps": 50, "eval_every": 25}
 THIRTY = {"precision": "fp64", "steps": 30, "eval_every": 15}
+TWELVE = {"precision": "fp64", "steps": 12, "eval_every": 6}
+PAIRS = every_pair(itertools.product(RULES, LAYER_LRS, SCHEDULES))
+"""(rule, policy, schedule), in which any two of them meet; all are possible."""
+KINDS = ("sgd", "adam", "lion", "muon")
+"""Rules that stand for others: without a state, with running means, by the sign, and of whole matrices."""
 BFLOAT = "muon"
 """Its Newton-Schulz iteration runs in bfloat16, where a batched product rounds now and then otherwise than a single one."""
 
@@ -65,32 +89,49 @@ def assert_same(first, second):
         np.testing.assert_array_equal(getattr(first, name), getattr(second, name), err_msg=name)
 
 
+def strategies(optimizer, picks, size):
+    """Runs of a rule with some (policy, schedule), of three lrs and two seeds."""
+    lr = 1e-3 if optimizer != "lars" else 1.0
+    runs = [a_run("digits-mlp", optimizer, p, s, lr=lr * (1 + i % 3), seed=i % 2, **size) for i, (p, s) in enumerate(picks)]
+    return [run for run in runs if not impossible(run, describe(workload_of(runs), workload_of(runs).model()))]
+
+
+@pytest.mark.parametrize("optimizer", RULES)
+def test_weights_agree_with_the_reference_trainer_for_every_pair_of_rule_policy_and_schedule(optimizer):
+    runs = strategies(optimizer, [picks for rule, *picks in PAIRS if rule == optimizer], TWELVE)
+    assert {run.schedule.name for run in runs} == set(SCHEDULES)
+    assert {run.layer_lr.name for run in runs} == set(LAYER_LRS)
+    assert_equal_weights(runs, rtol=0.05 if optimizer == BFLOAT else 1e-9)
+
+
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("optimizer", RULES)
 def test_weights_agree_with_the_reference_trainer_for_every_rule_policy_and_schedule(optimizer):
-    lr = 1e-3 if optimizer != "lars" else 1.0
-    product = itertools.product(LAYER_LRS, SCHEDULES)
-    runs = [a_run("digits-mlp", optimizer, p, s, lr=lr * (1 + i % 3), seed=i % 2, **THIRTY) for i, (p, s) in enumerate(product)]
-    runs = [run for run in runs if not impossible(run, describe(workload_of(runs), workload_of(runs).model()))]
+    runs = strategies(optimizer, itertools.product(LAYER_LRS, SCHEDULES), THIRTY)
     assert len(runs) >= 90
     assert_equal_weights(runs, rtol=0.05 if optimizer == BFLOAT else 1e-9)
 
 
+@pytest.mark.parametrize("size", [TWELVE, pytest.param(FIFTY, marks=pytest.mark.exhaustive)], ids=lambda size: f"{size['steps']} steps")
 @pytest.mark.parametrize("schedule", SCHEDULES)
-def test_weights_agree_for_every_schedule_under_momentum(schedule):
+def test_weights_agree_for_every_schedule_under_momentum(schedule, size):
     momentum = ("sgd", {"momentum": 0.9})
     runs = [
-        a_run("digits-mlp", momentum, p, schedule, lr=1e-2, seed=i, **FIFTY) for i, p in enumerate(["depth-decay", "gradual-unfreezing"])
+        a_run("digits-mlp", momentum, p, schedule, lr=1e-2, seed=i, **size) for i, p in enumerate(["depth-decay", "gradual-unfreezing"])
     ]
     assert_equal_weights(runs, rtol=1e-9)
 
 
+@pytest.mark.parametrize(
+    "members",
+    [
+        pytest.param([(1e-3, 0), (1e-2, 1)], id="two"),
+        pytest.param([(1e-3, 0), (1e-3, 1), (1e-2, 0), (1e-2, 1)], id="four", marks=pytest.mark.exhaustive),
+    ],
+)
 @pytest.mark.parametrize("workload", [w for w in WORKLOADS if not w.startswith("fashion")])
-def test_curves_agree_on_every_workload(workload):
-    runs = [
-        a_run(workload, "adam", schedule="cosine", lr=lr, seed=s, precision="fp64", steps=6, eval_every=3)
-        for lr in (1e-3, 1e-2)
-        for s in (0, 1)
-    ]
+def test_curves_agree_on_every_workload(workload, members):
+    runs = [a_run(workload, "adam", schedule="cosine", lr=lr, seed=seed, precision="fp64", steps=6, eval_every=3) for lr, seed in members]
     found = together(runs)
     for run in runs:
         expected = train(run, WORKLOADS[workload], WORKLOADS[workload].data(), CPU)
@@ -100,7 +141,7 @@ def test_curves_agree_on_every_workload(workload):
             assert getattr(found[run.key], name) == pytest.approx(getattr(expected, name), rel=1e-9)
 
 
-@pytest.mark.parametrize("optimizer", RULES)
+@pytest.mark.parametrize("optimizer", [rule if rule in KINDS else pytest.param(rule, marks=pytest.mark.exhaustive) for rule in RULES])
 def test_float32_stays_within_its_rounding_over_200_steps(optimizer):
     """The bound: one per cent of a parameter's norm; ten for rules that step by a sign, of which a rounding can turn one around."""
     runs = [a_run(optimizer=optimizer, lr=1e-3, seed=seed, steps=200, eval_every=200) for seed in (0, 1)]
@@ -128,10 +169,15 @@ def test_twice_the_same_population_gives_the_same_bits():
         assert_same(outcome, second[key])
 
 
+@cache
+def all_mixed():
+    return together(mixed(6))
+
+
 @given(st.permutations(mixed(6)), st.integers(2, 6))
 @settings(max_examples=8, suppress_health_check=[HealthCheck.too_slow])
 def test_neither_order_nor_company_changes_a_member_by_a_bit(runs, width):
-    whole = together(mixed(6))
+    whole = all_mixed()
     for key, outcome in together(runs[:width]).items():
         assert_same(outcome, whole[key])
 
@@ -147,12 +193,17 @@ def on(workload):
     return [a_run(workload, rule, lr=1e-3 * (1 + i), seed=i % 3, **({"steps": 6, "eval_every": 6} | size)) for i, rule in enumerate(rules)]
 
 
+@cache
+def weights_of_all_on(workload):
+    return weights_together(on(workload))
+
+
 @pytest.mark.parametrize("workload", SIZES)
 @given(data=st.data())
 @settings(max_examples=6, suppress_health_check=[HealthCheck.too_slow])
 def test_company_changes_no_member_by_a_bit_on_any_kind_of_model(workload, data):
     runs = on(workload)
-    whole = weights_together(runs)
+    whole = weights_of_all_on(workload)
     some = data.draw(st.lists(st.sampled_from(runs), min_size=2, unique_by=lambda run: run.key))
     for key, weights in weights_together(some).items():
         for name, value in weights.items():
@@ -175,14 +226,15 @@ MEMBERS = st.builds(
 )  # fmt: skip
 
 
-@given(st.lists(MEMBERS, min_size=2, max_size=5, unique_by=lambda run: run.key))
-@settings(max_examples=15, suppress_health_check=[HealthCheck.too_slow])
+@holds(st.lists(MEMBERS, min_size=2, max_size=5, unique_by=lambda run: run.key), few=4, many=15)
 def test_any_mix_of_members_agrees_with_the_reference_trainer(runs):
     assert_equal_weights(runs, rtol=1e-9)
 
 
-@given(st.integers(2, 7), st.lists(st.sampled_from([1e-3, 1e-2, 10.0, 1e4]), min_size=7, max_size=7), st.sampled_from([20, 25]))
-@settings(max_examples=8, suppress_health_check=[HealthCheck.too_slow])
+LRS = st.lists(st.sampled_from([1e-3, 1e-2, 10.0, 1e4]), min_size=7, max_size=7)
+
+
+@holds(st.integers(2, 7), LRS, st.sampled_from([20, 25]), few=4, many=8)
 def test_slots_that_are_used_again_change_no_member_by_a_bit(width, lrs, steps):
     """Diverged members leave early, so the others are not equally far; 25 steps end in the middle of an interval."""
     schedules = ["cosine", "plateau", "constant"]

@@ -228,7 +228,12 @@ def test_updates_are_in_place(name, chosen):
         assert (p != 1.0).all()
 
 
-@pytest.mark.parametrize(("name", "chosen"), CASES)
+GRAPHS = [pytest.param(*case.values, id=case.id, marks=[pytest.mark.exhaustive] if before == case.values[0] else [])
+          for case, before in zip(CASES, [None, *(case.values[0] for case in CASES)], strict=False)]  # fmt: skip
+"""Where not all tests are run, one variant of each rule."""
+
+
+@pytest.mark.parametrize(("name", "chosen"), GRAPHS)
 def test_a_rule_is_one_graph(name, chosen):
     """Nothing in it waits for a value: it can be compiled whole."""
     rule = rule_for(name, chosen)
