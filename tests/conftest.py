@@ -36,6 +36,14 @@ def quick_turns(monkeypatch):
 
 
 @pytest.fixture
+def no_pictures(monkeypatch):
+    """Reports have all their text, and their picture files are empty: ``tests/report`` looks after the pictures."""
+    for module in ("gallery", "figures", "machine_figures", "overall", "profile"):
+        monkeypatch.setattr(f"lrbench.report.{module}.draw", lambda *_, **__: None)
+    monkeypatch.setattr("lrbench.report.gallery.encoded", lambda *_: b"")
+
+
+@pytest.fixture
 def two_visits(monkeypatch):
     """No step is visited again: other tests that run meanwhile would unsettle it anyway."""
     monkeypatch.setattr(sys.modules["lrbench.cost.measure"], "REPEATS", 0)

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -14,6 +15,9 @@ from lrbench.device import cpu_cores
 from lrbench.plan import vocabulary
 from lrbench.spec.cost import Costs
 from lrbench.store import load, write_costs
+from lrbench.strategies import SCHEDULES
+
+pytestmark = pytest.mark.usefixtures("no_pictures")
 
 COMMANDS = {
     "list": ["what", "--plugin", "--json"],
@@ -53,9 +57,21 @@ def cli(capsys):
     return call
 
 
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """Results of the matrix, trained once."""
+    folder = tmp_path_factory.mktemp("trained")
+    (folder / "m.toml").write_text(MATRIX)
+    lrbench.run(folder / "m.toml", results=folder / "results", device="cpu", workers=1)
+    return folder / "results"
+
+
 @pytest.fixture
-def study(away):
-    return lrbench.run(away / "m.toml", results=away / "results", device="cpu", workers=1)
+def study(away, trained):
+    """A copy of them in the folder of the test."""
+    shutil.copytree(trained, away / "results")
+    [machine] = away.glob("results/m/*")
+    return load(machine)
 
 
 def test_the_commands_and_their_options_are_these():
@@ -286,7 +302,20 @@ class TestReproduce:
         assert cli("show", study.runs.key[0], "--results", "b.tar.gz")[0] == 0
 
 
+@pytest.fixture
+def few_schedules(monkeypatch):
+    """Pictures of schedules have four panels."""
+    monkeypatch.setattr("lrbench.plan.picture.SCHEDULES", dict(list(SCHEDULES.items())[:4]))
+
+
+def test_every_schedule_is_drawn(cli, away):
+    code, out, _ = cli("schedules", "--plot", "picture.png", "--steps", 20)
+    assert (code, out) == (0, "picture.png\n")
+    assert (away / "picture.png").stat().st_size > 10_000
+
+
 @pytest.mark.parametrize("suffix", ["png", "svg", "pdf"])
+@pytest.mark.usefixtures("few_schedules")
 def test_schedules_are_drawn(suffix, cli, away):
     code, out, _ = cli("schedules", "--plot", f"picture.{suffix}", "--steps", 20)
     assert (code, out) == (0, f"picture.{suffix}\n")
@@ -333,6 +362,7 @@ def test_schedules_are_drawn(suffix, cli, away):
     ],
     ids=str,
 )  # fmt: skip
+@pytest.mark.usefixtures("few_schedules")
 def test_bad_input_is_one_line_and_exit_code_two(arguments, said, cli, away):
     (away / "bad.toml").write_text("seed = ")
     (away / "wrong.toml").write_text('workload = "quadratic"\noptimizer = "admw"')
