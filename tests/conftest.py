@@ -7,8 +7,13 @@ import torch
 from lrbench.cost import Bench
 from lrbench.device import Telemetry, use_threads
 
-hypothesis.settings.register_profile("untimed", deadline=None)  # a busy machine is no failure
-hypothesis.settings.load_profile("untimed")
+hypothesis.settings.register_profile("all", deadline=None, max_examples=100)  # a busy machine is no failure
+hypothesis.settings.register_profile("some", deadline=None, max_examples=25)
+
+
+def pytest_configure(config):
+    """A property is tried with a quarter of the examples where the exhaustive tests are left out."""
+    hypothesis.settings.load_profile("some" if config.option.markexpr == "not exhaustive" else "all")
 
 
 def pytest_collection_modifyitems(items):
