@@ -10,8 +10,13 @@ from lrbench.device import Telemetry, use_threads
 
 os.environ.setdefault("TORCHINDUCTOR_VEC_ISA_OK", "1")  # else PyTorch compiles a program for each kind of vectors first: 20 seconds
 
-hypothesis.settings.register_profile("untimed", deadline=None)  # a busy machine is no failure
-hypothesis.settings.load_profile("untimed")
+hypothesis.settings.register_profile("all", deadline=None, max_examples=100)  # a busy machine is no failure
+hypothesis.settings.register_profile("some", deadline=None, max_examples=25)
+
+
+def pytest_configure(config):
+    """A property is tried with a quarter of the examples where the exhaustive tests are left out."""
+    hypothesis.settings.load_profile("some" if config.option.markexpr == "not exhaustive" else "all")
 
 
 def pytest_collection_modifyitems(items):

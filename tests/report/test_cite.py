@@ -124,8 +124,9 @@ class TestBibtex:
     @pytest.mark.parametrize("path", COMMITTED, ids=lambda path: path.parent.name)
     def test_committed_studies_cite_publications_for_all_they_used(self, path):
         committed = load(path.parent)
-        assert [one.name for one in used(committed) if one.own] == []
-        assert {one.axis for one in used(committed)} == {"workload", "optimizer", "layer_lr", "schedule"}
+        ones = used(committed)
+        assert [one.name for one in ones if one.own] == []
+        assert {one.axis for one in ones} == {"workload", "optimizer", "layer_lr", "schedule"}
 
 
 class TestText:

@@ -4,6 +4,7 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
+import pictures
 import pytest
 from synthetic import choice, crash, diverge, study
 
@@ -20,6 +21,10 @@ WIDE = {
 
 TWO = ["digits_mlp", "mnist_cnn"]
 KINDS = ["steps-to-target", "lr-response-optimizers", "lr-response-strategies", "tuning", "curves", "optimizer-schedule"]
+ALL = [
+    *KINDS, "critical-difference", "effects", "lr-by-layer", "main-effects", "optimizer-layer-lr",
+    "performance-profile",
+]  # fmt: skip
 
 
 def written(folder: Path) -> dict[str, bytes]:
@@ -41,11 +46,17 @@ def report(made, tmp_path_factory):
     return write(made, folder=tmp_path_factory.mktemp("report"))
 
 
-def test_the_order_of_rows_changes_no_byte(made, report, tmp_path):
+@pytest.mark.usefixtures("drawn")
+def test_the_order_of_rows_changes_no_byte(made, tmp_path):
+    """Of the text, the tables and the pictures of every kind."""
     runs = made.runs.sample(frac=1.0, random_state=1, ignore_index=True)
     skipped = made.skipped.sample(frac=1.0, random_state=1, ignore_index=True)
-    write(Study(made.folder, made.facts, made.machine, runs, skipped), folder=tmp_path)
-    assert written(tmp_path) == written(report.parent)
+    write(made, folder=tmp_path / "one")
+    write(Study(made.folder, made.facts, made.machine, runs, skipped), folder=tmp_path / "other")
+    one, other = written(tmp_path / "one"), written(tmp_path / "other")
+    assert one == other
+    assert {f"figures/{kind}.png" for kind in ALL} == {name for name in one if name.startswith("figures/")}
+    assert all(one[f"figures/{kind}.png"].startswith(b"\x89PNG") for kind in ALL)
 
 
 def test_it_opens_with_the_verdict_of_every_workload(report):
@@ -104,7 +115,7 @@ def test_the_report_lies_in_the_study_and_replaces_an_earlier_one(tmp_path):
 def test_the_terminal_gets_the_same_verdicts(made, report):
     text = verdict_text(made)
     assert "600 runs: 12 strategies on 2 workloads" in text
-    winner = re.search(r"Best strategy\s+(.+)", text).group(1)
+    winner = re.search(r"^digits_mlp: (.+) at lr ", text, re.MULTILINE).group(1)
     assert f"| digits_mlp | **`{winner}`**" in report.read_text()
     assert "`" not in text
 
@@ -159,20 +170,45 @@ SAYS = {
 
 def test_a_machine_that_is_not_as_it_was_is_told_at_the_top(tmp_path):
     moved = {"moved": "the median step is 8 % faster than when measured before"}
-    found = study(tmp_path, seeds=[0, 1, 2, 3, 4])
+    found = study(tmp_path, seeds=[0, 1, 2, 3, 4], optimizers=["adam"], workloads=TWO[:1])
     text = write(replace(found, costs=Costs(conditions=moved))).read_text()
     assert f"The machine is not as it was: {moved['moved']}." in text.partition("## Verdict")[0]
 
 
+def odd(name, folder):
+    return study(folder, **{"workloads": ["digits_mlp"], "seeds": [0], "lrs": [1e-3, 1e-2, 1e-1]} | ODD[name])
+
+
 @pytest.mark.parametrize("name", ODD)
 def test_an_odd_study_has_a_report_too(name, tmp_path):
-    odd = study(tmp_path, **{"workloads": ["digits_mlp"], "seeds": [0], "lrs": [1e-3, 1e-2, 1e-1]} | ODD[name])
-    path = write(odd)
+    made = odd(name, tmp_path)
+    path = write(made)
     text = path.read_text()
     assert all(sentence in text for sentence in SAYS.get(name, [])), SAYS[name]
     assert {f"figures/{p.name}" for p in path.parent.glob("figures/*.png")} == set(images(path))
+    several = {"workloads", "batch_sizes"} & ODD[name].keys()
+    assert several or not re.search("performance[- ]profile", text, re.IGNORECASE)
     assert not re.search(r"\bnan\b|\binf\b", text)
-    assert verdict_text(odd)
+    assert verdict_text(made)
+
+
+@pytest.mark.exhaustive
+@pytest.mark.parametrize("name", ODD)
+@pytest.mark.usefixtures("drawn")
+def test_an_odd_study_has_pictures_too(name, tmp_path):
+    path = write(odd(name, tmp_path))
+    assert all((tmp_path / image).read_bytes().startswith(b"\x89PNG") for image in images(path))
+
+
+@pytest.mark.parametrize("name", ["all-diverged", "no-plain-runs", "falling-metric"])
+@pytest.mark.usefixtures("drawn")
+def test_the_panels_of_an_odd_study_can_be_drawn(name, tmp_path):
+    """As far as the bytes of the pictures, which take the longest."""
+    seen = []
+    with pictures.using({"encoded": lambda figure, _: seen.append(len(figure.axes)) or b""}):
+        path = write(odd(name, tmp_path))
+    assert len(seen) == len(images(path)) > 0
+    assert all(seen)
 
 
 def test_a_single_lr_is_warned_of(tmp_path):
