@@ -29,6 +29,7 @@ COMMANDS = {
     "report": ["folder", "--price", "--export"],
     "score": ["curves", "--targets", "--baseline", "--map", "--plot", "--json"],
     "show": ["key", "--results", "--json"],
+    "publish": ["study", "--sample", "--record", "--replace", "--device", "--workers", "--plugin"],
     "reproduce": ["study", "--sample", "--device", "--workers", "--threads", "--plugin", "--output"],
     "bundle": ["study", "--output"],
     "cite": ["study", "--format", "--year"],
@@ -149,12 +150,12 @@ class TestRun:
         assert "2 diverged" in err
         [report] = away.glob("results/m/*/report.md")
         assert str(report.relative_to(away)) in out
-        assert "Best strategy" in out
+        assert "quadratic: sgd / uniform / constant at lr" in out
 
     def test_the_second_time_there_is_nothing_to_do(self, cli, study):
         code, _, err = cli("run", "m.toml", "--device", "cpu", "--workers", 1)
         assert code == 0
-        assert err == f"0 runs to do, {len(study.runs)} stored already, 0 skipped\n"
+        assert err == f"0 runs to do, {len(study.runs)} stored already, 0 skipped\nwriting the report\n"
 
     def test_runs_that_crash_are_told_and_exit_with_one(self, cli, away):
         (away / "p.py").write_text(
@@ -279,7 +280,7 @@ class TestReproduce:
         pq.write_table(pa.Table.from_pylist(rows, schema=pq.read_schema(path)), path)
         code, out, _ = cli("reproduce", study.folder, "--device", "cpu", "--workers", 1, "--output", "c")
         assert code == 1
-        assert out.startswith("DIFFERENT: of 6 runs, 5 bitwise equal, 1 different. Certificate: c")
+        assert out.startswith("1 of 6 different, 5 bitwise equal. Certificate: c")
         assert "## Different" in (away / "c" / "certificate.md").read_text()
 
     def test_ctrl_c_exits_with_130_and_writes_nothing(self, cli, study, away, monkeypatch):
