@@ -1,3 +1,4 @@
+import gc
 import os
 import sys
 
@@ -22,6 +23,12 @@ def pytest_configure(config):
 def pytest_collection_modifyitems(items):
     """Long tests begin first, so that the workers of a parallel run end together."""
     items.sort(key=lambda item: item.get_closest_marker("long") is None)
+
+
+def pytest_collection_finish():
+    """What is imported by now stays: the garbage collector need not look at it again and again, which takes a tenth of the time."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(autouse=True)

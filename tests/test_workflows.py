@@ -156,6 +156,7 @@ def compare(repository, base="main", **environment):
 
 
 class TestCompareScript:
+    @pytest.mark.exhaustive
     def test_no_change(self, repository):
         code, told, done = compare(repository)
         assert (code, done.stdout) == (0, told)

@@ -84,6 +84,7 @@ def plan(**values):
     return make_plan(parse_matrix({"name": "m", "workload": "digits-mlp", "seed": [0, 1], "budget": budget} | values, vocabulary()))
 
 
+@pytest.mark.exhaustive
 def test_a_turn_in_a_process_of_its_own_visits_every_case(cpu):
     cases = [Case(run=a_run(optimizer="rmsprop"), implementation="fused"), Case(run=a_run())]
     lost, found = _in_a_process(cpu, ())(cases, False).visits

@@ -65,6 +65,7 @@ def test_some_gpus_are_another_machine(tmp_path):
     assert made.store.folder != every.store.folder
 
 
+@pytest.mark.exhaustive
 def test_what_a_fallen_gpu_was_on_is_done_elsewhere(gpus, tmp_path, expected):
     gpus.write_text("0 1!")  # one that was never there, and one that falls while it works
     made = session(tmp_path, "cuda:0,1,2")
