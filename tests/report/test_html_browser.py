@@ -28,7 +28,8 @@ def options():
     chosen = webdriver.ChromeOptions()
     chosen.binary_location = CHROMIUM
     root = sys.platform == "linux" and os.geteuid() == 0
-    for argument in ["--headless=new", "--disable-gpu", "--disable-dev-shm-usage", *(["--no-sandbox"] if root else [])]:
+    quiet = ["--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-sync"]  # it asks for nothing
+    for argument in ["--headless=new", "--disable-gpu", "--disable-dev-shm-usage", *quiet, *(["--no-sandbox"] if root else [])]:
         chosen.add_argument(argument)
     chosen.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
     return chosen
