@@ -250,6 +250,18 @@ def swa(
     return SWALR(optimizer, floors, steps_of(anneal_epochs, total), anneal_strategy)
 
 
+class Plateau(ReduceLROnPlateau):
+    """``ReduceLROnPlateau`` for values of any sign: better means better by a share of the size of the best one.
+
+    torch multiplies the best value by 1 - threshold, so that of negative ones it takes a slightly worse one for better.
+    """
+
+    def _is_better(self, a: float, best: float) -> bool:
+        if best >= 0.0:
+            return bool(super()._is_better(a, best))
+        return a < best * (1.0 + self.threshold) if self.mode == "min" else a > best * (1.0 - self.threshold)
+
+
 @schedule("plateau", flags=["closed_loop"])
 def plateau(
     optimizer: Optimizer,
@@ -269,7 +281,7 @@ def plateau(
     Source: torch.optim.lr_scheduler.ReduceLROnPlateau.
     """
     floors = [min_lr * group["lr"] for group in optimizer.param_groups]
-    return ReduceLROnPlateau(optimizer, mode, factor, patience, threshold, cooldown=cooldown, min_lr=floors, eps=0.0)
+    return Plateau(optimizer, mode, factor, patience, threshold, cooldown=cooldown, min_lr=floors, eps=0.0)
 
 
 @schedule("by-hand")
