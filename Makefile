@@ -7,6 +7,7 @@ DEVICE ?= auto
 THREADS ?= 1
 BASE ?= main
 CONSTRAINTS ?= constraints.txt
+TURNS ?= bench test bench
 
 .DEFAULT_GOAL := help
 .PHONY: help setup bench costs report compare test test-all both check test-cuda docs overhead peers clean
@@ -41,11 +42,8 @@ test: $(VENV)/installed ## run the tests: every kind of thing, and every pair of
 test-all: $(VENV)/installed ## run all tests, the exhaustive products too
 	$(BIN)/pytest --quiet --numprocesses 2 --dist worksteal -m ''
 
-both: ## test and bench in turn (MATRIX=... for another matrix): neither may disturb the other or a tracked file
-	$(MAKE) test
-	$(MAKE) bench
-	$(MAKE) test
-	$(MAKE) bench
+both: $(VENV)/installed ## bench and test in turn (TURNS=..., MATRIX=...): neither may disturb the other or a tracked file
+	@for target in $(TURNS); do echo "make $$target"; $(MAKE) --no-print-directory $$target || exit 1; done
 	@changed=$$(git status --porcelain); [ -z "$$changed" ] || { echo "files changed:"; echo "$$changed"; exit 1; }
 
 check: $(VENV)/installed ## formatting, lint, types, and the direction of imports

@@ -1,3 +1,4 @@
+import gc
 import os
 import sys
 
@@ -10,13 +11,24 @@ from lrbench.device import Telemetry, use_threads
 
 os.environ.setdefault("TORCHINDUCTOR_VEC_ISA_OK", "1")  # else PyTorch compiles a program for each kind of vectors first: 20 seconds
 
-hypothesis.settings.register_profile("untimed", deadline=None)  # a busy machine is no failure
-hypothesis.settings.load_profile("untimed")
+hypothesis.settings.register_profile("all", deadline=None, max_examples=100)  # a busy machine is no failure
+hypothesis.settings.register_profile("some", deadline=None, max_examples=25)
+
+
+def pytest_configure(config):
+    """A property is tried with a quarter of the examples where the exhaustive tests are left out."""
+    hypothesis.settings.load_profile("some" if config.option.markexpr == "not exhaustive" else "all")
 
 
 def pytest_collection_modifyitems(items):
     """Long tests begin first, so that the workers of a parallel run end together."""
     items.sort(key=lambda item: item.get_closest_marker("long") is None)
+
+
+def pytest_collection_finish():
+    """What is imported by now stays: the garbage collector need not look at it again and again, which takes a tenth of the time."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(autouse=True)
@@ -33,6 +45,14 @@ def cpu():
 def quick_turns(monkeypatch):
     """Costs are measured without processes of their own, which ``tests/cost`` looks after."""
     monkeypatch.setattr("lrbench.cost.study._in_a_process", lambda device, _: Bench(device, Telemetry(device)).turn)
+
+
+@pytest.fixture
+def no_pictures(monkeypatch):
+    """Reports have all their text, and their picture files are empty: ``tests/report`` looks after the pictures."""
+    for module in ("gallery", "figures", "machine_figures", "overall", "profile"):
+        monkeypatch.setattr(f"lrbench.report.{module}.draw", lambda *_, **__: None)
+    monkeypatch.setattr("lrbench.report.gallery.encoded", lambda *_: b"")
 
 
 @pytest.fixture

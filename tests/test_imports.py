@@ -38,7 +38,7 @@ except SystemExit as end:
     assert imported(code) == set()
 
 
-def test_a_report_is_made_without_torch(tmp_path):
+def test_a_report_is_made_without_torch_and_pictures_are_imported_when_drawn(tmp_path):
     code = f"""
 import lrbench.analyse, lrbench.report, lrbench.report.story, lrbench.store
 from lrbench.cli import main
@@ -47,7 +47,7 @@ try:
 except SystemExit as end:
     assert end.code == 2
 """
-    assert not imported(code) & {"torch", "torchvision"}
+    assert not imported(code) & {"torch", "torchvision", "matplotlib", "seaborn"}
 
 
 @pytest.mark.parametrize("name", lrbench.__all__)

@@ -34,7 +34,7 @@ def trained(tmp_path_factory):
 
 
 @pytest.fixture
-def study(trained, tmp_path, monkeypatch):
+def study(trained, tmp_path, monkeypatch, no_pictures):  # noqa: ARG001 - the record has their files, and no test here looks into them
     """A copy of a complete study, made by a clean commit, and the record beside it."""
     folder = shutil.copytree(trained, tmp_path / "results" / "small" / trained.name)
     describe(folder, dirty=False)

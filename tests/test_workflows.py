@@ -7,10 +7,13 @@ import shutil
 import stat
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import yaml
+from synthetic import study
 
 ROOT = Path(__file__).parents[1]
 WORKFLOWS = sorted((ROOT / ".github" / "workflows").glob("*.yml"))
@@ -18,23 +21,18 @@ SCRIPTS = sorted((ROOT / "benchmarks").glob("*.sh"))
 BIN = Path(sys.executable).parent
 NOBODY = {f"GIT_{who}_{what}": "nobody" for who in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")}
 PYTHON = f"""#!{sys.executable}
-'''lrbench, whose `run` writes a study of the formula, worse by what the file `worse` of the code's folder says.'''
+'''lrbench, whose `run` gives the study that is worse by what the file `worse` of the code's folder says.'''
+import shutil
 import sys
 from pathlib import Path
 
-sys.path[:0] = [{str(ROOT)!r}, {str(ROOT / "tests")!r}]
 command = sys.argv[3:]
 if command[0] == "run":
-    import numpy as np
-    from dataclasses import replace
-    from synthetic import study
-
     assert command[1].endswith("matrix.toml") and Path(command[1]).is_file()
-    less = np.float32(float(Path("worse").read_text()))
-    results = Path(command[command.index("--results") + 1])
-    study(results / "m" / "cpu-2", workloads=["digits_mlp"], optimizers=["adam"], schedules=["constant"], lrs=[1e-2],
-          change=lambda run, outcome: replace(outcome, val_metric=outcome.val_metric - less * np.float32(1 + run.seed / 10)))
+    made = Path("{{studies}}") / str(float(Path("worse").read_text()))
+    shutil.copytree(made, Path(command[command.index("--results") + 1]), dirs_exist_ok=True)
 else:
+    sys.path.insert(0, {str(ROOT)!r})
     from lrbench.cli import main
 
     main(command)
@@ -115,8 +113,23 @@ def test_scripts_are_bash(script):
     subprocess.run(["bash", "-n", script], check=True)
 
 
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    """Studies of the formula by how much worse they are: ``<less>/m/cpu-2``."""
+    folder = tmp_path_factory.mktemp("studies")
+    for less in (0.0, 0.05):
+
+        def change(run, outcome, less=less):
+            by = np.float32(less) * np.float32(1 + run.seed / 10)
+            return replace(outcome, val_metric=outcome.val_metric - by)
+
+        small = {"workloads": ["digits_mlp"], "optimizers": ["adam"], "schedules": ["constant"], "lrs": [1e-2]}
+        study(folder / str(less) / "m" / "cpu-2", change=change, **small)
+    return folder
+
+
 @pytest.fixture
-def repository(tmp_path):
+def repository(tmp_path, made):
     """A repository with the scripts and a matrix, one commit, and a stand-in for Python."""
     folder = tmp_path / "repository"
     (folder / "benchmarks").mkdir(parents=True)
@@ -127,7 +140,7 @@ def repository(tmp_path):
     (folder / ".gitignore").write_text("build/\n")
     for words in (["init", "--initial-branch", "main"], ["add", "."], ["commit", "--message", "base"]):
         subprocess.run(["git", *words], cwd=folder, check=True, capture_output=True, env=os.environ | NOBODY)
-    executable(tmp_path / "python", PYTHON)
+    executable(tmp_path / "python", PYTHON.format(studies=made))
     return folder
 
 
@@ -143,6 +156,7 @@ def compare(repository, base="main", **environment):
 
 
 class TestCompareScript:
+    @pytest.mark.exhaustive
     def test_no_change(self, repository):
         code, told, done = compare(repository)
         assert (code, done.stdout) == (0, told)

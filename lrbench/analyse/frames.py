@@ -48,9 +48,10 @@ def strategy(row: Any) -> str:
 
 def of_strategy(runs: pd.DataFrame, row: Any) -> pd.DataFrame:
     """The runs of one strategy, whose axes ``row`` has as attributes."""
+    there = np.ones(len(runs), bool)
     for axis in AXES:
-        runs = runs[runs[axis] == getattr(row, axis)]
-    return runs
+        there &= (runs[axis] == getattr(row, axis)).to_numpy(bool)
+    return runs[there]
 
 
 def by_seed(runs: pd.DataFrame, column: str) -> "pd.Series[Any]":

@@ -9,7 +9,7 @@ import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
 from lrbench.analyse.convergence import final, initial, seconds_to_target, steps_to_target, value_at
-from lrbench.analyse.frames import STRATEGY, arrays, by_group, groups
+from lrbench.analyse.frames import STRATEGY, arrays, groups
 from lrbench.analyse.intervals import Interval, iqm, seeds_intervals
 from lrbench.analyse.overfitting import overfitting_gap
 from lrbench.stats.stability import seed_spread
@@ -241,7 +241,11 @@ def seedless(runs: pd.DataFrame) -> bool:
     """Whether seeds change nothing in some runs, as on a fixed function: those of a cell begin, go on and end at the same losses."""
     if len(runs) < 2:
         return False
-    order, starts = by_group(runs, [*STRATEGY, "lr"])
+    numbers: dict[tuple[Any, ...], int] = {}
+    names = zip(*(runs[column].tolist() for column in [*STRATEGY, "lr"]), strict=True)
+    cell = [numbers.setdefault(name, len(numbers)) for name in names]
+    order = np.argsort(cell, kind="stable")
+    starts = np.flatnonzero(np.diff(np.asarray(cell)[order], prepend=-1))
     loss = runs[["initial_loss", "early_loss", "loss"]].to_numpy(float)[order]
     again = (np.add.reduceat(~np.isnan(loss), starts, dtype=int) > 1).all(axis=1)
     low, high = (least.reduceat(loss, starts)[again] for least in (np.fmin, np.fmax))

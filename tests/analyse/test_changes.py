@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from pandas.testing import assert_frame_equal
+from scipy import stats
 from synthetic import MACHINE, STEPS, crash, delayed, diverge, fake, step_costs, study
 
 from lrbench.analyse import STRATEGY
@@ -262,25 +263,28 @@ def test_the_order_of_rows_changes_nothing(base, tmp_path):
         assert_frame_equal(one, other, check_exact=True)
 
 
-def test_equal_distributions_are_rarely_told_apart(folder):
-    """48 workloads, drawn anew on each side, of shared seeds and of others.
+@pytest.mark.parametrize(("workloads", "many"), [(6, 4), pytest.param(24, 8, marks=pytest.mark.exhaustive)])
+def test_equal_distributions_are_rarely_told_apart(workloads, many, folder):
+    """Twice so many workloads, drawn anew on each side, of shared seeds and of others.
 
-    Anything should be claimed in 5 % of them at the most, and 8 of 48 lie beyond the 99.7 % quantile of Binomial(48, 0.05).
+    Anything should be claimed in 5 % of them at the most: 4 of 12 lie beyond the 99.7 % quantile of
+    Binomial(12, 0.05), 8 of 48 beyond that of Binomial(48, 0.05).
     """
-    claims = 0
+    assert stats.binom.cdf(many - 1, 2 * workloads, 0.05) > 0.997
+    claims, names = 0, [f"w{i}" for i in range(workloads)]
     for first in (0, 100):
         base, head = (
             study(
-                folder / f"null{first}{side}", workloads=[f"w{i}" for i in range(24)], schedules=["constant"], lrs=[1e-2, 3e-2],
+                folder / f"null{workloads}{first}{side}", workloads=names, schedules=["constant"], lrs=[1e-2, 3e-2],
                 seeds=range(first * side, first * side + 5), change=shifted(0.0, "*", spread=0.03, salt=side),
             )
             for side in (0, 1)
         )  # fmt: skip
         measures = changes(Pair(base, head)).measures
-        assert (measures.measure == VALIDATION).sum() == 72
+        assert (measures.measure == VALIDATION).sum() == 3 * workloads
         assert not (measures.verdict == UNCHANGED).any()
         claims += measures[measures.verdict.isin([WORSE, BETTER])].workload.nunique()
-    assert claims < 8
+    assert claims < many
 
 
 class TestPairs:

@@ -127,7 +127,7 @@ def cube(times):
     return np.array([[studies + [NAN] * (4 - len(studies)) for studies in row] for row in times], float)
 
 
-@settings(max_examples=300)
+@settings(max_examples=3 * settings.default.max_examples)
 @given(problems(), st.sampled_from([1.5, 4.0, 7.0]))
 def test_the_score_is_that_of_the_rule_written_out(problem, tau_max):
     times, base = problem

@@ -7,7 +7,7 @@ from runs import a_run
 
 from lrbench.cost import Bench, Wanted, measure, measure_study
 from lrbench.cost.measure import REPEATS, VISITS, Turn, Visit, _still, doubts, settled
-from lrbench.cost.study import to_time
+from lrbench.cost.study import _in_a_process, to_time
 from lrbench.device import Telemetry
 from lrbench.plan import make_plan, vocabulary
 from lrbench.spec.cost import Case, StepCost
@@ -84,8 +84,19 @@ def plan(**values):
     return make_plan(parse_matrix({"name": "m", "workload": "digits-mlp", "seed": [0, 1], "budget": budget} | values, vocabulary()))
 
 
+@pytest.mark.exhaustive
+def test_a_turn_in_a_process_of_its_own_visits_every_case(cpu):
+    cases = [Case(run=a_run(optimizer="rmsprop"), implementation="fused"), Case(run=a_run())]
+    lost, found = _in_a_process(cpu, ())(cases, False).visits
+    assert lost == "rmsprop has no fused implementation"
+    assert found.median > 0.0
+
+
+@pytest.mark.parametrize("turns", ["in this process", pytest.param("in processes", marks=pytest.mark.exhaustive)])
 @pytest.mark.usefixtures("two_visits")
-def test_a_study_has_costs_whole_runs_peaks_and_conditions(cpu):
+def test_a_study_has_costs_whole_runs_peaks_and_conditions(turns, cpu, request):
+    if turns == "in this process":
+        request.getfixturevalue("quick_turns")
     told = []
     planned = plan(optimizer=["sgd", "lbfgs"], lr=1e-3, cost=[{"optimizer": "rmsprop", "implementation": "fused"}])
     found = measure_study(planned, [cpu], told.append)

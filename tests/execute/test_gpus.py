@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 
+from lrbench.device import peak
 from lrbench.execute import carry_out, make_session
 from lrbench.execute.costs import measure_costs
 from lrbench.spec.outcome import Status
@@ -44,6 +45,7 @@ def expected(tmp_path_factory):
     return curves(made)
 
 
+@pytest.mark.exhaustive
 @pytest.mark.usefixtures("gpus")
 def test_all_gpus_work_and_the_machine_is_theirs(tmp_path, expected):
     made = session(tmp_path)
@@ -58,14 +60,19 @@ def test_all_gpus_work_and_the_machine_is_theirs(tmp_path, expected):
 def test_some_gpus_are_another_machine(tmp_path):
     made = session(tmp_path, "cuda:0,2")
     assert [str(device) for device in made.devices] == ["cuda:0", "cuda:2"]
-    assert made.store.folder != session(tmp_path).store.folder
+    every = session(tmp_path)
+    assert (made.workers, every.workers) == (2, 4)
+    assert made.store.folder != every.store.folder
 
 
+@pytest.mark.exhaustive
 def test_what_a_fallen_gpu_was_on_is_done_elsewhere(gpus, tmp_path, expected):
     gpus.write_text("0 1!")  # one that was never there, and one that falls while it works
     made = session(tmp_path, "cuda:0,1,2")
     assert carry_out(made).counts[Status.CRASHED] == 0
     assert gpus.read_text() == "0 1"
+    machine = load(made.store.folder).machine
+    assert (machine["kind"], machine["model"], machine["count"]) == ("cuda", "fake-gpu-a", 3)
     np.testing.assert_allclose(curves(made), expected, rtol=1e-5)
 
 
@@ -77,8 +84,12 @@ def test_one_gpu_alone_has_a_worker_too_and_says_that_it_is_gone(gpus, tmp_path)
     assert reason == "no worker process could be started: cuda:2: CUDA error: unspecified launch failure"
 
 
+@pytest.mark.parametrize("turns", ["in this process", pytest.param("in processes", marks=pytest.mark.exhaustive)])
 @pytest.mark.usefixtures("gpus", "two_visits")
-def test_costs_are_measured_on_every_gpu_through_events(tmp_path):
+def test_costs_are_measured_on_every_gpu_through_events(turns, tmp_path, monkeypatch, request):
+    monkeypatch.setattr(peak, "GPU_SIZES", (256, 512))  # a CPU stands for the GPU
+    if turns == "in this process":
+        request.getfixturevalue("quick_turns")
     made = session(tmp_path, "cuda:0,3", lr=0.1, seed=0)
     with fake_cuda.Remap():
         found = measure_costs(made)

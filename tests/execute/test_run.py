@@ -332,6 +332,7 @@ class TestPreview:
         assert torch.equal(torch.rand(1), expected)
 
 
+@pytest.mark.exhaustive
 @pytest.mark.skipif(os.name == "nt", reason="signals")
 def test_a_study_that_is_interrupted_and_then_killed_goes_on_to_the_same_end(tmp_path, trouble, plugin):
     """Ctrl-C after the first runs, then SIGKILL after the first shard; every finished run is there, and the rest is made up."""

@@ -101,14 +101,23 @@ def test_pictures_exist_and_old_ones_are_gone(pair, tmp_path):
     )
 
 
-def test_the_order_of_studies_and_rows_changes_no_byte(pair, tmp_path):
-    third = replace(pair[0], machine=fake("c"), folder=pair[0].folder.parent / "fake-gpu-c")
+@pytest.mark.parametrize(
+    "orders", [[(0, 1, 2), (2, 1, 0)], pytest.param([*itertools.permutations(range(3))], marks=pytest.mark.exhaustive)]
+)
+@pytest.mark.usefixtures("drawn")
+def test_the_order_of_studies_and_rows_changes_no_byte(orders, pair, tmp_path):
+    """Of the text and of the pictures."""
+    three = [*pair, replace(pair[0], machine=fake("c"), folder=pair[0].folder.parent / "fake-gpu-c")]
     seen = set()
-    for i, order in enumerate(itertools.permutations([*pair, third])):
-        turned = [replace(made, runs=made.runs.sample(frac=1.0, random_state=i, ignore_index=True)) for made in order]
+    for i, order in enumerate(orders):
+        mixed = {"frac": 1.0, "random_state": i, "ignore_index": True}
+        turned = [replace(three[at], runs=three[at].runs.sample(**mixed)) for at in order]
         folder = tmp_path / str(i)
         text_of(turned, folder, **{"fake-gpu-a": 1.0, "fake-gpu-b": 2.0})
-        seen.add(tuple(path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()))
+        pictures = [path.read_bytes() for path in sorted((folder / "figures").iterdir())]
+        assert len(pictures) == 2
+        assert all(picture.startswith(b"\x89PNG") for picture in pictures)
+        seen.add((*pictures, *(path.read_bytes() for path in sorted(folder.iterdir()) if path.is_file())))
     assert len(seen) == 1
 
 
@@ -193,6 +202,7 @@ def test_a_target_that_is_never_reached_is_told(tmp_path):
     assert "| digits_mlp | fake-gpu-b | 0 | 0 | 6 | - | 0 |" in told
 
 
+@pytest.mark.usefixtures("drawn")
 def test_an_interval_may_end_at_never(tmp_path):
     def fail(run, outcome):
         return replace(outcome, status="missed", val_metric=outcome.val_metric * 0) if run.seed < 2 else outcome

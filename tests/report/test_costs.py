@@ -46,7 +46,8 @@ def test_a_report_has_both_sections_and_tables_beside_it(made, tmp_path):
     cases, until = ((tmp_path / name).read_text().splitlines() for name in ("costs.csv", "times.csv"))
     assert len(cases) == 1 + len(made.costs.costs)
     assert len(until) == 1 + 2 * 3 * 2
-    write(replace(made, costs=Costs()), folder=tmp_path)
+    few = made.runs[(made.runs.workload == "digits_mlp") & (made.runs.optimizer == "adam")]
+    write(replace(made, costs=Costs(), runs=few.reset_index(drop=True)), folder=tmp_path)
     assert not (tmp_path / "costs.csv").exists()
     assert not (tmp_path / "times.csv").exists()
     assert "What a step costs" not in path.read_text()

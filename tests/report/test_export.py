@@ -13,6 +13,7 @@ from synthetic import step_costs, study
 from lrbench.report import markdown as md
 from lrbench.report import write
 from lrbench.report.export import as_csv, latex, named, tables
+from lrbench.store import load
 
 TABLE = md.section("Verdict", md.table(["Workload", "Gain, %"], [[f"**{md.code('adam(eps=1e-8)_x')}**", "≥ 5 % \\| 6 & 7"]], right=[1]))
 
@@ -47,8 +48,13 @@ def test_no_cell_breaks_the_row(content):
 
 
 @pytest.fixture(scope="module")
-def report(tmp_path_factory):
-    return write(study(tmp_path_factory.mktemp("study"), costs=step_costs()), export=True)
+def made(tmp_path_factory):
+    return study(tmp_path_factory.mktemp("study"), costs=step_costs())
+
+
+@pytest.fixture(scope="module")
+def report(made):
+    return write(made, export=True)
 
 
 def test_every_table_and_figure_of_the_report_is_exported(report):
@@ -60,13 +66,30 @@ def test_every_table_and_figure_of_the_report_is_exported(report):
     assert {path.stem for path in (place / "figures").glob("*.svg")} == {path.stem for path in (place / "figures").glob("*.pdf")} == drawn
 
 
-def test_the_same_study_exports_the_same_files_and_what_is_gone_is_removed(report, tmp_path):
+def test_the_same_study_exports_the_same_files_and_what_is_gone_is_removed(made, report, tmp_path):
     (tmp_path / "export" / "tables").mkdir(parents=True)
     (tmp_path / "export" / "tables" / "old.tex").touch()
-    again = write(study(tmp_path, costs=step_costs()), export=True).parent / "export"
+    again = write(load(made.folder), folder=tmp_path, export=True).parent / "export"
     assert not (again / "tables" / "old.tex").exists()
-    for path in (p for p in (report.parent / "export").rglob("*") if p.is_file()):
-        assert path.read_bytes() == (again / path.relative_to(report.parent / "export")).read_bytes(), path.name
+    same_files(report.parent / "export", again)
+
+
+def same_files(one, other):
+    for path in (p for p in one.rglob("*") if p.is_file()):
+        assert path.read_bytes() == (other / path.relative_to(one)).read_bytes(), path.name
+
+
+@pytest.mark.exhaustive
+@pytest.mark.usefixtures("drawn")
+def test_every_figure_is_exported_with_the_same_bytes_again(made, tmp_path):
+    """``test_scores`` has one figure of each format."""
+    twice = {"one": made, "other": load(made.folder)}
+    one, other = (write(found, folder=tmp_path / name, export=True) for name, found in twice.items())
+    same_files(one.parent / "export", other.parent / "export")
+    for kind, start in (("svg", b"<?xml"), ("pdf", b"%PDF")):
+        pictures = sorted((one.parent / "export" / "figures").glob(f"*.{kind}"))
+        assert len(pictures) == len(list((one.parent / "figures").glob("*.png"))) > 5
+        assert all(path.read_bytes().startswith(start) for path in pictures)
 
 
 @pytest.mark.skipif(shutil.which("pdflatex") is None, reason="no pdflatex here")

@@ -41,6 +41,7 @@ def test_rows_stand_in_order_of_rank_with_scores_and_the_probability_to_beat_the
         assert beats == "is the plain one" if "constant" in name else re.fullmatch(r"\d+ % \[\d+, \d+\]", beats)
 
 
+@pytest.mark.usefixtures("drawn")
 def test_bars_overlap_where_ranks_are_less_than_a_critical_difference_apart(made):
     found, _ = made
     [picture] = pictures(found).pictures

@@ -9,7 +9,7 @@ from synthetic import crash, diverge, step_costs, study
 
 from lrbench.analyse.profiles import median_over_studies
 from lrbench.analyse.shared import block
-from lrbench.report import write
+from lrbench.report import drawing, profile, write
 from lrbench.report.findings import Findings
 
 HEADING = "## Performance profile and score"
@@ -17,6 +17,12 @@ HEADING = "## Performance profile and score"
 
 def section(text):
     return text[text.index(HEADING) :].partition("\n## ")[0] if HEADING in text else ""
+
+
+def told(made):
+    """The section alone, without the report around it."""
+    found = Findings(made)
+    return profile.section(found, profile.pictures(found))
 
 
 @pytest.fixture(scope="module")
@@ -35,11 +41,12 @@ def report(plain, tmp_path_factory):
 
 
 def test_without_costs_steps_stand_for_times(plain, report):
-    told = section(report.read_text())
-    assert "6 strategies that were run on each of 2 workloads: digits_mlp, mnist_cnn." in told
-    assert "steps to target stand for times" in told
-    assert "figures/performance-profile.png" in told
-    assert (report.parent / "figures" / "performance-profile.png").stat().st_size > 10_000
+    text = section(report.read_text())
+    assert text.strip() == told(plain).strip()
+    assert "6 strategies that were run on each of 2 workloads: digits_mlp, mnist_cnn." in text
+    assert "steps to target stand for times" in text
+    assert "figures/performance-profile.png" in text
+    assert (report.parent / "figures" / "performance-profile.png").is_file()
     found = Findings(plain).standings
     assert found.measure == "steps"
     best = Findings(plain).best
@@ -48,9 +55,14 @@ def test_without_costs_steps_stand_for_times(plain, report):
     assert found.time_WS[at] == adam.steps_to_target.median()
 
 
-def test_with_costs_times_are_those_of_the_report(costed, tmp_path):
-    told = section(write(costed, folder=tmp_path).read_text())
-    assert "Times are steps to target x the measured cost of a step" in told
+@pytest.mark.usefixtures("drawn")
+def test_the_profile_is_a_picture(plain):
+    [picture] = profile.pictures(Findings(plain)).pictures
+    assert len(drawing.encoded(picture.figure, "png")) > 10_000
+
+
+def test_with_costs_times_are_those_of_the_report(costed):
+    assert "Times are steps to target x the measured cost of a step" in told(costed)
     found = Findings(costed)
     assert found.standings.measure == "seconds"
     times = found.times.set_index(["workload", "strategy"]).seconds
@@ -73,9 +85,7 @@ def test_the_table_has_a_row_for_each_strategy_best_first(report):
     ids=["one-workload", "one-strategy", "all-crashed", "no-runs"],
 )
 def test_without_two_workloads_that_share_two_strategies_there_is_no_section(made, tmp_path):
-    text = write(study(tmp_path, **{"seeds": [0], "lrs": [1e-2]} | made)).read_text()
-    assert HEADING not in text
-    assert "performance-profile" not in text
+    assert told(study(tmp_path, **{"seeds": [0], "lrs": [1e-2]} | made)) == ""
 
 
 def test_strategies_that_diverge_at_every_lr_score_nothing_and_stay(tmp_path):
@@ -98,9 +108,9 @@ def test_a_strategy_whose_step_was_not_measured_is_left_out_of_times(tmp_path):
 def test_many_strategies_are_folded_away(tmp_path):
     layers = [f"layer_decay(gamma=0.{i}5)" for i in range(5)]
     made = study(tmp_path, layer_lrs=["uniform", *layers], seeds=[0], lrs=[1e-2])
-    told = section(write(made).read_text())
-    assert "Scores of the other" in told
-    assert sum(line.startswith("| `") for line in told.splitlines()) == 36
+    text = told(made)
+    assert "Scores of the other" in text
+    assert sum(line.startswith("| `") for line in text.splitlines()) == 36
 
 
 def table(rows):

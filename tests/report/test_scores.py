@@ -130,6 +130,7 @@ def test_a_metric_that_nobody_logs_is_remarked(cli, away):
 
 
 @pytest.mark.parametrize("kind", ["png", "svg", "pdf"])
+@pytest.mark.usefixtures("drawn")
 def test_pictures_have_the_same_bytes_each_time(kind, cli, away):
     for name in ("one", "two"):
         assert cli(*GIVEN, "--json", "--plot", f"{name}.{kind}")[0] == 0
@@ -137,6 +138,7 @@ def test_pictures_have_the_same_bytes_each_time(kind, cli, away):
     assert (away / f"one.{kind}").stat().st_size > 5_000
 
 
+@pytest.mark.usefixtures("drawn")
 def test_a_picture_has_room_for_so_many_strategies_and_the_baseline(monkeypatch):
     monkeypatch.setattr(scores, "LINES", 1)
     found = scores.score_files([Path("curves.csv")], Path("targets.toml"), baseline="slow")

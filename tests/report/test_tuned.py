@@ -5,7 +5,7 @@ import re
 import pytest
 from synthetic import crash, study
 
-from lrbench.report import write
+from lrbench.report import axes, axes_figures, tuned, tuning_figures, write
 from lrbench.report.export import tables
 from lrbench.report.figures import galleries
 from lrbench.report.findings import Findings
@@ -18,9 +18,28 @@ def table(text, title):
     return [dict(zip([c.text for c in found.header], [c.text for c in row], strict=True)) for row in found.rows]
 
 
+def told(made):
+    """The two sections alone, without the report around them."""
+    found = Findings(made)
+    tuning = tuned.tuning(found, tuning_figures.curves(found))
+    drawn = {"effects": axes_figures.effects(found), "main-effects": axes_figures.levels(found)}
+    return f"{tuning}\n\n{axes.contributing(found, drawn)}"
+
+
 @pytest.fixture(scope="module")
-def report(tmp_path_factory):
-    return write(study(tmp_path_factory.mktemp("study"), **WIDE)).read_text()
+def made(tmp_path_factory):
+    return study(tmp_path_factory.mktemp("study"), **WIDE)
+
+
+@pytest.fixture(scope="module")
+def report(made):
+    return write(made).read_text()
+
+
+def test_the_report_has_both_sections(made, report):
+    tuning, contributing = told(made).split("\n\n## What each axis contributes")
+    assert f"\n\n{tuning.strip()}\n\n" in report
+    assert f"\n\n## What each axis contributes{contributing.rstrip()}\n\n" in report
 
 
 def test_every_workload_is_advised_for_every_number_of_trials(report):
@@ -72,7 +91,7 @@ def test_there_are_at_most_three_and_two_pictures(tmp_path):
     ],
 )
 def test_what_cannot_be_told_is_said(changes, says, tmp_path):
-    text = write(study(tmp_path, **{"seeds": [0, 1], "workloads": ["digits_mlp"]} | changes)).read_text()
+    text = told(study(tmp_path, **{"seeds": [0, 1], "workloads": ["digits_mlp"]} | changes))
     assert says in text
     assert "![Expected best" not in text or "lrs" not in changes
 
@@ -82,14 +101,14 @@ def test_a_workload_without_a_factorial_is_named(tmp_path):
         alone = run.optimizer.label == "adam" and run.schedule.label == "constant"
         return outcome if alone or run.workload.label == "digits_mlp" else crash(run, outcome)
 
-    text = write(study(tmp_path, seeds=[0, 1], change=lose)).read_text()
+    text = told(study(tmp_path, seeds=[0, 1], change=lose))
     assert "Without a factorial of two levels on two axes: mnist_cnn." in text
     assert "\n| mnist_cnn | 1 | `adam / uniform / constant` | 0.001 (default) |" in text
     assert "One strategy for several workloads" not in text
 
 
 def test_a_falling_metric_keeps_its_sign(tmp_path):
-    text = write(study(tmp_path, higher_is_better=False, target=0.5, workloads=["digits_mlp"])).read_text()
+    text = told(study(tmp_path, higher_is_better=False, target=0.5, workloads=["digits_mlp"]))
     for line in table(text, "How much tuning it takes What to take for how many trials"):
         low, high = map(float, re.search(r"\[(.+), (.+)\]", line["Expected validation"]).groups())
         assert 0 < low <= float(line["Expected validation"].split()[0]) <= high < 1

@@ -81,7 +81,7 @@ def test_labels_do_not_change_the_key(axis):
     st.dictionaries(st.text(max_size=3), st.floats(0.0, 1.0) | st.booleans() | st.lists(st.integers(), max_size=2), max_size=4),
     st.randoms(),
 )
-@settings(max_examples=50)
+@settings(max_examples=settings.default.max_examples // 2)
 def test_the_order_of_settings_does_not_change_the_key(values, random):
     shuffled = list(values.items())
     random.shuffle(shuffled)

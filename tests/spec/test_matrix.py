@@ -368,7 +368,7 @@ MATRICES = st.fixed_dictionaries(
 
 
 @given(MATRICES)
-@settings(max_examples=400)
+@settings(max_examples=4 * settings.default.max_examples)
 @example({"optimizer": {"name": "sgd", "momentum": [[[]]]}})
 @example({"budget": {"two\nlines": 3}})
 @example({"schedule": {"name": "sequential", "parts": [[]]}})

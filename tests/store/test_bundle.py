@@ -7,6 +7,7 @@ import subprocess
 import tarfile
 from contextlib import suppress
 
+import pictures
 import pytest
 import synthetic
 
@@ -88,6 +89,11 @@ class TestContent:
 
 
 class TestInPlaceOfAFolder:
+    @pytest.fixture(autouse=True)
+    def _not_drawn(self):
+        with pictures.not_drawn():
+            yield
+
     def test_reports_are_written_beside_it(self, packed, tmp_path):
         assert write_reports(packed) == [tmp_path / "s" / "report.md"]
         assert sorted(p.name for p in tmp_path.iterdir()) == ["s", "s.tar.gz"]
