@@ -18,6 +18,7 @@ from lrbench.spec.cost import Costs
 from lrbench.spec.faults import BadInput, one_line, renamed
 from lrbench.spec.outcome import Outcome, Status
 from lrbench.spec.run import Run
+from lrbench.spec.types import file_name
 from lrbench.store.archive import ENDING, opened
 from lrbench.store.costs import FILE as COSTS
 from lrbench.store.costs import read_costs
@@ -125,7 +126,7 @@ class Store:
         for place, part in ((RETIRED, runs.filter(pc.invert(wanted))), (RUNS, runs.filter(wanted))):
             for name in sorted(set(part["workload"].to_pylist())):
                 table = part.filter(pc.equal(part["workload"], name))
-                after.add(write_whole(self.folder / place / f"{name}.parquet", to_bytes(table)))
+                after.add(write_whole(self.folder / place / f"{file_name(name)}.parquet", to_bytes(table)))
         for path in set(before) - after:
             path.unlink()
 
