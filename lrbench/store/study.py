@@ -1,6 +1,7 @@
 """A study on disk: ``<results>/<matrix>/<machine>/``."""
 
 import json
+import os
 import tomllib
 from collections.abc import Iterator, Sequence, Set
 from contextlib import contextmanager
@@ -77,7 +78,8 @@ class Store:
         The system lets go of it when the process ends, however that comes about.
         Raises: BadInput when another process holds it.
         """
-        self.folder.mkdir(parents=True, exist_ok=True)
+        for place in (self.folder, self.folder / RUNS):  # what cannot be written is told before anything is trained
+            place.mkdir(parents=True, exist_ok=True)
         lock = FileLock(self.folder / ".lock")
         try:
             lock.acquire(blocking=False)
@@ -188,11 +190,24 @@ def studies(folder: Path, *, record: bool = False) -> list[Path]:
     """
     if folder.is_file():
         return [folder]
-    found = sorted(path.parent for path in folder.rglob("study.toml"))
+    found = sorted(_holding(folder, "study.toml"))
     working = [path for path in found if RECORD not in path.relative_to(folder).parts]
     if not found:
         raise BadInput(f"{folder}: holds no study. Give a folder that `lrbench run` has written to, such as results/reference.")
     return found if record else working or found
+
+
+def _holding(folder: Path, name: str) -> Iterator[Path]:
+    """The folders at or below one that hold a file, links to folders followed; what two paths lead to counts once."""
+    seen = set()
+    for root, folders, files in os.walk(folder, followlinks=True):
+        folders.sort()
+        if (real := os.path.realpath(root)) in seen:
+            folders.clear()
+            continue
+        seen.add(real)
+        if name in files:
+            yield Path(root)
 
 
 def one_study(place: Path) -> Path:

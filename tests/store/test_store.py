@@ -63,6 +63,24 @@ RUNS = [a_run("quadratic", seed=seed) for seed in range(4)]
 ELSEWHERE = a_run("digits-mlp")
 
 
+class TestPlaces:
+    def test_links_to_studies_are_followed_and_each_is_found_once(self, store, tmp_path):
+        results = tmp_path / "results"
+        results.mkdir()
+        (results / "linked").symlink_to(store.folder.parent)
+        (results / "around").symlink_to(results)
+        assert studies(results) == [results / "linked" / "cpu-test"]
+        (results / "again").symlink_to(store.folder)
+        assert len(studies(results)) == 1
+
+    def test_a_place_that_cannot_be_written_is_told_before_anything_is_trained(self, tmp_path):
+        made = Store(tmp_path / "m" / "cpu-test")
+        made.folder.mkdir(parents=True)
+        (made.folder / "runs").write_text("not a folder")
+        with pytest.raises(FileExistsError), made.alone():
+            pytest.fail("nothing may begin")
+
+
 class TestNames:
     @pytest.mark.parametrize("name", ["glue/sst2", "a b", "näh", "50%", "con:aux", "x" * 100])
     def test_a_legal_name_is_a_file_inside_the_study_and_is_found_again(self, name, store):
