@@ -3,6 +3,7 @@
 Exit codes: 0 done (a diverged run is a result), 1 some runs crashed or are not what is on record, 2 bad input, 130 interrupted.
 """
 
+import io
 import json
 import sys
 from pathlib import Path
@@ -357,6 +358,9 @@ def main(arguments: list[str] | None = None) -> Any:
     """Run the command line; the entry point of ``lrbench``."""
     from lrbench.spec.faults import BadInput
 
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # a terminal without some letter shows its number
     try:
         return app(arguments)
     except BadInput as error:

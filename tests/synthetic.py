@@ -92,12 +92,17 @@ def study(
     batch_sizes: Sequence[int] = (32,),
     target: float = 0.8,
     higher_is_better: bool = True,
+    limits: dict[str, Any] | None = None,
     change: Change | None = None,
     skipped: Sequence[tuple[str, str]] = (),
     machine: dict[str, Any] | None = None,
     costs: Costs | None = None,
 ) -> Study:
-    """Write and load a study of the full product; ``change`` may replace any outcome, ``skipped`` pairs an optimizer with a reason."""
+    """Write and load a study of the full product.
+
+    ``change`` may replace any outcome, ``skipped`` pairs an optimizer with a reason, ``limits`` are facts of all workloads, such as
+    ``lowest_loss``.
+    """
     axes = {"workloads": workloads, "optimizers": optimizers, "layer_lrs": layer_lrs, "schedules": schedules}
     runs = [
         Run(workload=choice(w), optimizer=choice(o), layer_lr=choice(p), schedule=choice(s), lr=lr, batch_size=b, accumulate=1,
@@ -109,7 +114,9 @@ def study(
         done = [(run, change(run, outcome)) for run, outcome in done]
     store = Store(folder)
     store.describe(
-        facts(axes, seeds, target, higher_is_better=higher_is_better), MACHINE | (machine or {}), _skipped(skipped, workloads, seeds)
+        facts(axes, seeds, target, higher_is_better=higher_is_better, **(limits or {})),
+        MACHINE | (machine or {}),
+        _skipped(skipped, workloads, seeds),
     )
     if costs:
         write_costs(folder, costs)
@@ -128,7 +135,7 @@ def _skipped(pairs: Sequence[tuple[str, str]], workloads: Sequence[str], seeds: 
     return pd.DataFrame(rows, columns=columns)
 
 
-def facts(axes: dict[str, Sequence[str]], seeds: Sequence[int], target: float, *, higher_is_better: bool) -> dict[str, Any]:
+def facts(axes: dict[str, Sequence[str]], seeds: Sequence[int], target: float, *, higher_is_better: bool, **limits: Any) -> dict[str, Any]:
     """What ``study.toml`` says of such a study."""
     workload = {
         "meaning": "Handwritten digits, 8 x 8, by a small network.",
@@ -145,7 +152,7 @@ def facts(axes: dict[str, Sequence[str]], seeds: Sequence[int], target: float, *
         "train_examples": 1000,
         "validation_examples": 400,
         "test_examples": 397,
-    }
+    } | limits
     entry = {"meaning": "An entry | of a catalog.", "source": "somebody 2020, arXiv:2001.00001", "settings": {}}
     return {
         "matrix": {"name": "synthetic", "seeds": list(seeds)},

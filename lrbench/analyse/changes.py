@@ -48,7 +48,7 @@ CHANGE = [
 COLUMNS = [
     "key", "base", *STRATEGY, *CONDITIONS, "lr", "seed", "status", "trained", "finished", "exploded", "reached", "steps_to_target",
     "quality", "score", "untrained_score", "loss", "initial_loss", "early_loss", "higher_is_better",
-    "default_lr",
+    "metric_low", "default_lr",
 ]  # fmt: skip
 """What a comparison needs of ``per_run``."""
 

@@ -18,9 +18,10 @@ from lrbench.store import Study
 EARLY = 0.1
 """The share of the budget after which "early" is measured."""
 EXPLOSION = 0.05
-"""A loss that ends more than this share above the initial one has exploded; less is the noise of an lr too small to learn."""
+"""A loss that ends more than this share of its room above the initial one has exploded; less is the noise of an lr too small to learn.
+The room is the way from the lowest possible loss to the initial one; where none is known, what the best run of the workload gains."""
 PEAK = 10.0
-"""A training loss above so many times the first one is an explosion too, even if the run recovers."""
+"""A training loss that lies so many times its room above the lowest possible one is an explosion too, even if the run recovers."""
 FLOAT32 = 1e-6
 """Losses that differ by less than this share of them do so by rounding: it is some sixteen steps of float32."""
 CONDITIONS = ["batch_size", "accumulate", "precision", "budget", "target"]
@@ -33,6 +34,7 @@ PER_RUN = {
     "batch_size": "int64", "accumulate": "int64", "precision": "str",
     "budget": "int64", "steps": "int64", "target": "float64", "steps_to_target": "float64", "seconds_to_target": "float64",
     "val_metric": "float64", "val_loss": "float64", "train_loss": "float64", "test_metric": "float64", "test_loss": "float64",
+    "first_loss": "float64", "highest_loss": "float64", "lowest_loss": "float64", "metric_low": "float64",
     "quality": "float64", "score": "float64", "untrained_score": "float64", "loss": "float64", "initial_loss": "float64",
     "early_loss": "float64", "gap": "float64", "spikes": "int64", "oscillation": "float64", "train_seconds": "float64",
     "samples_per_second": "float64",
@@ -45,8 +47,8 @@ def per_run(study: Study) -> pd.DataFrame:
 
     Columns, besides what the store holds:
         workload: names the conditions too where a study has several of them; ``base`` does not.
-        trained, finished, exploded: did not crash; and did not diverge; diverged, ended more than 5 % above its
-            initial loss, or had a training loss of more than ten times its first.
+        trained, finished, exploded: did not crash; and did not diverge; diverged, ended more than 5 % of its room above its initial loss,
+            or had a training loss at ten times its room (see ``EXPLOSION``). A constant added to the loss changes none of them.
         val_metric, val_loss, train_loss, gap: final values, NaN unless finished.
         quality, loss: the final validation metric and loss, *a diverged run counting as the untrained model*; ``loss`` is never above
             the initial one. ``score`` is ``quality`` with its sign turned so that more is better; ``untrained_score`` is that of the model
@@ -60,6 +62,7 @@ def per_run(study: Study) -> pd.DataFrame:
     records: list[Any] = study.runs.to_dict("records")
     measured = [_measure(run, study.facts) | {"workload": conditions[run["key"]]} for run in records]
     table = pd.DataFrame(measured, columns=list(PER_RUN)).astype(PER_RUN)
+    table["exploded"] = _exploded(table)
     return table.sort_values([*STRATEGY, "lr", "seed", "key"], ignore_index=True)
 
 
@@ -97,6 +100,10 @@ def _measure(run: dict[str, Any], facts: dict[str, Any]) -> dict[str, Any]:
             "trained": run["status"] != "crashed",
             "finished": finished,
             "higher_is_better": higher,
+            "lowest_loss": float(workload.get("lowest_loss", 0.0)),
+            "metric_low": float(workload.get("metric_limits", [0.0])[0]),
+            "first_loss": float(run["loss_at_step"][0]) if len(run["loss_at_step"]) else math.nan,
+            "exploded": run["status"] == "diverged",
             "plain": _is(facts, "layer_lrs", run["layer_lr"], "uniform") and _is_constant(facts, run["schedule"]),
             "starts_high": _first_lr(run["group_lr"]) >= 0.99 * run["lr"],
             "ends_low": finished and _ends_low(run["group_lr"]),
@@ -120,10 +127,23 @@ def _quality(run: dict[str, Any], *, finished: bool, higher_is_better: bool) -> 
         "initial_loss": start,
         "early_loss": no_worse(early, start),
         "gap": overfitting_gap(last["val_loss"], last["train_loss"]),
-        "exploded": run["status"] == "diverged"
-        or (finished and not last["val_loss"] <= (1.0 + EXPLOSION) * start)
-        or (len(run["loss_at_step"]) > 0 and bool(run["highest_loss"] > PEAK * abs(run["loss_at_step"][0]))),
     }
+
+
+def _exploded(runs: pd.DataFrame) -> "pd.Series[bool]":
+    """Which runs diverged, ended above their initial loss, or had a training loss far above it."""
+    room = _room(runs, runs.initial_loss)
+    rose = runs.finished & ~(runs.val_loss - runs.initial_loss <= EXPLOSION * room)
+    first = runs.first_loss.where(runs.first_loss - runs.lowest_loss > 1e-3 * room, runs.initial_loss)
+    peaked = runs.highest_loss - first > (PEAK - 1.0) * _room(runs, first)
+    return runs.exploded | rose | peaked
+
+
+def _room(runs: pd.DataFrame, start: "pd.Series[float]") -> "pd.Series[float]":
+    """How far each loss could fall from ``start``: to the lowest possible one; where that is unknown, as far as the best run came."""
+    gained = (runs.initial_loss - runs.loss).groupby(runs.workload).transform("max")
+    known: pd.Series[float] = (start - runs.lowest_loss).where(np.isfinite(runs.lowest_loss), gained)
+    return known
 
 
 def no_worse(loss: float, start: float) -> float:
@@ -206,12 +226,15 @@ def _cell(runs: dict[str, NDArray[Any]], interval: Interval) -> dict[str, Any]:
 
 
 def scale(runs: pd.DataFrame) -> float:
-    """What a difference of the metric on one workload is small beside: the best metric, or the untrained one where less is better.
+    """What a difference of the metric on one workload is small beside; a constant added to the metric changes it in nothing.
 
-    A run that ended worse than the untrained model counts as that.
+    Above the lowest value that the metric can have: the best metric, or the untrained one where less is better. Where no lowest value is
+    known: what the best run gains over the untrained model. A run that ended worse than the untrained model counts as that.
     """
-    higher = bool(runs.higher_is_better.all())
-    return float(np.abs(np.fmax(runs.score, runs.untrained_score)).max() if higher else runs.untrained_score.abs().median())
+    best, untrained, low = np.fmax(runs.score, runs.untrained_score).max(), runs.untrained_score.median(), runs.metric_low.median()
+    if not np.isfinite(low):
+        return float(best - untrained)
+    return float(best - low if bool(runs.higher_is_better.all()) else (-runs.untrained_score - low).median())
 
 
 def seedless(runs: pd.DataFrame) -> bool:

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -122,11 +123,18 @@ class Paces:
         return trials
 
     def note(self, measured: Iterable[tuple[Run, Pace]]) -> None:
-        """Take in what was measured."""
+        """Take in what was measured. Where it cannot be kept, that is said, and it is measured again the next time."""
         for run, pace in measured:
             self.known[kind(run)] = pace
-        if self.remember:
+        if not self.remember:
+            return
+        try:
             write_whole(self.file, json.dumps({k: asdict(pace) for k, pace in self.known.items()}, indent=2, sort_keys=True) + "\n")
+        except OSError as error:
+            why = (
+                f"cannot be written ({error.strerror}), so what was measured will be measured again; LRBENCH_CACHE may name another folder"
+            )
+            print(f"{self.file.parent}: {why}", file=sys.stderr)
 
 
 def _pace(alone: float, ways: dict[str, list[dict[str, Any]]], why: str) -> Pace:

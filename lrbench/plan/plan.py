@@ -167,6 +167,7 @@ def _workload_facts(workload: Workload, run: Run) -> dict[str, Any]:
     facts: dict[str, Any] = {name: getattr(workload, name) for name in ("name", "meaning", "source", "licence", "target_reason")}
     facts |= {"metric": workload.metric.name, "higher_is_better": workload.metric.higher_is_better, "layers": list(workload.layers)}
     facts |= {"target": run.target, "steps": run.steps, "batch_size": run.batch_size, "eval_every": run.eval_every}
+    facts |= {"lowest_loss": workload.lowest_loss, "metric_limits": list(workload.metric.limits)}
     facts["parameters"] = sum(torch.Size(p.shape).numel() for p in params_of(workload))
     return facts | {f"{part}_examples": n for part, n in zip(("train", "validation", "test"), workload.examples, strict=True)}
 

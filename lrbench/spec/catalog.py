@@ -2,15 +2,16 @@
 
 import hashlib
 import inspect
+import math
 import typing
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Generic, NoReturn, TypeVar
+from typing import Annotated, Any, Generic, NoReturn, TypeVar
 
-from pydantic import create_model
+from pydantic import AllowInfNan, Field, create_model
 
 from lrbench.spec.faults import nearest
-from lrbench.spec.types import Strict
+from lrbench.spec.types import Strict, check_name
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -39,6 +40,11 @@ class Entry(Generic[F]):
         """
         return dict(self.settings.model_validate(dict(settings)))
 
+    @property
+    def own(self) -> frozenset[str]:
+        """The settings that ``build`` itself takes; the others are common to all entries, and others look after them."""
+        return frozenset(_own(self.build))
+
     def defaults(self) -> dict[str, Any]:
         """Every setting that has a default, with it."""
         return {name: f.default for name, f in self.settings.model_fields.items() if not f.is_required()}
@@ -58,6 +64,7 @@ class Catalog(dict[str, Entry[F]]):
 
     def register(self, name: str, *, flags: Iterable[str] = (), revision: int = 1, **facts: Any) -> Callable[[F], F]:
         """Enter a function under ``name``; its keyword-only parameters become its settings, its docstring its documentation."""
+        check_name(self.kind, name)
 
         def enter(build: F) -> F:
             if name in self and self[name].build.__code__ is not build.__code__:
@@ -71,20 +78,42 @@ class Catalog(dict[str, Entry[F]]):
         return enter
 
 
+def _own(build: Callable[..., Any]) -> dict[str, inspect.Parameter]:
+    """The keyword-only parameters of a function: an entry's own settings."""
+    return {p.name: p for p in inspect.signature(build).parameters.values() if p.kind is p.KEYWORD_ONLY}
+
+
 def _settings(build: Callable[..., Any], common: dict[str, Any]) -> type[Strict]:
+    """The model of an entry's settings: its own, and the common ones that it has none of the same name for."""
     hints = typing.get_type_hints(build, include_extras=True)
-    fields: dict[str, Any] = {
-        p.name: (hints[p.name] if p.name in hints else _guessed(p), ... if p.default is p.empty else p.default)
-        for p in inspect.signature(build).parameters.values()
-        if p.kind is p.KEYWORD_ONLY
-    }
-    return create_model(getattr(build, "__name__", "settings"), __base__=Strict, **fields, **common)
+    fields: dict[str, Any] = {}
+    for name, parameter in _own(build).items():
+        if name.startswith("_"):
+            raise LookupError(f"parameter {name!r}: a setting cannot begin with an underscore: rename it.")
+        default = ... if parameter.default is parameter.empty else parameter.default
+        fields[name] = (_accepting(hints[name] if name in hints else _guessed(parameter), default), default)
+    return create_model(
+        getattr(build, "__name__", "settings"), __base__=Strict, **(fields | {k: v for k, v in common.items() if k not in fields})
+    )
 
 
-def _guessed(parameter: inspect.Parameter) -> type:
-    """The type of a parameter that is not annotated: that of its default."""
-    if parameter.default is None or parameter.default is parameter.empty:
+def _accepting(hint: Any, default: Any) -> Any:
+    """A type as its author means it: a list of a matrix is a tuple of Python, and a default is a value that can be."""
+    if typing.get_origin(hint) is tuple or hint is tuple:
+        return Annotated[hint, Field(strict=False)]
+    if isinstance(default, float) and not math.isfinite(default):
+        return Annotated[hint, AllowInfNan(True)]
+    return hint
+
+
+def _guessed(parameter: inspect.Parameter) -> Any:
+    """The type of a parameter that is not annotated: that of its default; of None, any."""
+    if parameter.default is parameter.empty:
         raise LookupError(f"parameter {parameter.name!r} needs a type annotation, such as {parameter.name}: float = 0.1.")
+    if parameter.default is None:
+        return Any
+    if isinstance(parameter.default, tuple):
+        return tuple[tuple(type(value) for value in parameter.default)]  # type: ignore[misc]
     return type(parameter.default)
 
 

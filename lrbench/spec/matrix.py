@@ -280,12 +280,20 @@ def read_matrix(path: Path, vocabulary: Vocabulary) -> Matrix:
     return parse_matrix({"name": path.stem} | read_toml(path, "a matrix file"), vocabulary, where=path.name)
 
 
+def _plain(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {name: _plain(v) for name, v in value.items()}
+    if isinstance(value, range | list | tuple):
+        return [_plain(v) for v in value]
+    return _plain(value.tolist()) if hasattr(value, "tolist") and not isinstance(value, type) else value
+
+
 def parse_matrix(values: Mapping[str, Any], vocabulary: Vocabulary, *, where: str = "matrix") -> Matrix:
-    """Check a matrix given as plain values.
+    """Check a matrix given as values of Python: what NumPy, pandas, torch and ``range`` give counts as the lists and numbers it holds.
 
     Raises: BadInput with every fault.
     """
     try:
-        return Matrix.model_validate(dict(values), context=vocabulary)
+        return Matrix.model_validate(_plain(dict(values)), context=vocabulary)
     except ValidationError as error:
         raise BadInput(faults_of(error, where)) from error

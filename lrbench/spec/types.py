@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Annotated, Any, Self
+from urllib.parse import quote
 
 from pydantic import (
     AfterValidator,
@@ -108,3 +109,29 @@ def steps_of(span: float, total: int) -> int:
 def known(value: Any) -> Any:
     """A value as JSON has it: None in place of what is no number."""
     return None if value != value else value  # noqa: PLR0124 - so NaN is told from all else
+
+
+LONGEST = 100
+"""The most letters of a name."""
+
+
+def check_name(kind: str, name: Any) -> None:
+    """Hold the name of a catalog entry to what tables, matrices and files can carry: printable parts, between slashes if there are several.
+
+    Raises: LookupError.
+    """
+    parts = name.split("/") if isinstance(name, str) else [""]
+    if len(str(name)) > LONGEST or not all(part.isprintable() and part == part.strip() and part.strip(".") for part in parts):
+        raise LookupError(
+            f"{kind} {name!r}: is no name. Give up to {LONGEST} printable letters; slashes may divide it, into parts that are neither "
+            "empty, dots alone, nor begin or end with a blank."
+        )
+
+
+def file_name(name: str) -> str:
+    """The name of a file for what has a name: every character that some system does not take is written as %XX.
+
+    >>> file_name("digits-mlp"), file_name("glue/sst2")
+    ('digits-mlp', 'glue%2Fsst2')
+    """
+    return quote(name, safe="+,=@ ()[]")

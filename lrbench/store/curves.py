@@ -1,6 +1,7 @@
 """Curves that other tools recorded: tidy tables, CSV or Parquet, one row per measurement."""
 
 import os
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -100,8 +101,10 @@ def _read_csv(path: Path, called: Mapping[str, str]) -> pa.Table:
     with pa.input_stream(path, compression="detect") as file:
         _refuse_other_than_text(path, file.read(4096))
     with pacsv.open_csv(path) as file:
-        header = file.schema.names
+        written = file.schema.names
+    header = [name.strip() for name in written]
     _complete(path, header, called)
+    called = {column: written[header.index(name)] for column, name in called.items()}
     label = pa.dictionary(pa.int32(), pa.string())
     types = {name: label if column in LABELS else pa.string() for column, name in called.items()}
     as_text = pacsv.ConvertOptions(column_types=types, include_columns=list(types), strings_can_be_null=False)
@@ -121,6 +124,11 @@ def _refuse_other_than_text(path: Path, start: bytes) -> None:
 def _complete(path: Path, header: Sequence[str], called: Mapping[str, str]) -> None:
     if len(header) == 1 and (other := next((mark for mark in (";", "\t", "|") if mark in header[0]), None)):
         raise BadInput(f"{path}: its columns are separated by {other!r}: separate them by commas.")
+    if not set(header) & {called[column] for column in LABELS} and (kind := _wide(header)):
+        raise BadInput(
+            f"{path}: seems to be {kind}, which does not say what a number belongs to. Write a row for each measurement, with the columns "
+            f"{', '.join(called.values())}."
+        )
     faults = [
         f"{path}: has no column {name!r}" + ("" if name == column else f" (for {column})")
         + f". {nearest(name, header)} Give --map {column}=NAME if it has another name."
@@ -130,6 +138,13 @@ def _complete(path: Path, header: Sequence[str], called: Mapping[str, str]) -> N
     faults += [f"{path}: has two columns called {name!r}: rename one." for name in twice]
     if faults:
         raise BadInput(faults)
+
+
+def _wide(header: Sequence[str]) -> str:
+    """The export of another tool that a header without any label is of; empty if none is known."""
+    if {"Wall time", "Step", "Value"} <= set(header):
+        return "an export of TensorBoard"
+    return "a table of Weights & Biases with a column for each run" if any(" - " in name for name in header) else ""
 
 
 def _checked(path: Path, table: pa.Table, targets: Targets) -> pa.Table:
@@ -157,14 +172,22 @@ def _labels(path: Path, column: str, values: pa.ChunkedArray) -> pa.DictionaryAr
             values = values.cast(pa.int64())
         values = values.cast(pa.string()).dictionary_encode()
         empty = pc.is_null(values)
-    if "" in (words := values.dictionary.to_pylist()):
-        empty = pc.or_(empty, pc.fill_null(pc.equal(values.indices, words.index("")), fill_value=True))
+    words = [_plain(column, word) for word in values.dictionary.to_pylist()]
+    for i in (i for i, word in enumerate(words) if word == ""):
+        empty = pc.or_(empty, pc.fill_null(pc.equal(values.indices, i), fill_value=True))
     if pc.any(empty).as_py():
         raise BadInput(f"{path}: data row {_first(empty) + 1}: {column} is empty: every row must have one.")
     used = np.bincount(np.asarray(values.indices), minlength=len(words)) > 0
-    if used.all() and len(set(words)) == len(words):
+    if used.all() and len(set(words)) == len(words) and words == values.dictionary.to_pylist():
         return values
     return pa.array(np.asarray(words, object)[np.asarray(values.indices)], pa.string()).dictionary_encode()
+
+
+def _plain(column: str, word: str) -> str:
+    """A label without blanks around it; a study or trial that is numbered 1.0, as tools write whole numbers with gaps, is 1."""
+    trimmed = word.strip()
+    is_number = column in ("study", "trial") and re.fullmatch(r"-?\d+\.0+", trimmed)
+    return trimmed.partition(".")[0] if is_number else trimmed
 
 
 def _first(which: Any) -> int:

@@ -1,6 +1,7 @@
 """A study on disk: ``<results>/<matrix>/<machine>/``."""
 
 import json
+import os
 import tomllib
 from collections.abc import Iterator, Sequence, Set
 from contextlib import contextmanager
@@ -18,6 +19,7 @@ from lrbench.spec.cost import Costs
 from lrbench.spec.faults import BadInput, one_line, renamed
 from lrbench.spec.outcome import Outcome, Status
 from lrbench.spec.run import Run
+from lrbench.spec.types import file_name
 from lrbench.store.archive import ENDING, opened
 from lrbench.store.costs import FILE as COSTS
 from lrbench.store.costs import read_costs
@@ -76,7 +78,8 @@ class Store:
         The system lets go of it when the process ends, however that comes about.
         Raises: BadInput when another process holds it.
         """
-        self.folder.mkdir(parents=True, exist_ok=True)
+        for place in (self.folder, self.folder / RUNS):  # what cannot be written is told before anything is trained
+            place.mkdir(parents=True, exist_ok=True)
         lock = FileLock(self.folder / ".lock")
         try:
             lock.acquire(blocking=False)
@@ -125,7 +128,7 @@ class Store:
         for place, part in ((RETIRED, runs.filter(pc.invert(wanted))), (RUNS, runs.filter(wanted))):
             for name in sorted(set(part["workload"].to_pylist())):
                 table = part.filter(pc.equal(part["workload"], name))
-                after.add(write_whole(self.folder / place / f"{name}.parquet", to_bytes(table)))
+                after.add(write_whole(self.folder / place / f"{file_name(name)}.parquet", to_bytes(table)))
         for path in set(before) - after:
             path.unlink()
 
@@ -187,11 +190,24 @@ def studies(folder: Path, *, record: bool = False) -> list[Path]:
     """
     if folder.is_file():
         return [folder]
-    found = sorted(path.parent for path in folder.rglob("study.toml"))
+    found = sorted(_holding(folder, "study.toml"))
     working = [path for path in found if RECORD not in path.relative_to(folder).parts]
     if not found:
         raise BadInput(f"{folder}: holds no study. Give a folder that `lrbench run` has written to, such as results/reference.")
     return found if record else working or found
+
+
+def _holding(folder: Path, name: str) -> Iterator[Path]:
+    """The folders at or below one that hold a file, links to folders followed; what two paths lead to counts once."""
+    seen = set()
+    for root, folders, files in os.walk(folder, followlinks=True):
+        folders.sort()
+        if (real := os.path.realpath(root)) in seen:
+            folders.clear()
+            continue
+        seen.add(real)
+        if name in files:
+            yield Path(root)
 
 
 def one_study(place: Path) -> Path:

@@ -39,9 +39,10 @@ class Pacer:
     def __init__(self, choice: Choice, optimizer: Optimizer, timing: Timing) -> None:
         entry = SCHEDULES[choice.name]
         settings = entry.resolve(choice.settings)
-        rise, per = settings.pop("warmup"), settings.pop("per", "evaluation")
+        common = {name: settings.pop(name) for name in ("warmup", "per") if name in settings and name not in entry.own}
         self._noted = optimizer.__dict__  # where torch notes each optimizer.step(), once a scheduler is attached
         self.closed_loop = "closed_loop" in entry.flags
+        rise, per = common.get("warmup", 0), common.get("per", "evaluation" if self.closed_loop else "step")
         self.watches_metric = settings.get("mode") == "max"
         self.period = {"step": 1, "epoch": timing.steps_per_epoch, "evaluation": timing.eval_every}[per]
         total = max(1, -(-timing.steps // self.period))

@@ -250,6 +250,18 @@ def swa(
     return SWALR(optimizer, floors, steps_of(anneal_epochs, total), anneal_strategy)
 
 
+class Plateau(ReduceLROnPlateau):
+    """``ReduceLROnPlateau`` for values of any sign: better means better by a share of the size of the best one.
+
+    torch multiplies the best value by 1 - threshold, so that of negative ones it takes a slightly worse one for better.
+    """
+
+    def _is_better(self, a: float, best: float) -> bool:
+        if best >= 0.0:
+            return bool(super()._is_better(a, best))  # type: ignore[no-untyped-call] # torch's own, without types
+        return bool(a < best * (1.0 + self.threshold) if self.mode == "min" else a > best * (1.0 - self.threshold))
+
+
 @schedule("plateau", flags=["closed_loop"])
 def plateau(
     optimizer: Optimizer,
@@ -269,7 +281,7 @@ def plateau(
     Source: torch.optim.lr_scheduler.ReduceLROnPlateau.
     """
     floors = [min_lr * group["lr"] for group in optimizer.param_groups]
-    return ReduceLROnPlateau(optimizer, mode, factor, patience, threshold, cooldown=cooldown, min_lr=floors, eps=0.0)
+    return Plateau(optimizer, mode, factor, patience, threshold, cooldown=cooldown, min_lr=floors, eps=0.0)
 
 
 @schedule("by-hand")
@@ -330,13 +342,14 @@ def _part(value: Any) -> dict[str, Any]:
     if not isinstance(name, str) or name not in SCHEDULES or SCHEDULES[name].flags or name in ("sequential", "chained"):
         open_loop = ", ".join(sorted(n for n, entry in SCHEDULES.items() if not entry.flags and n not in ("sequential", "chained")))
         raise fault(f"must name one of {open_loop}, got {value!r}")
-    if common := table.keys() & {"per", "warmup"}:
+    whole = {"per", "warmup"} - SCHEDULES[name].own
+    if common := table.keys() & whole:
         raise fault(f"{sorted(common)} belong to the whole schedule, not to a part of it")
     settings = SCHEDULES[name].resolve(table)
     if settings.get("cycle_momentum") or settings.get("others"):
         raise fault("must change nothing but the lr: a part of a schedule can not have cycle_momentum or others")
     neutral = SCHEDULES[name].settings.neutral()
-    kept = {k: v for k, v in settings.items() if k not in ("per", "warmup") and not (k in neutral and v == neutral[k])}
+    kept = {k: v for k, v in settings.items() if k not in whole and not (k in neutral and v == neutral[k])}
     return {"name": name} | kept
 
 

@@ -62,7 +62,7 @@ class Population:
         self.members: list[Member | None] = [None] * self.width
         self.lrs = np.zeros((self.first.steps, len(names), self.width), np.float64 if self.slots.dtype is torch.float64 else np.float32)
         self.age = np.zeros(self.width, np.int64)
-        self.record = Record(self.width, self.first.steps, self.first.eval_every)
+        self.record = Record(self.width, self.first.steps, self.first.eval_every, workload.lowest_loss)
         self.clocks = Clocks(device, self.record.seconds)
         self.finished: list[tuple[list[Done], Tensors, Tensors]] = []
         self._enter(range(self.width))

@@ -12,7 +12,11 @@ from lrbench.spec.run import Run
 
 Lrs = NDArray[np.float64]
 EXPLOSION = 1e4
-"""A run has diverged when a training loss is not finite, or this many times the first one."""
+"""A run has diverged when a training loss is not finite, or so many times as far above the lowest possible loss as the first one."""
+TOO_SMALL = 1e-3
+"""A first loss nearer to the lowest possible one than this share of the untrained model's says nothing: its batch was an easy one."""
+OVERFLOW = 1e30
+"""Where no lowest loss is known, a run has diverged when a loss is not finite, or near the end of float32's range."""
 CLOCKS = ("train", "eval", "record")
 UNTRAINED = -1
 """In the place of the step at which a run diverged: before the first."""
@@ -26,7 +30,8 @@ class Record:
     a model that was not finite before any; ``seconds`` [N, 3] of training, evaluation and recording.
     """
 
-    def __init__(self, runs: int, steps: int, eval_every: int) -> None:
+    def __init__(self, runs: int, steps: int, eval_every: int, lowest: float = 0.0) -> None:
+        self.lowest = lowest
         self.eval_step = np.minimum(np.arange(-(-steps // eval_every) + 1) * eval_every, steps).astype(np.int32)
         self.loss = np.zeros((runs, steps), np.float32)
         self.evaluations = np.zeros((runs, len(self.eval_step), 2))
@@ -44,13 +49,20 @@ class Record:
         fits = np.minimum(self.done[:, None] + np.arange(steps), self.loss.shape[1] - 1)
         going = np.flatnonzero(self.diverged_at == 0)
         self.loss[going[:, None], fits[going]] = losses[going]
-        limit = EXPLOSION * np.abs(self.loss[:, :1])
-        if not (losses <= limit)[going].all() or np.isinf(limit).any():  # one comparison where all is well, and a NaN fails it
-            bad = ~np.isfinite(losses) | (losses > limit)
+        bad = ~(np.isfinite(losses) & (losses <= self._limits()))
+        if bad[going].any():
             first = np.where(bad.any(1), bad.argmax(1) + 1, 0)
             ends = rows[(first > 0) & (self.diverged_at == 0)]
             self.diverged_at[ends] = self.done[ends] + first[ends]
         self.done += np.where(self.diverged_at == 0, steps, 0)
+
+    def _limits(self) -> NDArray[np.float64]:
+        """[N, 1] the training loss above which a run has diverged."""
+        if not np.isfinite(self.lowest):
+            return np.full((len(self.loss), 1), OVERFLOW)
+        first, untrained = self.loss[:, :1].astype(float) - self.lowest, self.evaluations[:, :1, 0] - self.lowest
+        height = np.where(first > TOO_SMALL * untrained, first, untrained)
+        return self.lowest + np.where(height > 0.0, EXPLOSION * height, OVERFLOW)
 
     def add_evaluation(self, values: NDArray[np.float64], now: NDArray[np.bool_]) -> None:
         """Append an evaluation [N, 2] of the runs marked ``now``; one that is not finite means that the last update diverged, if any."""

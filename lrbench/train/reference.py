@@ -83,7 +83,7 @@ class Training:
         self.autocast = torch.autocast(device.type, DTYPES[run.precision]) if low else None
         self.scaler = torch.amp.GradScaler(device.type) if run.precision == "fp16" else None
         self.step = self._build_step()
-        self.record = Record(1, run.steps, run.eval_every)
+        self.record = Record(1, run.steps, run.eval_every, workload.lowest_loss)
         self.lrs: list[Lrs] = []
         self.clocks = Clocks(device, self.record.seconds[0])
 

@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from typing import NoReturn
 
 from lrbench.spec.faults import BadInput, nearest
+from lrbench.spec.types import check_name
 from lrbench.workloads import (
     cancer_logistic,
     digits_mlp,
@@ -26,8 +27,9 @@ class Workloads(dict[str, Workload]):
     def add(self, workload: Workload) -> Workload:
         """Enter a workload under its name.
 
-        Raises: LookupError when another workload has that name.
+        Raises: LookupError when another workload has that name, or it is none.
         """
+        check_name("workload", workload.name)
         if self.get(workload.name, workload) is not workload:
             raise LookupError(f"there is a workload called {workload.name!r} already: choose another name.")
         self[workload.name] = workload

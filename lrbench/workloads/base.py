@@ -103,6 +103,9 @@ class Workload:
     """Whether data and weights are here, so that using them writes nothing."""
     stacks: bool = True
     """Whether many models can be trained as one: false for a model that draws random numbers, or looks at values to choose its way."""
+    lowest_loss: float = -math.inf
+    """What no loss can be below, such as 0 for a cross-entropy; minus infinity where nothing is known. How far a loss has risen is
+    measured against the way from it to the untrained model's loss, or else against what training gains: a constant changes nothing."""
     revision: int | str = 1
 
 

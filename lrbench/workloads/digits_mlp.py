@@ -42,6 +42,7 @@ WORKLOAD = Workload(
     model=model,
     layers=("layer1", "layer2", "head"),
     loss=cross_entropy,
+    lowest_loss=0.0,
     metric=ACCURACY,
     examples=(1197, 300, 300),
     target=0.95,

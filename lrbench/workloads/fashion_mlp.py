@@ -27,6 +27,7 @@ WORKLOAD = Workload(
     model=model,
     layers=("layer1", "layer2", "head"),
     loss=cross_entropy,
+    lowest_loss=0.0,
     metric=ACCURACY,
     examples=(55_000, 5_000, 10_000),
     target=0.86,

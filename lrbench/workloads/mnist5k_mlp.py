@@ -27,6 +27,7 @@ WORKLOAD = Workload(
     model=model,
     layers=("layer1", "layer2", "head"),
     loss=cross_entropy,
+    lowest_loss=0.0,
     metric=ACCURACY,
     examples=(4000, 500, 500),
     target=0.92,

@@ -165,6 +165,7 @@ WORKLOAD = Workload(
     model=model,
     layers=("conv1", "conv2", "conv3", "head"),
     loss=cross_entropy,
+    lowest_loss=0.0,
     metric=ACCURACY,
     examples=(100, 250, 500),
     target=0.90,

@@ -6,6 +6,7 @@ and fastest at lr = 1 / h. With one lr for all, the steep layer limits the lr an
 Licence: none needed; there are no data.
 """
 
+import math
 from functools import cache
 
 import torch
@@ -59,7 +60,8 @@ WORKLOAD = Workload(
     model=Bowls,
     layers=tuple(CURVATURES),
     loss=mean,
-    metric=Metric("loss", higher_is_better=False, of=mean),
+    lowest_loss=0.0,
+    metric=Metric("loss", higher_is_better=False, of=mean, limits=(0.0, math.inf)),
     examples=(1, 1, 1),
     target=1e-4 * INITIAL_LOSS,
     target_reason=(

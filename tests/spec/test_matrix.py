@@ -1,7 +1,9 @@
 import datetime
 
 import numpy as np
+import pandas as pd
 import pytest
+import torch
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
@@ -382,3 +384,24 @@ def test_whatever_is_in_the_file_the_only_error_is_bad_input(values):
         assert not wrong
     else:
         assert all(run.key for run in expand(matrix, WORDS))
+
+
+@pytest.mark.parametrize(
+    ("axes", "plain"),
+    [
+        ({"lr": np.geomspace(1e-3, 1e-1, 3)}, {"lr": [0.001, 0.01, 0.1]}),
+        ({"lr": list(np.float32([1e-3, 1e-2]))}, {"lr": [0.001, 0.01]}),
+        ({"lr": torch.tensor([0.5, 0.25])}, {"lr": [0.5, 0.25]}),
+        ({"lr": pd.Series([0.5, 0.25])}, {"lr": [0.5, 0.25]}),
+        ({"lr": (0.5, np.float64(0.25))}, {"lr": [0.5, 0.25]}),
+        ({"seed": range(3)}, {"seed": [0, 1, 2]}),
+        ({"seed": list(np.random.default_rng(0).integers(0, 2**40, 1))}, {"seed": [700_346_781_657]}),
+        ({"batch_size": np.int64(1)}, {"batch_size": 1}),
+        ({"optimizer": {"name": "adam", "betas": np.array([0.9, 0.99])}}, {"optimizer": {"name": "adam", "betas": [0.9, 0.99]}}),
+    ],
+    ids=str,
+)
+def test_values_of_numpy_torch_pandas_and_range_are_the_numbers_they_hold(axes, plain):
+    rest = {"name": "m", "workload": "quadratic", "seed": [0]}
+    found, expected = (expand(parse_matrix(rest | given, vocabulary()), vocabulary()) for given in (axes, plain))
+    assert [run.key for run in found] == [run.key for run in expected]

@@ -228,3 +228,44 @@ def test_the_faults_of_all_files_are_told(tmp_path):
     with pytest.raises(BadInput) as error:
         read(*paths)
     assert len(error.value.faults) == 2
+
+
+def test_a_study_that_one_tool_calls_1_and_another_1_point_0_is_one(tmp_path):
+    early, late = frame(ROWS[:1]), frame(ROWS[1:2]).assign(study="1.0", trial="1.0")
+    assert same(read(saved(tmp_path, early, "a.csv"), saved(tmp_path, late, "b.csv")), read(saved(tmp_path, frame(ROWS[:2]))))
+    both = frame(ROWS[:2]).assign(study=["1", "1.0"])
+    assert read(saved(tmp_path, both)).trials.study.tolist() == ["1"]
+
+
+def test_a_workload_or_strategy_is_called_what_it_is_called(tmp_path):
+    rows = [("criteo", "1.0", 1, 1, 10, 1.5, "loss", 0.7), ("criteo", "1", 1, 1, 10, 1.5, "loss", 0.7)]
+    assert read(saved(tmp_path, frame(rows))).trials.strategy.tolist() == ["1", "1.0"]
+
+
+def test_blanks_around_names_labels_and_numbers_do_not_matter(tmp_path):
+    lines = saved(tmp_path, frame()).read_text().splitlines()
+    (tmp_path / "spaced.csv").write_text("\n".join(" , ".join(line.split(",")) + " " for line in lines) + "\n")
+    assert same(read(tmp_path / "spaced.csv"), read(saved(tmp_path, frame())))
+
+
+def test_a_label_of_blanks_is_empty(tmp_path):
+    with pytest.raises(BadInput, match="data row 2: strategy is empty"):
+        read(saved(tmp_path, frame().assign(strategy=["adam", "  "] + ["adam"] * 4)))
+
+
+@pytest.mark.parametrize(
+    ("header", "kind"),
+    [
+        ('"Step","adam-1 - loss","adam-1 - loss__MIN","sgd-1 - loss"', "a table of Weights & Biases with a column for each run"),
+        ("Wall time,Step,Value", "an export of TensorBoard"),
+    ],
+)
+def test_a_wide_table_of_another_tool_is_one_fault(header, kind, tmp_path):
+    (tmp_path / "wide.csv").write_text(f"{header}\n{','.join('1' * (header.count(',') + 1))}\n")
+    with pytest.raises(BadInput) as refused:
+        read(tmp_path / "wide.csv")
+    [fault] = refused.value.faults
+    assert fault == (
+        f"{tmp_path / 'wide.csv'}: seems to be {kind}, which does not say what a number belongs to. Write a row for each measurement, "
+        f"with the columns {', '.join(COLUMNS)}."
+    )

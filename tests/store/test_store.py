@@ -2,7 +2,7 @@
 
 import json
 import os
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 
 import numpy as np
@@ -17,10 +17,13 @@ from runs import a_run
 
 from lrbench.spec.faults import BadInput
 from lrbench.spec.outcome import Outcome, Status
-from lrbench.spec.run import Run
+from lrbench.spec.run import Choice, Run
+from lrbench.spec.types import check_name
 from lrbench.stats import losses
 from lrbench.store import SCHEMA, Store, load, studies, write_whole
 from lrbench.store.table import COLUMNS, row, table_of
+from lrbench.strategies import SCHEDULES
+from lrbench.workloads import WORKLOADS, add_workload
 
 NO_SKIPS = pd.DataFrame(columns=["key", "workload", "optimizer", "layer_lr", "schedule", "lr", "seed", "reason"])
 MACHINE = {"slug": "cpu-test"}
@@ -58,6 +61,45 @@ def everything(folder):
 
 RUNS = [a_run("quadratic", seed=seed) for seed in range(4)]
 ELSEWHERE = a_run("digits-mlp")
+
+
+class TestPlaces:
+    def test_links_to_studies_are_followed_and_each_is_found_once(self, store, tmp_path):
+        results = tmp_path / "results"
+        results.mkdir()
+        (results / "linked").symlink_to(store.folder.parent)
+        (results / "around").symlink_to(results)
+        assert studies(results) == [results / "linked" / "cpu-test"]
+        (results / "again").symlink_to(store.folder)
+        assert len(studies(results)) == 1
+
+    def test_a_place_that_cannot_be_written_is_told_before_anything_is_trained(self, tmp_path):
+        made = Store(tmp_path / "m" / "cpu-test")
+        made.folder.mkdir(parents=True)
+        (made.folder / "runs").write_text("not a folder")
+        with pytest.raises(FileExistsError), made.alone():
+            pytest.fail("nothing may begin")
+
+
+class TestNames:
+    @pytest.mark.parametrize("name", ["glue/sst2", "a b", "näh", "50%", "con:aux", "x" * 100])
+    def test_a_legal_name_is_a_file_inside_the_study_and_is_found_again(self, name, store):
+        run = a_run("quadratic").but(workload=Choice(name=name, revision=1, label=name))
+        check_name("workload", name)
+        store.write("a", [(run, outcome(run))])
+        for _ in range(2):
+            store.arrange({run.key})
+            assert store.finished() == {run.key}
+            assert load(store.folder).runs.workload.tolist() == [name]
+        assert [path.parent for path in store.folder.rglob("*.parquet")] == [store.folder / "runs"]
+
+    @pytest.mark.parametrize("name", ["", "..", "../..", "/etc", "a//b", "a/./b", " a", "a\n", "a\x00b", "x" * 101, None, 7])
+    def test_what_is_no_name_is_refused_where_it_is_entered(self, name):
+        with pytest.raises(LookupError, match="is no name"):
+            add_workload(replace(WORKLOADS["quadratic"], name=name))
+        with pytest.raises(LookupError, match="is no name"):
+            SCHEDULES.register(name)
+        assert name not in WORKLOADS
 
 
 class TestRoundTrip:
