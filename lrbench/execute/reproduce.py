@@ -227,12 +227,12 @@ def rounds(run: Run) -> bool:
 def _whole_populations(recorded: Sequence[Recorded], runs: pd.DataFrame) -> Iterator[Unit]:
     """The populations on record that some runs were members of, each with all of its members.
 
-    Older records do not name populations: all runs with the same optimizer, of the same kind and width are taken for one.
+    Older runs do not name their population: all of them with the same optimizer, of the same kind and width are taken for one.
     """
-    names = ["population"] if (runs.population != "").any() else ["optimizer", "width", "mode", *KIND]
     done: set[str] = set()
     for one in recorded:
         if one.run.key not in done:
+            names = ["population"] if one.row["population"] else ["population", "optimizer", "width", "mode", *KIND]
             same = np.logical_and.reduce([runs[name] == one.row[name] for name in names])
             members = [Run.model_validate_json(text) for text in runs.loc[same, "run"]]
             done |= {run.key for run in members}

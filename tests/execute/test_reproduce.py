@@ -163,6 +163,13 @@ class TestRulesThatRoundInALowerPrecision:
         run = self.sampled(old, monkeypatch)
         assert run.verdict in (BITWISE, TOLERANCE)
 
+    def test_older_runs_beside_newer_ones_are_taken_for_a_population_of_their_own_optimizer_only(self, together):
+        named = together.runs.key == together.runs.key[together.runs.optimizer == "adam"].iloc[0]
+        runs = together.runs.assign(population=np.where(named, "12345678", ""))
+        recorded, _ = module._sort_out(module._records(runs[runs.optimizer == "muon"][:1]), module.select("cpu")[0])
+        [unit] = module.units(recorded, runs)
+        assert {run.key for run in unit.runs} == set(runs.key[runs.optimizer == "muon"])
+
 
 class TestTampered:
     def test_a_metric(self, study):
