@@ -134,8 +134,9 @@ def parting(one: Mapping[str, Any], two: Mapping[str, Any]) -> Parting | None:
     if ends[0] != ends[1]:
         return Parting(together[-1], min(ends) + 1)
     scale = abs(float(one["loss_at_step"][0])) if len(one["loss_at_step"]) else 0.0
+    last_but_two = together[-3:][0]  # the last two steps agree, and so may their losses by chance where the late ones on average do not
     late = relative([_number(one["late_loss"])], [_number(two["late_loss"])], scale)
-    return Parting(together[-3:][0], ends[0]) if late[0] > TRAJECTORY else None
+    return Parting(last_but_two, ends[0]) if late[0] > TRAJECTORY else None
 
 
 def compare(pair: Pair) -> dict[str, Measured]:

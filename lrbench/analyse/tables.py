@@ -9,7 +9,7 @@ import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
 from lrbench.analyse.convergence import final, initial, seconds_to_target, steps_to_target, value_at
-from lrbench.analyse.frames import STRATEGY, arrays, groups
+from lrbench.analyse.frames import STRATEGY, arrays, by_group, groups
 from lrbench.analyse.intervals import Interval, iqm, seeds_intervals
 from lrbench.analyse.overfitting import overfitting_gap
 from lrbench.stats.stability import seed_spread
@@ -22,6 +22,8 @@ EXPLOSION = 0.05
 The room is the way from the lowest possible loss to the initial one; where none is known, what the best run of the workload gains."""
 PEAK = 10.0
 """A training loss that lies so many times its room above the lowest possible one is an explosion too, even if the run recovers."""
+EASY = 1e-3
+"""A first loss with less than this share of the room of the untrained one was that of an easy batch: no bound is measured from it."""
 FLOAT32 = 1e-6
 """Losses that differ by less than this share of them do so by rounding: it is some sixteen steps of float32."""
 CONDITIONS = ["batch_size", "accumulate", "precision", "budget", "target"]
@@ -132,18 +134,18 @@ def _quality(run: dict[str, Any], *, finished: bool, higher_is_better: bool) -> 
 
 def _exploded(runs: pd.DataFrame) -> "pd.Series[bool]":
     """Which runs diverged, ended above their initial loss, or had a training loss far above it."""
-    room = _room(runs, runs.initial_loss)
-    rose = runs.finished & ~(runs.val_loss - runs.initial_loss <= EXPLOSION * room)
-    first = runs.first_loss.where(runs.first_loss - runs.lowest_loss > 1e-3 * room, runs.initial_loss)
-    peaked = runs.highest_loss - first > (PEAK - 1.0) * _room(runs, first)
-    return runs.exploded | rose | peaked
-
-
-def _room(runs: pd.DataFrame, start: "pd.Series[float]") -> "pd.Series[float]":
-    """How far each loss could fall from ``start``: to the lowest possible one; where that is unknown, as far as the best run came."""
     gained = (runs.initial_loss - runs.loss).groupby(runs.workload).transform("max")
-    known: pd.Series[float] = (start - runs.lowest_loss).where(np.isfinite(runs.lowest_loss), gained)
-    return known
+
+    def room(start: "pd.Series[float]") -> "pd.Series[float]":
+        """How far a loss could fall: to the lowest possible one; where that is unknown, as far as the best run of the workload came."""
+        known: pd.Series[float] = (start - runs.lowest_loss).where(np.isfinite(runs.lowest_loss), gained)
+        return known
+
+    whole = room(runs.initial_loss)
+    rose = runs.finished & ~(runs.val_loss - runs.initial_loss <= EXPLOSION * whole)
+    first = runs.first_loss.where(runs.first_loss - runs.lowest_loss > EASY * whole, runs.initial_loss)
+    peaked = runs.highest_loss - first > (PEAK - 1.0) * room(first)
+    return runs.exploded | rose | peaked
 
 
 def no_worse(loss: float, start: float) -> float:
@@ -241,11 +243,7 @@ def seedless(runs: pd.DataFrame) -> bool:
     """Whether seeds change nothing in some runs, as on a fixed function: those of a cell begin, go on and end at the same losses."""
     if len(runs) < 2:
         return False
-    numbers: dict[tuple[Any, ...], int] = {}
-    names = zip(*(runs[column].tolist() for column in [*STRATEGY, "lr"]), strict=True)
-    cell = [numbers.setdefault(name, len(numbers)) for name in names]
-    order = np.argsort(cell, kind="stable")
-    starts = np.flatnonzero(np.diff(np.asarray(cell)[order], prepend=-1))
+    order, starts = by_group(runs, [*STRATEGY, "lr"])
     loss = runs[["initial_loss", "early_loss", "loss"]].to_numpy(float)[order]
     again = (np.add.reduceat(~np.isnan(loss), starts, dtype=int) > 1).all(axis=1)
     low, high = (least.reduceat(loss, starts)[again] for least in (np.fmin, np.fmax))

@@ -50,9 +50,9 @@ def beside_earlier(found: Costs, earlier: Costs) -> Costs:
 def _movement(ratios: Sequence[float]) -> tuple[float, float, bool]:
     """By which ratio all cases moved, how far from it a case may lie, and whether that is the machine's doing."""
     middle = median(ratios)
-    away = [max(ratio / middle, middle / ratio) - 1.0 for ratio in ratios]
-    limit = min(max(AGREE, SPREAD * NORMAL * median(away)), WIDEST)
-    together = sum(one < limit for one in away)
+    away = median(max(ratio / middle, middle / ratio) - 1.0 for ratio in ratios)
+    limit = min(max(AGREE, SPREAD * NORMAL * away), WIDEST)
+    together = sum(agrees(ratio / middle, limit) for ratio in ratios)
     differ = sum(not agrees(ratio) for ratio in ratios)
     if len(ratios) >= MANY and differ > FEW * len(ratios) and 2 * together > len(ratios):
         return middle, limit, True

@@ -19,9 +19,9 @@ from lrbench.device.processor import governor
 from lrbench.device.telemetry import Telemetry
 from lrbench.device.threads import threads
 
-DISTRIBUTION = "lrbench-suite"
-"""The name under which lrbench is installed."""
-PACKAGES = ("torch", "torchvision", "numpy", "pandas", "pyarrow", "scikit-learn", "schedulefree", "prodigyopt")
+SAME_NAME = ("torch", "torchvision", "numpy", "pandas", "pyarrow", "scikit-learn", "schedulefree", "prodigyopt")
+PACKAGES = {"lrbench": "lrbench-suite"} | {name: name for name in SAME_NAME}
+"""What is told of, and the name of the distribution that it is installed from."""
 
 
 @dataclass(frozen=True)
@@ -85,7 +85,7 @@ def provenance(machine: Machine) -> dict[str, Any]:
             "cpu": _cpu_model(),
             "python": platform.python_version(),
             "os": f"{platform.system()} {platform.release().split('-')[0]}",
-            "packages": {name: v for name, v in {"lrbench": _version(DISTRIBUTION), **{p: _version(p) for p in PACKAGES}}.items() if v},
+            "packages": {name: v for name, distribution in PACKAGES.items() if (v := _version(distribution))},
             "ram_gib": _memory_gib() or None,
             "cpu_vectors": torch.backends.cpu.get_cpu_capability(),
             "cpu_governor": governor(),
