@@ -219,7 +219,8 @@ class TestOneWorker:
 
 
 class TestWorkers:
-    def test_a_process_that_dies_takes_only_its_run_and_the_others_are_those_of_one_worker(self, tmp_path, trouble, session):
+    def test_a_process_that_dies_takes_only_its_run_and_the_others_are_those_of_one_worker(self, tmp_path, monkeypatch, trouble, session):
+        monkeypatch.setattr(pool, "TRIES", 1)  # a second try takes a second process, seconds later
         made = session(tmp_path / "two", workers=2, dies=0.15, lrs=[0.05, 0.1, 0.15])
         assert carry_out(made).counts[Status.CRASHED] == 1
         found = stored(made).runs.set_index("lr")

@@ -103,7 +103,7 @@ def sets(optimizer, total):
     ],
     ids=["absolute", "negative", "not a number"],
 )
-@pytest.mark.parametrize("seeds", [1, 20])
+@pytest.mark.parametrize("seeds", [1, 4], ids=["one by one", "together"])
 def test_a_schedule_that_is_no_factor_of_the_base_lr_is_an_error_of_the_run(lr, said, seeds, plugin, name, tmp_path):
     file = tmp_path / "sets.py"
     file.write_text(SCHEDULE.replace("NAME", name).replace("LR for", f"{lr} for"))
