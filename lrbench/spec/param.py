@@ -7,7 +7,8 @@ from dataclasses import dataclass
 class Param:
     """One parameter of a model.
 
-    ``layer`` counts the workload's layers from 0 (input) to the last (head); ``shape`` is the tensor's shape.
+    ``layer`` counts the workload's layers from 0 (input) to the last (head); ``shape`` is the tensor's shape. A tied parameter, which has
+    several names, lies in the last of the layers that use it.
     """
 
     name: str
@@ -17,6 +18,13 @@ class Param:
     is_bias: bool
     is_norm: bool
     is_head: bool
+    is_frozen: bool = False
+    """Whether the model itself keeps it from training, or it holds no numbers that could: no strategy moves it."""
+    is_sparse: bool = False
+    """Whether its gradients are sparse tensors."""
+    is_complex: bool = False
+    tied: tuple[str, ...] = ()
+    """Its other names in the model."""
 
     @property
     def width_in(self) -> int:

@@ -15,7 +15,7 @@ from lrbench.workloads import (
     mnist_transfer,
     quadratic,
 )
-from lrbench.workloads.base import ACCURACY, Data, Metric, Split, Unavailable, Workload, accuracy, describe, fingerprint
+from lrbench.workloads.base import ACCURACY, Data, Metric, Split, Unavailable, Workload, accuracy, describe, fingerprint, make_model, place
 
 
 class Workloads(dict[str, Workload]):
@@ -80,4 +80,6 @@ __all__ = [
     "describe",
     "fetch",
     "fingerprint",
+    "make_model",
+    "place",
 ]

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _NormBase
+from torch.nn.parameter import UninitializedTensorMixin
 
 from lrbench.spec.param import Param
 
@@ -109,23 +110,56 @@ class Workload:
     revision: int | str = 1
 
 
+def make_model(workload: Workload, examples: Callable[[], Tensor]) -> nn.Module:
+    """An untrained model on the CPU, in training mode. Lazy modules take their shapes from ``examples``, a few inputs [n, ...]."""
+    model = workload.model()
+    if any(isinstance(tensor, UninitializedTensorMixin) for tensor in (*model.parameters(), *model.buffers())):
+        inputs = examples().to("cpu")
+        with torch.no_grad():
+            model.eval()(inputs.to(torch.get_default_dtype()) if inputs.is_floating_point() else inputs)
+    return model.train()
+
+
+def place(model: nn.Module, device: torch.device, dtype: torch.dtype) -> nn.Module:
+    """Move a model to a device, its floating-point tensors in ``dtype``; complex ones stay complex, as ``Module.to`` would not let them."""
+    return model._apply(lambda t: t.to(device, dtype if t.is_floating_point() else dtype.to_complex() if t.is_complex() else t.dtype))
+
+
 def describe(workload: Workload, model: nn.Module) -> tuple[Param, ...]:
     """The descriptions of a model's parameters, in the model's order.
 
-    Raises: ValueError when a parameter lies in no layer of the workload, or in two, or a layer has none.
+    Raises: ValueError when a name of a parameter lies in no layer of the workload, or in two, or a layer has none.
     """
     norms = {name for name, module in model.named_modules() if isinstance(module, _NormBase | nn.LayerNorm | nn.GroupNorm | nn.RMSNorm)}
-    params = []
+    sparse = {id(m.weight) for m in model.modules() if isinstance(m, nn.Embedding | nn.EmbeddingBag) and m.sparse}
+    names: dict[int, list[str]] = {}
+    for name, value in model.named_parameters(remove_duplicate=False):
+        names.setdefault(id(value), []).append(name)
+    params: list[Param] = []
+    used: set[int] = set()
     for name, value in model.named_parameters():
-        home = [i for i, layer in enumerate(workload.layers) if name == layer or name.startswith(layer + ".")]
-        if len(home) != 1:
-            raise ValueError(f"workload {workload.name!r}: parameter {name!r} lies in {len(home)} of its layers, must be 1.")
+        tied = tuple(other for other in names[id(value)] if other != name)
+        homes = {_layer(workload, one, name) for one in (name, *tied)}
+        i, used = max(homes), used | homes
         owner, _, leaf = name.rpartition(".")
-        [i] = home
-        params.append(Param(name, i, workload.layers[i], tuple(value.shape), leaf == "bias", owner in norms, i == len(workload.layers) - 1))
-    if empty := set(workload.layers) - {p.layer_name for p in params}:
+        params.append(
+            Param(
+                name, i, workload.layers[i], tuple(value.shape), leaf == "bias", owner in norms, i == len(workload.layers) - 1,
+                not value.requires_grad, id(value) in sparse, value.is_complex(), tied,
+            )
+        )  # fmt: skip
+    if empty := [layer for i, layer in enumerate(workload.layers) if i not in used]:
         raise ValueError(f"workload {workload.name!r}: layers {sorted(empty)} have no parameter.")
     return tuple(params)
+
+
+def _layer(workload: Workload, name: str, own: str) -> int:
+    """The layer that a name of a parameter lies in; ``own`` is the name that the model gives it first."""
+    home = [i for i, layer in enumerate(workload.layers) if name == layer or name.startswith(layer + ".")]
+    if len(home) != 1:
+        tied = "" if name == own else f" (it is tied to {own!r}: each of its names must lie in a layer, and it learns as the last of them)"
+        raise ValueError(f"workload {workload.name!r}: parameter {name!r} lies in {len(home)} of its layers, must be 1{tied}.")
+    return home[0]
 
 
 def accuracy(outputs: Tensor, y: Tensor) -> Tensor:
