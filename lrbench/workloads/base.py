@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _NormBase
-from torch.nn.parameter import UninitializedTensorMixin
+from torch.nn.parameter import is_lazy
 
 from lrbench.spec.param import Param
 
@@ -113,7 +113,7 @@ class Workload:
 def make_model(workload: Workload, examples: Callable[[], Tensor]) -> nn.Module:
     """An untrained model on the CPU, in training mode. Lazy modules take their shapes from ``examples``, a few inputs [n, ...]."""
     model = workload.model()
-    if any(isinstance(tensor, UninitializedTensorMixin) for tensor in (*model.parameters(), *model.buffers())):
+    if any(is_lazy(tensor) for tensor in (*model.parameters(), *model.buffers())):
         inputs = examples().to("cpu")
         with torch.no_grad():
             model.eval()(inputs.to(torch.get_default_dtype()) if inputs.is_floating_point() else inputs)
@@ -122,7 +122,8 @@ def make_model(workload: Workload, examples: Callable[[], Tensor]) -> nn.Module:
 
 def place(model: nn.Module, device: torch.device, dtype: torch.dtype) -> nn.Module:
     """Move a model to a device, its floating-point tensors in ``dtype``; complex ones stay complex, as ``Module.to`` would not let them."""
-    return model._apply(lambda t: t.to(device, dtype if t.is_floating_point() else dtype.to_complex() if t.is_complex() else t.dtype))
+    moved: nn.Module = model._apply(lambda t: t.to(device, dtype if t.is_floating_point() else dtype.to_complex() if t.is_complex() else t.dtype))
+    return moved
 
 
 def describe(workload: Workload, model: nn.Module) -> tuple[Param, ...]:
