@@ -95,7 +95,7 @@ def _measure(run: dict[str, Any], facts: dict[str, Any]) -> dict[str, Any]:
     known = {name: run[name] for name in PER_RUN if name in run}
     return (
         known
-        | _quality(run, finished=finished, higher_is_better=higher)
+        | _quality(run, workload, finished=finished, higher_is_better=higher)
         | _speed(run, higher_is_better=higher)
         | {
             "base": run["workload"],
@@ -114,12 +114,14 @@ def _measure(run: dict[str, Any], facts: dict[str, Any]) -> dict[str, Any]:
     )
 
 
-def _quality(run: dict[str, Any], *, finished: bool, higher_is_better: bool) -> dict[str, Any]:
+def _quality(run: dict[str, Any], workload: dict[str, Any], *, finished: bool, higher_is_better: bool) -> dict[str, Any]:
+    """How good a run ended. Where the metric is no number then, it counts as the untrained model, or as the worst that there can be."""
     start = initial(run["val_loss"])
     last = {name: final(run[name]) if finished else math.nan for name in ("val_metric", "val_loss")}
     last["train_loss"] = run["train_loss"] if finished else math.nan
     untrained = initial(run["val_metric"])
-    quality = last["val_metric"] if math.isfinite(last["val_metric"]) else untrained
+    worst = workload.get("metric_limits", [-math.inf, math.inf])[0 if higher_is_better else 1]
+    quality = next((value for value in (last["val_metric"], untrained, worst) if math.isfinite(value)), math.nan)
     early = value_at(run["val_loss"], run["eval_step"], EARLY * run["budget"])
     return last | {
         "quality": quality,
@@ -135,6 +137,7 @@ def _quality(run: dict[str, Any], *, finished: bool, higher_is_better: bool) -> 
 def _exploded(runs: pd.DataFrame) -> "pd.Series[bool]":
     """Which runs diverged, ended above their initial loss, or had a training loss far above it."""
     gained = (runs.initial_loss - runs.loss).groupby(runs.workload).transform("max")
+    gained = gained.where(gained > 0.0, np.inf)  # where no run gains anything, nothing tells a small rise from a large one
 
     def room(start: "pd.Series[float]") -> "pd.Series[float]":
         """How far a loss could fall: to the lowest possible one; where that is unknown, as far as the best run of the workload came."""

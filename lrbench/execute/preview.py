@@ -9,6 +9,9 @@ from lrbench.execute.run import Session
 from lrbench.execute.work import Unit
 from lrbench.plan import Plan
 
+SHOWN = 5
+"""The most names of one kind in a line."""
+
 
 def preview(session: Session) -> dict[str, Any]:
     """The facts of a plan as plain values; times some steps of each kind of run, and writes nothing."""
@@ -27,6 +30,7 @@ def preview(session: Session) -> dict[str, Any]:
         "workloads": dict(Counter(run.workload.label for run in plan.missing)),
         "ways": dict(Counter(way for unit in time.units for way in [_way(unit)] * len(unit.runs)).most_common()),
         "reasons": reasons(plan),
+        "models": models(plan),
         "runs": [
             {"key": run.key, "workload": run.workload.label, "strategy": run.strategy, "lr": run.lr, "seed": run.seed}
             for run in plan.missing
@@ -42,6 +46,17 @@ def reasons(plan: Plan) -> dict[str, int]:
 def reason_lines(counts: dict[str, int]) -> list[str]:
     """What ``reasons`` found, a line each."""
     return [f"  {count:6d}  {reason}" for reason, count in counts.items()]
+
+
+def models(plan: Plan) -> list[str]:
+    """What the workloads' models decide themselves: which parameters they freeze, and which have several names."""
+    lines = []
+    for name, facts in plan.facts()["workloads"].items():
+        if frozen := facts.get("frozen"):
+            shown = ", ".join(frozen[:SHOWN]) + (f" and {len(frozen) - SHOWN} more" if len(frozen) > SHOWN else "")
+            lines.append(f"{name}: the model itself freezes {shown}: no strategy moves it")
+        lines += [f"{name}: {names} is one parameter, and learns as the last of its layers" for names in facts.get("tied", [])]
+    return lines
 
 
 def _way(unit: Unit) -> str:
@@ -63,6 +78,8 @@ def preview_text(found: dict[str, Any]) -> str:
     lines += [f"  {count:6d}  {name}" for name, count in found["workloads"].items()]
     if found["ways"]:
         lines += ["trained:", *(f"  {count:6d}  {way}" for way, count in found["ways"].items())]
+    if found["models"]:
+        lines += ["models:", *(f"  {line}" for line in found["models"])]
     if found["reasons"]:
         lines += ["skipped:", *reason_lines(found["reasons"])]
     return "\n".join(lines)

@@ -6,8 +6,9 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
-from functools import partial
+from functools import cached_property, partial
 from math import inf
 from pathlib import Path
 from typing import Any
@@ -23,8 +24,9 @@ from lrbench.spec.faults import told
 from lrbench.spec.run import Run
 from lrbench.store import write_whole
 from lrbench.train import Population, Training, alone, data_for, dtype_of, rule_of, shared
-from lrbench.workloads import WORKLOADS
+from lrbench.workloads import WORKLOADS, make_model, place
 
+CPU = torch.device("cpu")
 WIDTHS = {"cpu": (8, 32, 128), "cuda": (8, 32, 128, 512, 2048)}
 """The widths that are tried on each kind of device; a larger one only if the last paid, and the trial does not take ``LONGEST`` seconds."""
 NARROW = 8
@@ -277,7 +279,7 @@ class Trial:
         """The widths at which faster modes may be tried, the one that suits first."""
         widths = _widths(device)
         at = next((i for i, width in enumerate(widths) if width >= self.most), len(widths) - 1)
-        too_large = device.type == "cpu" and self._footprint() * widths[1] > CACHE
+        too_large = device.type == "cpu" and self._footprint * widths[1] > CACHE
         return self._possible(dict.fromkeys((NARROW if too_large else widths[at], widths[max(0, at - 1)])))
 
     def _in_mode(self, mode: str, width: int, device: Device) -> tuple[float, str]:
@@ -294,26 +296,24 @@ class Trial:
         return [self._short(i % SEEDS) for i in range(width)]
 
     def _possible(self, widths: Iterable[int]) -> list[int]:
-        return [width for width in widths if width * (self._footprint() + self._tables()) <= self.memory]
+        return [width for width in widths if width * (self._footprint + self._tables()) <= self.memory]
 
     def _tables(self) -> int:
         """Bytes of one member's lrs for the whole budget, at most: those of every parameter as they are used, and of every group."""
         return self.run.steps * len(params_of(WORKLOADS[self.run.workload.name])) * (dtype_of(self.run).itemsize + 8)
 
+    @cached_property
     def _footprint(self) -> int:
         """Bytes that one member takes, about: parameters with gradients and two states, and what the layers put out, with gradients."""
-        workload = WORKLOADS[self.run.workload.name]
-        seen: list[int] = []
-        with torch.device("meta"):
-            model = workload.model()
-        for module in model.modules():
-            if not list(module.children()):
-                module.register_forward_hook(lambda _module, _inputs, output: seen.append(_size(output)))
-        try:
-            x = workload.data().train.x[:1]
-            model(torch.empty(self.run.batch_size, *x.shape[1:], dtype=x.dtype if not x.is_floating_point() else None, device="meta"))
-        except (RuntimeError, NotImplementedError, TypeError):  # a model that cannot be run without values
-            seen = [0]
+        workload, seen = WORKLOADS[self.run.workload.name], list[int]()
+        x = data_for(self.run, CPU).train.x[: self.run.batch_size]
+        with torch.random.fork_rng(devices=[]), torch.no_grad():
+            model = place(make_model(workload, lambda: x), CPU, dtype_of(self.run))
+            for module in model.modules():
+                if not list(module.children()):
+                    module.register_forward_hook(lambda _module, _inputs, output: seen.append(_size(output)))
+            with suppress(Exception):  # a model that fails says so when it is trained
+                model(x)
         numbers = 4 * sum(p.numel() for p in model.parameters()) + 2 * sum(seen)
         return numbers * dtype_of(self.run).itemsize
 

@@ -1,22 +1,24 @@
 """What would be done: the runs that are missing, those that cannot be and why, those that are stored."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
 import pandas as pd
 import torch
+from torch import nn
+from torch.nn.parameter import is_lazy
 
 from lrbench.plan.expand import expand
 from lrbench.plan.vocabulary import vocabulary
-from lrbench.spec.faults import BadInput
+from lrbench.spec.faults import BadInput, told
 from lrbench.spec.matrix import Matrix
 from lrbench.spec.param import Param
 from lrbench.spec.run import Choice, Run
 from lrbench.strategies import LAYER_LRS, OPTIMIZERS, SCHEDULES, Pacer, Timing, impossible
 from lrbench.strategies.schedules import stand_in
-from lrbench.workloads import WORKLOADS, Workload, describe
+from lrbench.workloads import WORKLOADS, Unavailable, Workload, describe, make_model
 
 NO_MATCH = "matches no parameter"
 
@@ -92,10 +94,9 @@ def make_plan(matrix: Matrix, stored: Iterable[str] = ()) -> Plan:
     for run in expand(matrix, vocabulary()):
         name = run.workload.name
         if name not in reasons:
-            reasons[name] = WORKLOADS[name].missing()
-        params = params_of(WORKLOADS[name])
+            reasons[name] = WORKLOADS[name].missing() or _unbuilt(WORKLOADS[name])
         stays = run.key in known
-        reason = None if stays else reasons[name] or _too_large(run) or impossible(run, params) or _unfit(run)
+        reason = None if stays else reasons[name] or _too_large(run) or impossible(run, params_of(WORKLOADS[name])) or _unfit(run)
         if reason:
             skips.append(Skip(run, reason))
         else:
@@ -106,15 +107,42 @@ def make_plan(matrix: Matrix, stored: Iterable[str] = ()) -> Plan:
 
 @cache
 def params_of(workload: Workload) -> tuple[Param, ...]:
-    """The descriptions of a workload's parameters.
+    """The descriptions of a workload's parameters, from a model that is really built, as its runs will build it.
 
-    Raises: BadInput when its model and its layers disagree.
+    Only where that would fetch or make weights is it built on the meta device, if it can be.
+
+    Raises: BadInput when its model and its layers disagree; whatever building the model raises.
     """
+    model = None if workload.prepared() else _without_values(workload)
+    with torch.random.fork_rng(devices=[]):
+        model = model or make_model(workload, lambda: workload.data().train.x[:2])
     try:
-        with torch.device("meta"):
-            return describe(workload, workload.model())
+        return describe(workload, model)
     except ValueError as error:
         raise BadInput(str(error)) from error
+
+
+def _without_values(workload: Workload) -> nn.Module | None:
+    """The model on the meta device; None where its constructor needs values, or its shapes are open."""
+    try:
+        with torch.device("meta"):
+            model = workload.model()
+    except Exception:  # noqa: BLE001 - such as .item(): it is then built as its runs will build it
+        return None
+    return None if any(map(is_lazy, model.parameters())) else model
+
+
+def _unbuilt(workload: Workload) -> str | None:
+    """Why a workload's model cannot be built here."""
+    try:
+        params_of(workload)
+    except BadInput:
+        raise
+    except Unavailable as reason:
+        return str(reason)
+    except Exception as error:  # noqa: BLE001 - a model may fail in any way, and other workloads go on
+        return f"its model cannot be built: {told(error)}"
+    return None
 
 
 def _too_large(run: Run) -> str | None:
@@ -168,8 +196,16 @@ def _workload_facts(workload: Workload, run: Run) -> dict[str, Any]:
     facts |= {"metric": workload.metric.name, "higher_is_better": workload.metric.higher_is_better, "layers": list(workload.layers)}
     facts |= {"target": run.target, "steps": run.steps, "batch_size": run.batch_size, "eval_every": run.eval_every}
     facts |= {"lowest_loss": workload.lowest_loss, "metric_limits": list(workload.metric.limits)}
-    facts["parameters"] = sum(torch.Size(p.shape).numel() for p in params_of(workload))
+    facts |= _model_facts(params_of(workload)) if _unbuilt(workload) is None else {}
     return facts | {f"{part}_examples": n for part, n in zip(("train", "validation", "test"), workload.examples, strict=True)}
+
+
+def _model_facts(params: Sequence[Param]) -> dict[str, Any]:
+    """How many numbers a model has, which parameters it keeps from training itself, and which have several names."""
+    frozen = [p.name for p in params if p.is_frozen]
+    tied = [" = ".join([p.name, *p.tied]) for p in params if p.tied]
+    sizes = {"parameters": sum(torch.Size(p.shape).numel() for p in params)}
+    return sizes | ({"frozen": frozen} if frozen else {}) | ({"tied": tied} if tied else {})
 
 
 def _choices(runs: list[Run], axis: str, catalog: Any) -> dict[str, Any]:

@@ -52,6 +52,8 @@ class Outcome:
     """[E] validation loss."""
     step_loss: Floats = field(default_factory=_floats)
     """[T] loss of each step's own batch, before its update."""
+    lowest_loss: float = 0.0
+    """What no loss of the workload can be below; minus infinity where it is unknown."""
     groups: tuple[str, ...] = ()
     """[G] names of the parameter groups."""
     group_lr: NDArray[np.float64] = field(default_factory=lambda: np.zeros((0, 0)))

@@ -42,8 +42,8 @@ class Losses(TypedDict):
     oscillation: float
 
 
-def summary(step_loss_T: ArrayLike) -> Losses:
-    """Everything that is kept of the losses of T steps."""
+def summary(step_loss_T: ArrayLike, lowest: float = 0.0) -> Losses:
+    """Everything that is kept of the losses of T steps; ``lowest`` is what no loss can be below, minus infinity where it is unknown."""
     loss_T = np.asarray(step_loss_T, np.float32)
     step_K = kept_steps(len(loss_T))
     numbers = loss_T[~np.isnan(loss_T)]
@@ -54,7 +54,7 @@ def summary(step_loss_T: ArrayLike) -> Losses:
         loss_digest=digest(loss_T),
         highest_loss=float(numbers.max()) if len(numbers) else float("nan"),
         late_loss=late(loss_T),
-        spikes=loss_spikes(loss_T),
+        spikes=loss_spikes(loss_T, lowest),
         oscillation=oscillation(loss_T),
     )
 

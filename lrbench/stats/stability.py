@@ -17,7 +17,9 @@ WINDOW = 25
 DEVIATIONS = 5.0
 """A loss above the median of the steps before by more robust deviations than this is a spike."""
 FLAT = 0.01
-"""On a flat stretch, the share of the loss below which a deviation is not told from rounding."""
+"""On a flat stretch, the share of the height of the loss below which a deviation counts as rounding."""
+ROUNDING = 1e-6
+"""Some roundings of float32: the share of the size of the loss below which nothing is seen in it."""
 
 
 def divergence_rate(statuses: Sequence[str]) -> float:
@@ -26,19 +28,23 @@ def divergence_rate(statuses: Sequence[str]) -> float:
     return sum(s == "diverged" for s in trained) / len(trained) if trained else float("nan")
 
 
-def loss_spikes(step_loss_T: Floats) -> int:
+def loss_spikes(step_loss_T: Floats, lowest: float = 0.0) -> int:
     """Number of steps whose loss is more than five robust deviations above the median of the 25 steps before.
 
-    Shapes: T finished steps. A robust deviation is 1.4826 x the window's median absolute deviation, and at least 1 % of its median,
-    so that rounding on a flat stretch is no spike. The first 25 steps have no full window and are not judged; losses that
-    are not finite are left out (the run's status tells of them). Invariant under scaling of the loss.
+    Shapes: T finished steps; ``lowest`` is what no loss can be below, minus infinity where nothing is known. A robust deviation is
+    1.4826 x the window's median absolute deviation, and at least 1 % of the height of its median, so that rounding on a flat stretch is no
+    spike: the height above the lowest loss, or where that is unknown above the lowest median of the run. The first 25 steps have no full
+    window and are not judged; losses that are not finite are left out (the run's status tells of them). Invariant under scaling of the
+    loss, and under adding a constant to it and to ``lowest``.
     """
     loss_T = _finite(step_loss_T)
     if len(loss_T) <= WINDOW:
         return 0
     median = median_filter(loss_T, WINDOW)[WINDOW // 2 : -(WINDOW // 2) - 1]
     above = loss_T[WINDOW:] - median
-    far = above > DEVIATIONS * FLAT * np.abs(median)  # of the others the spread need not be known, which takes the most time
+    height = np.abs(median - (lowest if np.isfinite(lowest) else median.min()))
+    least = DEVIATIONS * np.maximum(FLAT * height, ROUNDING * np.abs(median))
+    far = above > least  # of the others the spread need not be known, which takes the most time
     if not far.any():
         return 0
     before = sliding_window_view(loss_T[:-1], WINDOW)[far]

@@ -70,7 +70,13 @@ def row(run: Run, outcome: Outcome) -> dict[str, Any]:
     plain = {name: getattr(run, name) for name in ("lr", "seed", "batch_size", "accumulate", "precision", "eval_every", "target")}
     found = {name: getattr(outcome, name) for name in COLUMNS.names if hasattr(outcome, name)}
     found |= {"status": str(outcome.status), "groups": list(outcome.groups), "group_lr": outcome.group_lr.tolist()}
-    return strategy | plain | found | losses.summary(outcome.step_loss) | {"budget": run.steps, "run": json.dumps(run.model_dump())}
+    return (
+        strategy
+        | plain
+        | found
+        | losses.summary(outcome.step_loss, outcome.lowest_loss)
+        | {"budget": run.steps, "run": json.dumps(run.model_dump())}
+    )
 
 
 def table_of(rows: Sequence[dict[str, Any]]) -> pa.Table:

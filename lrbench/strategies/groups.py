@@ -30,11 +30,13 @@ class Group:
 def param_groups(policy: Policy, params: Sequence[Param], steps: int, *, by_kind: bool = False) -> list[Group]:
     """The groups that a policy makes of a model's parameters, in the order in which they join, then in the model's.
 
-    With ``by_kind``, 2-D weights and other parameters are kept in different groups.
+    With ``by_kind``, 2-D weights and other parameters are kept in different groups. What the model itself froze is in no group.
 
     Raises: ValueError when the policy leaves a parameter out, names an unknown one, uses a negative multiplier, or trains nothing at
-    the start.
+    the start; when the model has nothing to train.
     """
+    if all(p.is_frozen for p in params):
+        raise ValueError("finds nothing to train: the model has no parameter that it does not freeze itself.")
     rates = policy(params)
     names = [p.name for p in params]
     if missing := [n for n in names if n not in rates]:
@@ -45,7 +47,7 @@ def param_groups(policy: Policy, params: Sequence[Param], steps: int, *, by_kind
         raise ValueError(f"gives {odd} a multiplier or a time to join that is negative or no number.")
     together: dict[tuple[Rate, bool], list[Param]] = {}
     for p in params:
-        if rates[p.name].multiplier > 0.0:
+        if rates[p.name].multiplier > 0.0 and not p.is_frozen:
             together.setdefault((rates[p.name], by_kind and len(p.shape) == 2), []).append(p)
     found = _told_apart([_group(rate, members, steps) for (rate, _), members in together.items()])
     if not any(g.joins == 0 for g in found):

@@ -154,9 +154,12 @@ def _matched(params: Sequence[Param], patterns: Sequence[str]) -> dict[str, str 
     Raises: ValueError when a pattern matches nothing.
     """
     for pattern in patterns:
-        if not any(_matches(p, pattern) for p in params):
+        matched = [p for p in params if _matches(p, pattern)]
+        if not matched:
             names = ", ".join(dict.fromkeys(p.layer_name for p in params))
             raise ValueError(f"pattern {pattern!r} matches no parameter. The layers are {names}.")
+        if all(p.is_frozen for p in matched):
+            raise ValueError(f"pattern {pattern!r} matches no parameter that trains: the model itself froze {matched[0].name!r}.")
     return {p.name: next((pattern for pattern in patterns if _matches(p, pattern)), None) for p in params}
 
 

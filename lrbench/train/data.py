@@ -1,5 +1,6 @@
 """The data that runs train on, in their type and on their device."""
 
+from collections.abc import Callable
 from functools import cache
 
 import torch
@@ -15,10 +16,10 @@ def dtype_of(run: Run) -> torch.dtype:
 
 def data_for(run: Run, device: torch.device) -> Data:
     """The data that a run trains on, in its type."""
-    return _placed(run.workload.name, device, dtype_of(run))
+    return _placed(WORKLOADS[run.workload.name].data, device, dtype_of(run))
 
 
 @cache
-def _placed(name: str, device: torch.device, dtype: torch.dtype) -> Data:
+def _placed(load: Callable[[], Data], device: torch.device, dtype: torch.dtype) -> Data:
     """A workload's data on a device; loaded and moved once per process."""
-    return WORKLOADS[name].data().to(device, dtype)
+    return load().to(device, dtype)

@@ -64,7 +64,8 @@ def compile_step(slots: Slots, rows: Tensor, lrs: Tensor) -> None:
     rules = (*kind, tuple((part.start, part.stop, part.rule) for part in slots.slices), slots.late)
     updated = _once((*rules, "update"), lambda: Compiled(partial(update, slots.slices, slots.late), *slots.changing, grads, lrs))
     _hold((*rules, "step"), lambda: _check_step(slots, gradients, updated, rows, lrs))
-    scores = _compile_scores(slots, kind) if slots.workload.stacks_evaluation else slots.scores
+    stacked = slots.workload.stacks_evaluation and slots.workload.metric.is_mean
+    scores = _compile_scores(slots, kind) if stacked else slots.scores
     gradients_of, update_with = gradients.bind(*model, x, y), updated.bind(*slots.changing)
 
     def step(rows: Tensor, lrs: Tensor) -> Tensor:

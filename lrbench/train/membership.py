@@ -9,6 +9,7 @@ from torch import nn
 from lrbench.spec.run import Choice, Run
 from lrbench.strategies import OPTIMIZERS, Pacer, Timing
 from lrbench.train.rules import RULES
+from lrbench.train.stackable import unlike_alone
 from lrbench.workloads import WORKLOADS
 
 
@@ -22,6 +23,8 @@ def alone(run: Run) -> str | None:
         return f"{run.schedule.label} {reason}"
     if run.workload.name in WORKLOADS and not WORKLOADS[run.workload.name].stacks:
         return f"{run.workload.label} has a model that cannot be stacked"
+    if reason := unlike_alone(run):
+        return f"{run.workload.label} {reason}"
     return None
 
 

@@ -19,13 +19,14 @@ from lrbench.spec.run import Run
 from lrbench.strategies import OPTIMIZERS, Timing, groups_of
 from lrbench.train.checkpoint import Interrupted
 from lrbench.train.clocks import Clocks
+from lrbench.train.data import dtype_of
 from lrbench.train.faster import speed_up
 from lrbench.train.layout import Layout
 from lrbench.train.member import Member
 from lrbench.train.record import UNTRAINED, Record
 from lrbench.train.reference import AuditError, ended_values
 from lrbench.train.seeds import Order
-from lrbench.train.slots import Slots, rule_of
+from lrbench.train.slots import Slots, rule_of, untrained, unused
 from lrbench.train.stacked import Tensors
 from lrbench.workloads import Data, Workload, describe
 
@@ -49,15 +50,16 @@ class Population:
         self.waiting = sorted(runs, key=lambda run: (repr(rule_of(run)), run.key), reverse=True)
         whole = width is None or len({rule_of(run) for run in runs}) > 1
         self.width = max(SMALLEST, len(runs) if whole else width or 0 if mode == "compiled" else min(width or 0, len(runs)))
-        with torch.device("meta"):
-            self.described = describe(workload, workload.model())
+        module = untrained(workload, self.first.seed, data, device, dtype_of(self.first))
+        self.described = describe(workload, module)
+        idle = unused(workload, module, data, self.first.batch_size)
         self.layouts: dict[str, Layout] = {}
         self.orders: dict[int, Order] = {}
         self.untrained: dict[int, list[float]] = {}
         self.timing = Timing(self.first.steps, self._order(data, self.first.seed, device).steps_per_epoch, self.first.eval_every)
         coming = self.waiting[::-1][: self.width]
-        names = tuple(p.name for p in self.described)
-        self.slots = Slots([*coming, *coming[-1:] * (self.width - len(coming))], workload, data, device, names)
+        names = tuple(p.name for p in self.described if not p.is_frozen and p.name not in idle)
+        self.slots = Slots([*coming, *coming[-1:] * (self.width - len(coming))], workload, module, data, device, names)
         self.slots.late = self._late(runs)
         self.members: list[Member | None] = [None] * self.width
         self.lrs = np.zeros((self.first.steps, len(names), self.width), np.float64 if self.slots.dtype is torch.float64 else np.float32)
@@ -78,7 +80,7 @@ class Population:
     def _layout(self, run: Run) -> Layout:
         key = f"{run.layer_lr.model_dump_json()} {'only_2d' in OPTIMIZERS[run.optimizer.name].flags}"
         if key not in self.layouts:
-            self.layouts[key] = Layout(tuple(groups_of(run, self.described)), tuple(p.name for p in self.described))
+            self.layouts[key] = Layout(tuple(groups_of(run, self.described)), self.slots.names)
         return self.layouts[key]
 
     def _order(self, data: Data, seed: int, device: torch.device) -> Order:

@@ -65,9 +65,12 @@ class Record:
         return self.lowest + np.where(height > 0.0, EXPLOSION * height, OVERFLOW)
 
     def add_evaluation(self, values: NDArray[np.float64], now: NDArray[np.bool_]) -> None:
-        """Append an evaluation [N, 2] of the runs marked ``now``; one that is not finite means that the last update diverged, if any."""
+        """Append an evaluation [N, 2] of the runs marked ``now``; a loss that is not finite means that the last update diverged, if any.
+
+        A metric may be no number, such as a precision before anything is predicted: that is no divergence, and meets no target.
+        """
         now = now & (self.diverged_at == 0)
-        finite = np.isfinite(values).all(1)
+        finite = np.isfinite(values[:, 0])
         self.diverged_at[now & ~finite] = np.where(self.done, self.done, UNTRAINED)[now & ~finite]
         rows = np.flatnonzero(now & finite)
         self.evaluations[rows, self.evaluated[rows]] = values[rows]
@@ -102,6 +105,7 @@ class Record:
             val_loss=curves[:, 0],
             val_metric=curves[:, 1],
             step_loss=self.loss[row, : self.steps(row)].copy(),
+            lowest_loss=self.lowest,
             group_lr=lrs[before] if len(lrs) else lrs,
             train_seconds=float(self.seconds[row, 0]),
             eval_seconds=float(self.seconds[row, 1]),

@@ -20,9 +20,10 @@ from lrbench.strategies.composite import Staged
 from lrbench.train.checkpoint import Checkpoint
 from lrbench.train.clocks import Clocks
 from lrbench.train.data import dtype_of
+from lrbench.train.model_state import attributes, load_model_state, model_state
 from lrbench.train.record import Lrs, Record
 from lrbench.train.seeds import Order, derive
-from lrbench.workloads import Data, Split, Workload, describe
+from lrbench.workloads import Data, Split, Workload, as_number, describe, joined, make_model, place
 
 EVALUATION_BATCH = 1024
 Batches = tuple[Tensor, ...]
@@ -32,6 +33,24 @@ Batches = tuple[Tensor, ...]
 def ended_values(train: list[float], test: list[float]) -> dict[str, Any]:
     """The (loss, metric) pairs at the end of a run by their names in its outcome."""
     return {"train_loss": train[0], "test_loss": test[0], "test_metric": test[1]}
+
+
+def score(workload: Workload, model: Callable[[Tensor], Any], part: Split, device: torch.device) -> Tensor:
+    """(loss, metric) of a model on a part of the data, [2] float64 on the device: of the whole, or the mean of pieces where that is it."""
+    pieces = part.pieces(EVALUATION_BATCH)
+    if not workload.metric.is_mean:
+        return values(workload, joined([model(x) for x, _ in pieces]), part.y).to(device)
+    total = torch.zeros(2, dtype=torch.float64, device=device)
+    for x, y in pieces:
+        total += values(workload, model(x), y) * len(x)
+    return total / len(part)
+
+
+def values(workload: Workload, outputs: Any, y: Tensor) -> Tensor:
+    """(loss, metric) of a model's outputs, [2] float64."""
+    loss = as_number(workload.loss(outputs, y), "the loss")
+    metric = as_number(workload.metric.of(outputs, y), f"the metric {workload.metric.name!r}")
+    return torch.stack([loss, metric.to(loss.device)])
 
 
 class AuditError(Exception):
@@ -69,7 +88,8 @@ class Training:
         dtype = dtype_of(run)
         use_tf32(run.precision == "tf32")
         torch.manual_seed(derive(run.seed, "model"))
-        self.model = workload.model().to(device, dtype)
+        self.model = place(make_model(workload, lambda: data.train.x[:2]), device, dtype)
+        self.untrained = attributes(self.model)
         torch.manual_seed(derive(run.seed, "dropout"))
         self.data = data.to(device, dtype)
         self.order = Order(run.seed, len(data.train), run.batch_size, run.accumulate, device)
@@ -198,14 +218,10 @@ class Training:
     def _score(self, part: Split) -> Tensor:
         """(loss, metric) of a part of the data in evaluation mode, float64 on the device."""
         self._evaluation_mode(True)
-        total = torch.zeros(2, dtype=torch.float64, device=self.device)
         with torch.no_grad(), self.autocast or nullcontext():
-            for x, y in part.pieces(EVALUATION_BATCH):
-                outputs = self.model(x)
-                loss = self.workload.loss(outputs, y)
-                total += torch.stack([loss.double(), self.workload.metric.of(outputs, y).double()]) * len(x)
+            scores = score(self.workload, self.model, part, self.device)
         self._evaluation_mode(False)
-        return total / len(part)
+        return scores
 
     def _evaluation_mode(self, on: bool) -> None:
         self.model.train(not on)
@@ -233,7 +249,7 @@ class Training:
         return {
             "key": self.run.key,
             "done": self.done,
-            "model": self.model.state_dict(),
+            "model": model_state(self.model, self.untrained),
             "optimizer": self.optimizer.state_dict(),
             "pacer": self.pacer.state_dict(),
             "scaler": self.scaler.state_dict() if self.scaler else {},
@@ -248,7 +264,7 @@ class Training:
         self.done = state["done"]
         if isinstance(self.optimizer, Staged):
             self.optimizer.join(self.done - 1)
-        self.model.load_state_dict(state["model"])
+        load_model_state(self.model, state["model"])
         self.pacer.load_state_dict(state["pacer"])
         self.optimizer.load_state_dict(state["optimizer"])
         if self.scaler:

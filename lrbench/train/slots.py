@@ -16,12 +16,28 @@ from lrbench.train.reference import EVALUATION_BATCH
 from lrbench.train.rules import numbers, rule_for, structure
 from lrbench.train.seeds import derive
 from lrbench.train.stacked import Changing, Slice, StackedModel, Tensors, update
-from lrbench.workloads import Data, Split, Workload
+from lrbench.workloads import Data, Split, Workload, make_model, place
 
 
 def rule_of(run: Run) -> tuple[Any, ...]:
     """What the members of one slice have in common."""
     return structure(run.optimizer.name, run.optimizer.settings)
+
+
+def untrained(workload: Workload, seed: int, data: Data, device: torch.device, dtype: torch.dtype) -> nn.Module:
+    """The model that a run of this seed starts from. Leaves torch's global generators as they were."""
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+        torch.manual_seed(derive(seed, "model"))
+        return place(make_model(workload, lambda: data.train.x[:2]), device, dtype)
+
+
+def unused(workload: Workload, module: nn.Module, data: Data, batch_size: int) -> frozenset[str]:
+    """The parameters that the training loss of a batch does not depend on: ``torch.optim`` leaves them as they are, without any decay."""
+    named = {name: value for name, value in module.named_parameters() if value.requires_grad}
+    device, dtype = next((value.device, value.dtype) for value in named.values())
+    part = Split(data.train.x[:batch_size], data.train.y[:batch_size]).to(device, dtype)
+    grads = torch.autograd.grad(workload.loss(module(part.x), part.y), list(named.values()), allow_unused=True)
+    return frozenset(name for name, grad in zip(named, grads, strict=True) if grad is None)
 
 
 class Slots:
@@ -31,13 +47,15 @@ class Slots:
     the same as ``eager_step``, and ``scores`` be replaced likewise. Neither may refer to the slots, whose tensors would then outlive them.
     """
 
-    def __init__(self, planned: Sequence[Run], workload: Workload, data: Data, device: torch.device, names: Sequence[str]) -> None:
+    def __init__(
+        self, planned: Sequence[Run], workload: Workload, module: nn.Module, data: Data, device: torch.device, names: Sequence[str]
+    ) -> None:
+        """``module`` is a model of the workload, of which only the structure is used; ``names`` are the parameters that are trained."""
         first = planned[0]
         self.workload, self.device, self.dtype, self.names = workload, device, dtype_of(first), tuple(names)
         self.data = data.to(device, self.dtype)
         self.late = frozenset[str]()
         self.made: dict[int, tuple[Tensors, Tensors]] = {}
-        module = self._module(first.seed)
         self.model = StackedModel(workload, module)
         n, (params, buffers) = len(planned), self.initial(first.seed)
         self.params, self.buffers = ({k: v.repeat(n, *[1] * v.ndim) for k, v in some.items()} for some in (params, buffers))
@@ -58,17 +76,13 @@ class Slots:
         """Values in the type of the weights, on the device."""
         return torch.as_tensor(values, dtype=self.dtype).to(self.device)
 
-    def _module(self, seed: int) -> nn.Module:
-        with torch.random.fork_rng(devices=[self.device] if self.device.type == "cuda" else []):
-            torch.manual_seed(derive(seed, "model"))
-            return self.workload.model().to(self.device, self.dtype)
-
     def initial(self, seed: int) -> tuple[Tensors, Tensors]:
-        """The parameters and buffers of a seed's untrained model."""
+        """The parameters of a seed's untrained model that are trained, and what else it holds: buffers, and parameters that stay."""
         if seed not in self.made:
-            module = self._module(seed)
-            named = dict(module.named_parameters())
-            self.made[seed] = {name: named[name].detach() for name in self.names}, dict(module.named_buffers())
+            module = untrained(self.workload, seed, self.data, self.device, self.dtype)
+            named = {name: value.detach() for name, value in module.named_parameters()}
+            stay = {name: value for name, value in named.items() if name not in self.names}
+            self.made[seed] = {name: named[name] for name in self.names}, dict(module.named_buffers()) | stay
         return self.made[seed]
 
     def _hyper(self, runs: Sequence[Run], decays: Sequence[Sequence[float | None]]) -> dict[str, Tensors]:
@@ -89,9 +103,9 @@ class Slots:
     def enter(self, rows: Sequence[int], runs: Sequence[Run], layouts: Sequence[Layout]) -> None:
         """Begin runs in some slots: untrained models, fresh states, no step done."""
         index = torch.tensor(rows, dtype=torch.int64, device=self.device)
-        for place, some in zip((self.params, self.buffers), zip(*(self.initial(run.seed) for run in runs), strict=True), strict=True):
-            for name, value in place.items():
-                value[index] = torch.stack([tensors[name] for tensors in some])
+        for slots, models in zip((self.params, self.buffers), zip(*(self.initial(run.seed) for run in runs), strict=True), strict=True):
+            for name, value in slots.items():
+                value[index] = torch.stack([tensors[name] for tensors in models])
         self.done[index] = 0
         self.joins[:, index] = self.tensor([layout.joins for layout in layouts]).T
         for part in self.slices:
@@ -128,6 +142,8 @@ class Slots:
 
     def score(self, part: Split, params: Tensors, buffers: Tensors) -> Tensor:
         """(loss, metric) of every model on a part of the data, [2, N] float64 on the device."""
+        if not self.workload.metric.is_mean:
+            return self.model.scores_of_whole(params, buffers, part, self.device)
         total = torch.zeros(2, len(next(iter(params.values()))), dtype=torch.float64, device=self.device)
         for x, y in part.pieces(EVALUATION_BATCH):
             total += self.scores(params, buffers, x, y) * len(x)

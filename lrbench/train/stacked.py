@@ -4,15 +4,18 @@ Nothing here waits for the device or looks at a value, so each function can be c
 mix: what a row becomes depends on that row alone.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call, grad_and_value, vmap
 
+from lrbench.train.reference import score, values
 from lrbench.train.rules import Rule, State
-from lrbench.workloads import Workload
+from lrbench.workloads import Split, Workload
 
 Tensors = dict[str, Tensor]
 Changing = tuple[Tensors, Sequence[tuple[dict[str, Tensors], dict[str, State]]], Tensor, Tensor]
@@ -47,17 +50,29 @@ class StackedModel:
     def scores(self, params: Tensors, buffers: Tensors, x: Tensor, y: Tensor) -> Tensor:
         """(loss, metric) of each run's model in evaluation mode on the same examples, [2, N] float64."""
 
-        def score(params: Tensors, buffers: Tensors) -> Tensor:
-            outputs = functional_call(self.module, (params, buffers), (x,))
-            return torch.stack([self.workload.loss(outputs, y).double(), self.workload.metric.of(outputs, y).double()])
+        def of_one(params: Tensors, buffers: Tensors) -> Tensor:
+            return values(self.workload, self._outputs(params, buffers, x), y)
 
         self.module.eval()
         with torch.no_grad():
             if self.workload.stacks_evaluation:
-                return vmap(score, out_dims=1)(params, buffers)
-            n = len(next(iter(params.values())))
-            one_by_one = [score({k: v[i] for k, v in params.items()}, {k: v[i] for k, v in buffers.items()}) for i in range(n)]
-            return torch.stack(one_by_one, 1)
+                return vmap(of_one, out_dims=1)(params, buffers)
+            return torch.stack([of_one(*tensors) for tensors in _one_by_one(params, buffers)], 1)
+
+    def scores_of_whole(self, params: Tensors, buffers: Tensors, part: Split, device: torch.device) -> Tensor:
+        """(loss, metric) of each run's model on a part of the data, for a metric that is no mean of pieces, [2, N] float64."""
+        self.module.eval()
+        with torch.no_grad():
+            models = [partial(self._outputs, *tensors) for tensors in _one_by_one(params, buffers)]
+            return torch.stack([score(self.workload, model, part, device) for model in models], 1)
+
+    def _outputs(self, params: Tensors, buffers: Tensors, x: Tensor) -> Any:
+        return functional_call(self.module, (params, buffers), (x,))
+
+
+def _one_by_one(params: Tensors, buffers: Tensors) -> Iterator[tuple[Tensors, Tensors]]:
+    for i in range(len(next(iter(params.values())))):
+        yield {name: value[i] for name, value in params.items()}, {name: value[i] for name, value in buffers.items()}
 
 
 @dataclass

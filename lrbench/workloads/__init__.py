@@ -15,7 +15,21 @@ from lrbench.workloads import (
     mnist_transfer,
     quadratic,
 )
-from lrbench.workloads.base import ACCURACY, Data, Metric, Split, Unavailable, Workload, accuracy, describe, fingerprint, make_model, place
+from lrbench.workloads.base import (
+    ACCURACY,
+    Data,
+    Metric,
+    Split,
+    Unavailable,
+    Workload,
+    accuracy,
+    as_number,
+    describe,
+    fingerprint,
+    joined,
+    make_model,
+    place,
+)
 
 
 class Workloads(dict[str, Workload]):
@@ -39,6 +53,8 @@ class Workloads(dict[str, Workload]):
 WORKLOADS = Workloads()
 for _module in (quadratic, cancer_logistic, digits_mlp, mnist5k_mlp, mnist5k_cnn, mnist_transfer, fashion_mlp, fashion_cnn):
     WORKLOADS.add(_module.WORKLOAD)
+BUILT_IN = frozenset(WORKLOADS)
+"""The names of lrbench's own workloads."""
 
 add_workload = WORKLOADS.add
 
@@ -68,6 +84,7 @@ def fetch(names: Iterable[str]) -> dict[str, str]:
 
 __all__ = [
     "ACCURACY",
+    "BUILT_IN",
     "WORKLOADS",
     "Data",
     "Metric",
@@ -77,9 +94,11 @@ __all__ = [
     "Workloads",
     "accuracy",
     "add_workload",
+    "as_number",
     "describe",
     "fetch",
     "fingerprint",
+    "joined",
     "make_model",
     "place",
 ]

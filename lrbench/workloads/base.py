@@ -2,8 +2,9 @@
 
 import hashlib
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -59,12 +60,15 @@ class Data:
 
 @dataclass(frozen=True)
 class Metric:
-    """What a workload is judged by. ``of(outputs, y)`` is the mean over examples, a scalar tensor; ``limits`` are what it lies between."""
+    """What a workload is judged by: ``of(outputs, y)`` of all examples of a part of the data, one number as a tensor or of Python."""
 
     name: str
     higher_is_better: bool
-    of: Callable[[Tensor, Tensor], Tensor]
+    of: Callable[[Tensor, Tensor], Tensor | float]
     limits: tuple[float, float] = (-math.inf, math.inf)
+    """What it lies between."""
+    is_mean: bool = False
+    """Whether it is a mean over examples, and the loss too: then they are computed in pieces, and the outputs need not be kept."""
 
 
 @dataclass(frozen=True)
@@ -121,9 +125,13 @@ def make_model(workload: Workload, examples: Callable[[], Tensor]) -> nn.Module:
 
 
 def place(model: nn.Module, device: torch.device, dtype: torch.dtype) -> nn.Module:
-    """Move a model to a device, its floating-point tensors in ``dtype``; complex ones stay complex, as ``Module.to`` would not let them."""
-    moved: nn.Module = model._apply(lambda t: t.to(device, dtype if t.is_floating_point() else dtype.to_complex() if t.is_complex() else t.dtype))
-    return moved
+    """Move a model to a device, its floating-point tensors in ``dtype``. Unlike with ``Module.to``, complex tensors stay complex."""
+
+    def moved(t: Tensor) -> Tensor:
+        return t.to(device, dtype if t.is_floating_point() else dtype.to_complex() if t.is_complex() else t.dtype)
+
+    placed: nn.Module = model._apply(moved)
+    return placed
 
 
 def describe(workload: Workload, model: nn.Module) -> tuple[Param, ...]:
@@ -168,7 +176,35 @@ def accuracy(outputs: Tensor, y: Tensor) -> Tensor:
     return (outputs.argmax(-1) == y).float().mean()
 
 
-ACCURACY = Metric("accuracy", True, accuracy, limits=(0.0, 1.0))
+ACCURACY = Metric("accuracy", True, accuracy, limits=(0.0, 1.0), is_mean=True)
+
+
+def as_number(value: Tensor | float, what: str) -> Tensor:
+    """A loss or a metric as a float64 tensor without dimensions, on its device.
+
+    Raises: ValueError when it is more than one number.
+    """
+    number = value if isinstance(value, Tensor) else torch.as_tensor(value, dtype=torch.float64)
+    if number.numel() != 1:
+        raise ValueError(f"{what} must be one number, and has the shape {tuple(number.shape)}: take a mean or a sum.")
+    return number.detach().reshape(()).double()
+
+
+def joined(pieces: Sequence[Any]) -> Any:
+    """The outputs of several pieces of the data as those of the whole: tensors [n, ...], or tuples, lists and tables of them.
+
+    Raises: ValueError when an output does not have a value for each example.
+    """
+    first = pieces[0]
+    if len(pieces) == 1:
+        return first
+    if isinstance(first, dict):
+        return {name: joined([piece[name] for piece in pieces]) for name in first}
+    if isinstance(first, list | tuple):
+        return [joined(parts) for parts in zip(*pieces, strict=True)]
+    if first.ndim == 0:
+        raise ValueError("the model's output has no value for each example, and the metric is no mean: return outputs [n, ...].")
+    return torch.cat(list(pieces))
 
 
 def fingerprint(data: Data) -> str:

@@ -104,7 +104,7 @@ class TestNames:
 
 class TestRoundTrip:
     def test_every_field_of_an_outcome_is_stored(self):
-        assert {field.name for field in fields(Outcome)} - {"step_loss"} <= set(COLUMNS.names)
+        assert {field.name for field in fields(Outcome)} - {"step_loss", "lowest_loss"} <= set(COLUMNS.names)
         assert set(losses.summary([1.0])) <= set(COLUMNS.names)
         assert set(row(RUNS[0], outcome(RUNS[0]))) == set(COLUMNS.names)
 
