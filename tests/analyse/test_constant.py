@@ -67,3 +67,25 @@ def test_a_known_lowest_loss_is_what_losses_rise_from(tmp_path):
     for lowest, exploded in ((0.0, False), (1.05, True)):
         runs = per_run(synthetic.study(tmp_path / str(lowest), limits={"lowest_loss": lowest}, **some))
         assert set(runs.exploded) == {exploded}
+
+
+def test_where_no_run_gains_and_no_lowest_loss_is_known_a_rise_is_no_explosion(tmp_path):
+    """Nothing tells then whether it is large: only a loss that is not finite is an explosion."""
+
+    def worse(_, outcome):
+        rising = np.linspace(2.3, 2.4, 21, dtype=np.float32)
+        return replace(outcome, status="missed", diverged_at=None, val_loss=rising, step_loss=np.full(60, 2.3, np.float32),
+                       eval_step=np.arange(0, 61, 3, dtype=np.int32))  # fmt: skip
+
+    some = {"workloads": ["w"], "optimizers": ["adam"], "schedules": ["constant"], "lrs": [0.01, 0.1], "change": worse}
+    assert set(per_run(synthetic.study(tmp_path, limits=UNKNOWN, **some)).exploded) == {False}
+
+
+@pytest.mark.parametrize(("limits", "quality"), [({}, 0.0), ({"metric_limits": [-math.inf, math.inf]}, math.nan)])
+def test_a_run_whose_metric_is_no_number_counts_as_the_worst_there_can_be(limits, quality, tmp_path):
+    def nothing(_, outcome):
+        return replace(outcome, status="missed", diverged_at=None, val_metric=np.full(len(outcome.eval_step), np.nan, np.float32))
+
+    some = {"workloads": ["w"], "optimizers": ["adam"], "schedules": ["constant"], "lrs": [0.01], "change": nothing}
+    runs = per_run(synthetic.study(tmp_path, limits={"metric_limits": [0.0, 1.0]} | limits, **some))
+    np.testing.assert_equal(runs.quality.to_numpy(), np.full(len(runs), quality))

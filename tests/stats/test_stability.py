@@ -79,3 +79,19 @@ def test_the_seed_spread_is_the_sample_deviation():
 def test_an_early_explosion_is_no_descent():
     exploding = np.concatenate([[2.4, 700.0, 400.0], np.linspace(300.0, 1.5, 100)])
     assert oscillation(exploding) > 10.0
+
+
+@given(st.integers(0, 50), st.sampled_from([-3.0, 1.0, 64.0]))
+def test_spikes_ignore_a_constant_that_is_added_to_the_loss_and_to_its_lowest_value(seed, constant):
+    loss = noisy(seed) - np.linspace(0, 1, 200)
+    loss[150] += 0.4
+    for lowest in (0.0, -np.inf):
+        assert loss_spikes(loss + constant, lowest + constant) == loss_spikes(loss, lowest)
+
+
+def test_where_no_lowest_loss_is_known_rounding_is_no_spike_and_a_jump_is():
+    falling = np.linspace(5.0, 4.0, 200)
+    falling[100] += 1e-7
+    assert loss_spikes(falling - 1e3, -np.inf) == 0
+    falling[100] += 1.0
+    assert loss_spikes(falling - 1e3, -np.inf) == 1
