@@ -81,9 +81,9 @@ def _choice(pick: Pick, catalog: Any) -> Choice:
 
 
 def label(entry: Entry[Any], settings: dict[str, Any]) -> str:
-    """A choice for people: its name, and the settings that differ from their defaults."""
+    """A choice for people: its name, and the settings that differ from their defaults, or from what was done before there were they."""
     required = {name for name, field in entry.settings.model_fields.items() if field.is_required()}
-    usual = entry.settings.model_validate({name: settings[name] for name in required}).resolved()
+    usual = entry.settings.model_validate(entry.settings.neutral() | {name: settings[name] for name in required}).resolved()
     shown = [f"{name}={_text(value)}" for name, value in settings.items() if name in required or name not in usual or value != usual[name]]
     return f"{entry.name}({', '.join(shown)})" if shown else entry.name
 

@@ -34,11 +34,11 @@ class Entry(Generic[F]):
     facts: dict[str, Any] = field(default_factory=dict)
 
     def resolve(self, settings: Mapping[str, Any]) -> dict[str, Any]:
-        """Settings as ``build`` takes them, every default filled in.
+        """The settings of a run as ``build`` takes them: what a run of old does not have is as it was then.
 
         Raises: pydantic.ValidationError with every fault in them.
         """
-        return dict(self.settings.model_validate(dict(settings)))
+        return dict(self.settings.model_validate(self.settings.neutral() | dict(settings)))
 
     @property
     def own(self) -> frozenset[str]:

@@ -23,10 +23,36 @@ class Param:
     is_sparse: bool = False
     """Whether its gradients are sparse tensors."""
     is_complex: bool = False
+    is_embedding: bool = False
+    """Whether its rows are picked by number."""
     tied: tuple[str, ...] = ()
     """Its other names in the model."""
+    widths: tuple[int, int] | None = None
+    """Input and output units, or channels, of a weight: of each group of a grouped convolution the inputs. None: those of its shape."""
+    taps: int = 1
+    """The places of a kernel."""
 
     @property
     def width_in(self) -> int:
         """Input units, or channels, of a weight; 1 for vectors."""
-        return self.shape[1] if len(self.shape) > 1 else 1
+        return self.widths[0] if self.widths else self.shape[1] if len(self.shape) > 1 else 1
+
+    @property
+    def width_out(self) -> int:
+        """Output units, or channels."""
+        return self.widths[1] if self.widths else self.shape[0] if self.shape else 1
+
+    @property
+    def fan_in(self) -> int:
+        """How many inputs one output sums."""
+        return self.width_in * self.taps
+
+    @property
+    def is_vector(self) -> bool:
+        """Whether it scales or shifts each unit by itself: biases, norms, and whatever has one dimension."""
+        return self.is_bias or self.is_norm or len(self.shape) < 2
+
+    @property
+    def is_hidden_matrix(self) -> bool:
+        """Whether it is a matrix between two layers of units: neither an embedding nor the head's."""
+        return len(self.shape) == 2 and not (self.is_vector or self.is_embedding or self.is_head)

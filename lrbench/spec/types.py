@@ -22,11 +22,13 @@ from lrbench.spec.faults import fault, nearest, sentence
 
 @dataclass(frozen=True)
 class Added:
-    """Marks a field that came after results had been published: ``accent: Annotated[float, Added()] = 0.0``.
+    """Marks a field that came after results had been published: ``accent: Annotated[float, Added(0.0)] = 0.0``.
 
-    Its default must mean what was done before there was the field. At that value it is no part of a run key, so that stored runs keep
-    theirs.
+    ``neutral`` is the value that means what was done before there was the field; the default may be another. At it the field is no part of
+    a run key, so that stored runs keep theirs, and none of a label, so that a label goes on to mean what it meant.
     """
+
+    neutral: Any
 
 
 class Strict(BaseModel):
@@ -46,7 +48,7 @@ class Strict(BaseModel):
     @classmethod
     def neutral(cls) -> dict[str, Any]:
         """The fields that were added since keys were first published, with the values that change nothing."""
-        return {name: field.default for name, field in cls.model_fields.items() if any(isinstance(m, Added) for m in field.metadata)}
+        return {name: m.neutral for name, field in cls.model_fields.items() for m in field.metadata if isinstance(m, Added)}
 
     def resolved(self) -> dict[str, Any]:
         """Every value as JSON has it, defaults among them, but for added fields at their neutral value."""

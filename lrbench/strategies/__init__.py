@@ -1,6 +1,6 @@
 """The three axes of a strategy: optimizers, layer-lr policies and schedules."""
 
-from lrbench.strategies.combine import groups_of, impossible
+from lrbench.strategies.combine import groups_of, impossible, matrices_of
 from lrbench.strategies.groups import Group
 from lrbench.strategies.layer_lr import FROZEN, LAYER_LRS, Rate, layer_lr
 from lrbench.strategies.optimizers import OPTIMIZERS, optimizer
@@ -24,6 +24,7 @@ __all__ = [
     "layer_lr",
     "lr_curve",
     "lr_table",
+    "matrices_of",
     "optimizer",
     "schedule",
 ]

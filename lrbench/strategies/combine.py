@@ -1,12 +1,13 @@
 """Which optimizer, layer-lr policy and schedule go together, and why the others do not."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from importlib.util import find_spec
 
 import torch
 
+from lrbench.spec.faults import one_line
 from lrbench.spec.param import Param
 from lrbench.spec.run import Choice, Run
 from lrbench.strategies.groups import Group, param_groups
@@ -16,13 +17,22 @@ from lrbench.strategies.schedules import SCHEDULES
 
 
 def groups_of(run: Run, params: Sequence[Param]) -> list[Group]:
-    """The parameter groups of a run; those of an optimizer for 2-D weights hold 2-D weights only, or none.
+    """The parameter groups of a run; those of an optimizer for matrices hold matrices only, or none.
 
     Raises: ValueError as ``param_groups``.
     """
     entry = LAYER_LRS[run.layer_lr.name]
     policy = entry.build(**entry.resolve(run.layer_lr.settings))
-    return param_groups(policy, params, run.steps, by_kind="only_2d" in OPTIMIZERS[run.optimizer.name].flags)
+    return param_groups(policy, params, run.steps, is_matrix=matrices_of(run.optimizer))
+
+
+def matrices_of(optimizer: Choice) -> Callable[[Param], bool] | None:
+    """Which parameters an optimizer for matrices steps as such: hidden ones, or all of two dimensions where its ``matrices`` says so."""
+    entry = OPTIMIZERS[optimizer.name]
+    if "only_2d" not in entry.flags:
+        return None
+    takes_all = entry.resolve(optimizer.settings).get("matrices") == "all"
+    return lambda p: len(p.shape) == 2 if takes_all else p.is_hidden_matrix
 
 
 def impossible(run: Run, params: Sequence[Param]) -> str | None:
@@ -38,14 +48,16 @@ def impossible(run: Run, params: Sequence[Param]) -> str | None:
     except Exception as error:  # noqa: BLE001 - a plug-in's policy may raise anything, and the plan goes on
         return f"layer-lr policy {run.layer_lr.label}: {type(error).__name__}: {error}"
     shapes = {p.name: p.shape for p in params}
+    trained = {name for group in groups for name in group.params}
+    dense, sparse = ([p.name for p in params if p.name in trained and p.is_sparse is kind] for kind in (False, True))
     reasons = {
-        "sparse": (True, f"{entry.name} accepts sparse gradients only, and the model's are dense"),
+        "sparse": (bool(dense), f"{entry.name} accepts sparse gradients only, and those of {''.join(dense[:1])!r} are dense"),
         "one_group": (len(groups) > 1, f"{entry.name} accepts one parameter group, and {run.layer_lr.label} makes {len(groups)}"),
         "one_lr": (
             len({g.multiplier for g in groups}) > 1,
             f"{entry.name} accepts one lr for all groups, and {run.layer_lr.label} makes several",
         ),
-        "only_2d": (not any(len(shapes[n]) == 2 for g in groups for n in g.params), f"{entry.name} needs a 2-D weight to train"),
+        "only_2d": (not any(g.use_muon for g in groups), f"{entry.name} needs a {_matrix_of(run.optimizer)} to train"),
         "no_schedule": (
             run.schedule.name != "constant" or bool(run.schedule.settings["warmup"]),
             f"{entry.name} sets its lr over time itself: only the constant schedule applies",
@@ -55,7 +67,13 @@ def impossible(run: Run, params: Sequence[Param]) -> str | None:
     for flag, (applies, reason) in reasons.items():
         if flag in entry.flags and applies:
             return reason
+    if sparse and (refusal := _refuses_sparse(run.optimizer.model_dump_json())):
+        return f"{run.optimizer.label}: {refusal}; the gradients of {sparse[0]!r} are sparse"
     return _unfit_schedule(run.schedule, run.optimizer) or _refused(run, groups, shapes)
+
+
+def _matrix_of(optimizer: Choice) -> str:
+    return "2-D weight" if optimizer.settings.get("matrices", "all") == "all" else "hidden matrix, neither an embedding nor the head's,"
 
 
 def _refused(run: Run, groups: Sequence[Group], shapes: Mapping[str, tuple[int, ...]]) -> str | None:
@@ -73,6 +91,21 @@ def _refusal(name: str, settings: str, groups: tuple[Group, ...], shapes: tuple[
     except ValueError as error:
         return str(error)
     except Exception:  # noqa: BLE001 - not a matter of settings: the run will crash, and its outcome says how
+        return None
+    return None
+
+
+@cache
+def _refuses_sparse(optimizer: str) -> str | None:
+    """What an optimizer says to a sparse gradient: it is given one."""
+    choice = Choice.model_validate_json(optimizer)
+    entry, tensor = OPTIMIZERS[choice.name], torch.nn.Parameter(torch.ones(2, 2))
+    tensor.grad = torch.ones(2, 2).to_sparse(1)
+    try:
+        entry.build([{"params": [tensor], "lr": 1.0}], 1.0, **entry.resolve(choice.settings)).step()
+    except (RuntimeError, NotImplementedError, ValueError) as error:
+        return one_line(error, 200)
+    except Exception:  # noqa: BLE001 - not a matter of gradients, such as a closure that is missing
         return None
     return None
 

@@ -3,7 +3,6 @@
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import torch
 from torch.optim import Optimizer
 
 Groups = list[dict[str, Any]]
@@ -12,25 +11,19 @@ Groups = list[dict[str, Any]]
 class Paired(Optimizer):
     """Two optimizers that divide the parameter groups between them.
 
-    ``builds`` make an optimizer from groups: the first gets the groups whose parameters ``takes`` accepts, the second the others.
+    ``builds`` make an optimizer from groups: the first gets the groups that ``takes`` accepts, the second the others.
     ``param_groups`` holds the very dicts of the two, in the order in which they were added, so that a schedule acts on all of them.
     """
 
-    def __init__(self, groups: Groups, *builds: Callable[[Groups], Optimizer], takes: Callable[[torch.Tensor], bool]) -> None:
+    def __init__(self, groups: Groups, *builds: Callable[[Groups], Optimizer], takes: Callable[[dict[str, Any]], bool]) -> None:
         self._builds, self._takes = builds, takes
         self._parts: dict[int, Optimizer] = {}
         self._order: list[int] = []
         super().__init__(groups, {})
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
-        """Hand a group to the optimizer that its parameters belong to.
-
-        Raises: ValueError when the group has parameters of both kinds.
-        """
-        kinds = {self._takes(p) for p in param_group["params"]}
-        if len(kinds) != 1:
-            raise ValueError("a parameter group must belong to one of the two optimizers: split it by kind.")
-        i = 0 if kinds.pop() else 1
+        """Hand a group to the optimizer that it belongs to."""
+        i = 0 if self._takes(param_group) else 1
         if i in self._parts:
             self._parts[i].add_param_group(param_group)
         else:

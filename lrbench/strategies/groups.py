@@ -1,7 +1,7 @@
 """From a policy's rates to parameter groups: every parameter in exactly one, or frozen."""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import inf
 from typing import Any
@@ -19,18 +19,21 @@ class Group:
     multiplier: float
     joins: int
     weight_decay: float | None
+    use_muon: bool | None = None
+    """Whether its parameters are the matrices of an optimizer that steps matrices otherwise than the rest; None for any other optimizer."""
 
     def options(self, tensors: Mapping[str, Any], base_lr: float) -> dict[str, Any]:
         """The dict that ``torch.optim`` and ``add_param_group`` take; lrbench's own keys ride along in it."""
         decay = {} if self.weight_decay is None else {"weight_decay": self.weight_decay}
         params = [tensors[name] for name in self.params]
-        return {"params": params, "lr": base_lr * self.multiplier, "name": self.name, "multiplier": self.multiplier} | decay
+        kind = {} if self.use_muon is None else {"use_muon": self.use_muon}
+        return {"params": params, "lr": base_lr * self.multiplier, "name": self.name, "multiplier": self.multiplier} | decay | kind
 
 
-def param_groups(policy: Policy, params: Sequence[Param], steps: int, *, by_kind: bool = False) -> list[Group]:
+def param_groups(policy: Policy, params: Sequence[Param], steps: int, *, is_matrix: Callable[[Param], bool] | None = None) -> list[Group]:
     """The groups that a policy makes of a model's parameters, in the order in which they join, then in the model's.
 
-    With ``by_kind``, 2-D weights and other parameters are kept in different groups. What the model itself froze is in no group.
+    Where ``is_matrix`` is given, the parameters that it accepts are kept apart from the others. What the model itself froze is in no group.
 
     Raises: ValueError when the policy leaves a parameter out, names an unknown one, uses a negative multiplier, or trains nothing at
     the start; when the model has nothing to train.
@@ -45,11 +48,11 @@ def param_groups(policy: Policy, params: Sequence[Param], steps: int, *, by_kind
         raise ValueError(f"names parameters that the model does not have: {unknown}.")
     if odd := [n for n in names if not (0.0 <= rates[n].multiplier < inf and rates[n].joins >= 0)]:
         raise ValueError(f"gives {odd} a multiplier or a time to join that is negative or no number.")
-    together: dict[tuple[Rate, bool], list[Param]] = {}
+    together: dict[tuple[Rate, bool | None], list[Param]] = {}
     for p in params:
         if rates[p.name].multiplier > 0.0 and not p.is_frozen:
-            together.setdefault((rates[p.name], by_kind and len(p.shape) == 2), []).append(p)
-    found = _told_apart([_group(rate, members, steps) for (rate, _), members in together.items()])
+            together.setdefault((rates[p.name], is_matrix and is_matrix(p)), []).append(p)
+    found = _told_apart([replace(_group(rate, members, steps), use_muon=kind) for (rate, kind), members in together.items()])
     if not any(g.joins == 0 for g in found):
         raise ValueError("trains no parameter at the start: at least one must join at step 0 with a multiplier above 0.")
     return sorted((g for g in found if g.joins < steps), key=lambda g: g.joins)

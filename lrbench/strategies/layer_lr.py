@@ -12,7 +12,7 @@ from pydantic import Field
 
 from lrbench.spec.catalog import Catalog
 from lrbench.spec.param import Param
-from lrbench.spec.types import Count, NonNegative, Positive, Span
+from lrbench.spec.types import Added, Count, NonNegative, Positive, Span
 
 
 @dataclass(frozen=True)
@@ -123,25 +123,36 @@ def bias_norm(*, multiplier: Positive = 2.0, weight_decay: NonNegative = 0.0) ->
 
 
 @layer_lr("width-scaled")
-def width_scaled(*, base_width: Count = 64, rule: Literal["adam", "sgd"] = "adam") -> Policy:
+def width_scaled(
+    *,
+    base_width: Count = 64,
+    rule: Literal["adam", "sgd"] = "adam",
+    width: Annotated[Literal["model", "layer"], Added("layer")] = "model",
+) -> Policy:
     """Scale lrs with width as muP does, relative to a model of ``base_width``, so that the best lr carries over between widths.
 
-    With ``adam``, weights above the input layer get base_width / input width. With ``sgd``, input weights, biases and norms get
-    output width / base_width and head weights base_width / input width. Initialisation stays the model's own: muP-like, not muP.
+    The width of a model is how many outputs its first weight has; at ``base_width`` every multiplier is 1. With ``adam``, weights above the
+    input layer get base_width / width. With ``sgd``, input weights, biases and norms get width / base_width, and head weights
+    base_width / width. Embeddings and depthwise kernels, which sum no units, count as input weights. With ``width = "layer"`` each weight
+    has a width of its own, its inputs or outputs: a wider layer of a model at its base width is then scaled too. Initialisation stays
+    the model's own: muP-like, not muP.
 
     Source: Yang et al. 2022, arXiv:2203.03466, table 3.
     """
 
-    def multiplier(p: Param) -> float:
-        is_vector = p.is_bias or p.is_norm or len(p.shape) < 2
-        shrinks = not is_vector and p.layer > 0
-        if rule == "adam":
-            return base_width / p.width_in if shrinks else 1.0
-        if shrinks:
-            return base_width / p.width_in if p.is_head else 1.0
-        return 1.0 if p.is_head else p.shape[0] / base_width
+    def multipliers(params: Sequence[Param]) -> dict[str, Rate]:
+        whole = next((p.width_out for p in params if not p.is_vector), base_width)
 
-    return lambda params: {p.name: Rate(multiplier(p)) for p in params}
+        def multiplier(p: Param) -> float:
+            width_in, width_out = (p.width_in, p.shape[0] if p.shape else 1) if width == "layer" else (whole, whole)
+            sums_units = not p.is_vector and not p.is_embedding and not (p.width_in == 1 and len(p.shape) > 2)
+            if (sums_units or (p.is_head and not p.is_vector)) and p.layer > 0:
+                return base_width / width_in if rule == "adam" or p.is_head else 1.0
+            return 1.0 if rule == "adam" or p.is_head else width_out / base_width
+
+        return {p.name: Rate(multiplier(p)) for p in params}
+
+    return multipliers
 
 
 def _head(params: Sequence[Param]) -> int:

@@ -13,7 +13,7 @@ from torch.optim import Optimizer
 
 from lrbench.spec.catalog import Catalog
 from lrbench.spec.faults import fault
-from lrbench.spec.types import Betas, Count, Fraction, NonNegative, Positive
+from lrbench.spec.types import Added, Betas, Count, Fraction, NonNegative, Positive
 from lrbench.strategies.composite import Groups, Paired
 from lrbench.strategies.layerwise import LAMB, LARS, Lion
 
@@ -21,8 +21,9 @@ Build = Callable[..., Optimizer]
 
 OPTIMIZERS: Catalog[Build] = Catalog("optimizer")
 """Flags: ``closure`` steps on a closure; ``one_group`` accepts a single parameter group; ``one_lr`` accepts groups of one lr only;
-``sparse`` takes sparse gradients only; ``only_2d`` needs a 2-D weight; ``no_schedule`` sets its own lr over time;
-``train_eval`` swaps weights between training and evaluation; ``momentum`` has a momentum that a schedule can cycle."""
+``sparse`` takes sparse gradients only; ``only_2d`` steps matrices otherwise than the rest: a group's ``use_muon`` says which it holds;
+``no_schedule`` sets its own lr over time; ``train_eval`` swaps weights between training and evaluation; ``momentum`` has a momentum that a
+schedule can cycle."""
 
 
 def optimizer(
@@ -268,8 +269,11 @@ def muon(
     weight_decay: NonNegative = 0.1,
     betas: Betas = (0.9, 0.999),
     eps: NonNegative = 1e-8,
+    matrices: Annotated[Literal["hidden", "all"], Added("all")] = "hidden",
 ) -> Optimizer:
-    """Orthogonalise the momentum of each 2-D weight, scaled to AdamW's step size; AdamW (betas, eps) trains the rest at the same lr.
+    """Orthogonalise the momentum of each hidden matrix, scaled to AdamW's step size; AdamW (betas, eps) trains the rest at the same lr.
+
+    As its authors do, embeddings and the head belong to the rest. With ``matrices = "all"`` every 2-D weight is orthogonalised.
 
     Source: Jordan et al. 2024, Muon: an optimizer for hidden layers in neural networks; Liu et al. 2025, arXiv:2502.16982;
     torch.optim.Muon.
@@ -278,7 +282,7 @@ def muon(
         groups,
         lambda some: torch.optim.Muon(some, lr, weight_decay, momentum, nesterov, ns_steps=ns_steps, adjust_lr_fn="match_rms_adamw"),
         lambda rest: torch.optim.AdamW(rest, lr, betas, eps, weight_decay),
-        takes=lambda p: p.ndim == 2,
+        takes=lambda group: group.get("use_muon", all(p.ndim == 2 for p in group["params"])),
     )
 
 

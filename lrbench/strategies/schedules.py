@@ -345,7 +345,7 @@ def _part(value: Any) -> dict[str, Any]:
     whole = {"per", "warmup"} - SCHEDULES[name].own
     if common := table.keys() & whole:
         raise fault(f"{sorted(common)} belong to the whole schedule, not to a part of it")
-    settings = SCHEDULES[name].resolve(table)
+    settings = dict(SCHEDULES[name].settings.model_validate(table))
     if settings.get("cycle_momentum") or settings.get("others"):
         raise fault("must change nothing but the lr: a part of a schedule can not have cycle_momentum or others")
     neutral = SCHEDULES[name].settings.neutral()

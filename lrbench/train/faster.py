@@ -61,7 +61,7 @@ def compile_step(slots: Slots, rows: Tensor, lrs: Tensor) -> None:
     with slots.put_back():
         gradients = _once((*kind, "gradients"), lambda: Compiled(slots.model.gradients, *model, x, y, rows))
         grads, _ = gradients(*model, x, y, rows)
-    rules = (*kind, tuple((part.start, part.stop, part.rule) for part in slots.slices), slots.late)
+    rules = (*kind, tuple((part.start, part.stop, *part.rules.values()) for part in slots.slices), slots.late)
     updated = _once((*rules, "update"), lambda: Compiled(partial(update, slots.slices, slots.late), *slots.changing, grads, lrs))
     _hold((*rules, "step"), lambda: _check_step(slots, gradients, updated, rows, lrs))
     stacked = slots.workload.stacks_evaluation and slots.workload.metric.is_mean

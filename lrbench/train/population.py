@@ -16,7 +16,7 @@ from torch import Tensor
 from lrbench.device import deterministic
 from lrbench.spec.outcome import Outcome, population_name
 from lrbench.spec.run import Run
-from lrbench.strategies import OPTIMIZERS, Timing, groups_of
+from lrbench.strategies import Timing, groups_of, matrices_of
 from lrbench.train.checkpoint import Interrupted
 from lrbench.train.clocks import Clocks
 from lrbench.train.data import dtype_of
@@ -58,11 +58,11 @@ class Population:
         self.untrained: dict[int, list[float]] = {}
         self.timing = Timing(self.first.steps, self._order(data, self.first.seed, device).steps_per_epoch, self.first.eval_every)
         coming = self.waiting[::-1][: self.width]
-        names = tuple(p.name for p in self.described if not p.is_frozen and p.name not in idle)
-        self.slots = Slots([*coming, *coming[-1:] * (self.width - len(coming))], workload, module, data, device, names)
+        trained = [p for p in self.described if not p.is_frozen and p.name not in idle]
+        self.slots = Slots([*coming, *coming[-1:] * (self.width - len(coming))], workload, module, data, device, trained)
         self.slots.late = self._late(runs)
         self.members: list[Member | None] = [None] * self.width
-        self.lrs = np.zeros((self.first.steps, len(names), self.width), np.float64 if self.slots.dtype is torch.float64 else np.float32)
+        self.lrs = np.zeros((self.first.steps, len(trained), self.width), np.float64 if self.slots.dtype is torch.float64 else np.float32)
         self.age = np.zeros(self.width, np.int64)
         self.record = Record(self.width, self.first.steps, self.first.eval_every, workload.lowest_loss)
         self.clocks = Clocks(device, self.record.seconds)
@@ -78,7 +78,7 @@ class Population:
         return frozenset(self.slots.names) if late and self.mode != "eager" else late
 
     def _layout(self, run: Run) -> Layout:
-        key = f"{run.layer_lr.model_dump_json()} {'only_2d' in OPTIMIZERS[run.optimizer.name].flags}"
+        key = run.layer_lr.model_dump_json() + (run.optimizer.model_dump_json() if matrices_of(run.optimizer) else "")
         if key not in self.layouts:
             self.layouts[key] = Layout(tuple(groups_of(run, self.described)), self.slots.names)
         return self.layouts[key]

@@ -8,8 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from lrbench.spec.param import Param
 from lrbench.spec.run import Run
-from lrbench.strategies import OPTIMIZERS
+from lrbench.strategies import OPTIMIZERS, matrices_of
 from lrbench.train.data import dtype_of
 from lrbench.train.layout import Layout
 from lrbench.train.reference import EVALUATION_BATCH
@@ -48,26 +49,28 @@ class Slots:
     """
 
     def __init__(
-        self, planned: Sequence[Run], workload: Workload, module: nn.Module, data: Data, device: torch.device, names: Sequence[str]
+        self, planned: Sequence[Run], workload: Workload, module: nn.Module, data: Data, device: torch.device, trained: Sequence[Param]
     ) -> None:
-        """``module`` is a model of the workload, of which only the structure is used; ``names`` are the parameters that are trained."""
+        """``module`` is a model of the workload, of which only the structure is used; ``trained`` are the parameters that are."""
         first = planned[0]
-        self.workload, self.device, self.dtype, self.names = workload, device, dtype_of(first), tuple(names)
+        self.workload, self.device, self.dtype, self.names = workload, device, dtype_of(first), tuple(p.name for p in trained)
         self.data = data.to(device, self.dtype)
         self.late = frozenset[str]()
         self.made: dict[int, tuple[Tensors, Tensors]] = {}
         self.model = StackedModel(workload, module)
         n, (params, buffers) = len(planned), self.initial(first.seed)
         self.params, self.buffers = ({k: v.repeat(n, *[1] * v.ndim) for k, v in some.items()} for some in (params, buffers))
-        self.done, self.joins = self.tensor([0.0] * n), self.tensor([[0.0] * n] * len(names))
+        self.done, self.joins = self.tensor([0.0] * n), self.tensor([[0.0] * n] * len(trained))
         self.slices: list[Slice] = []
         start = 0
         for _, same in groupby(planned, key=rule_of):
             some = list(same)
             stop = start + len(some)
-            rule, hyper = rule_for(some[0].optimizer.name, some[0].optimizer.settings), self._hyper(some, [[None] * len(names)] * len(some))
-            states = {name: rule.start(self.params[name][start:stop], hyper[name]) for name in self.names}
-            self.slices.append(Slice(start, stop, rule, hyper, states))
+            optimizer, hyper = some[0].optimizer, self._hyper(some, [[None] * len(trained)] * len(some))
+            is_matrix = matrices_of(optimizer) or (lambda _: False)
+            rules = {p.name: rule_for(optimizer.name, optimizer.settings, is_matrix=is_matrix(p)) for p in trained}
+            states = {name: rules[name].start(self.params[name][start:stop], hyper[name]) for name in self.names}
+            self.slices.append(Slice(start, stop, rules, hyper, states))
             start = stop
         self.faster: Callable[[Tensor, Tensor], Tensor] | None = None
         self.scores: Callable[[Tensors, Tensors, Tensor, Tensor], Tensor] = self.model.scores
@@ -118,7 +121,7 @@ class Slots:
         for name in self.names:
             for key, value in hyper[name].items():
                 part.hyper[name][key][index] = value
-            for key, value in part.rule.start(self.params[name][part.start : part.stop][index], hyper[name]).items():
+            for key, value in part.rules[name].start(self.params[name][part.start : part.stop][index], hyper[name]).items():
                 part.states[name][key][index] = value
 
     def step(self, rows: Tensor, lrs: Tensor) -> Tensor:
@@ -166,7 +169,7 @@ class Slots:
                 hyper, states = (
                     {name: {key: value[mine] for key, value in some.items()} for name, some in place.items()} for place in part.tensors
                 )
-                slices.append(Slice(start, start + len(mine), part.rule, hyper, states))
+                slices.append(Slice(start, start + len(mine), part.rules, hyper, states))
                 start += len(mine)
         self.slices = slices
 

@@ -81,7 +81,8 @@ class Slice:
 
     start: int
     stop: int
-    rule: Rule
+    rules: dict[str, Rule]
+    """Per parameter; one and the same, but for an optimizer that steps matrices otherwise than the rest."""
     hyper: dict[str, Tensors]
     """Per parameter, each hyperparameter as [members, 1, ...]."""
     states: dict[str, State]
@@ -118,7 +119,7 @@ def update(
             count, state = t[rows].view(shape), states[name]
             held = [p, *state.values()] if name in late else []
             before = [tensor.clone() for tensor in held]
-            part.rule.update(p, grads[name][rows], state, lrs[i][rows].view(shape), count, hyper[name])
+            part.rules[name].update(p, grads[name][rows], state, lrs[i][rows].view(shape), count, hyper[name])
             for now, then in zip(held, before, strict=True):
                 now.copy_(torch.where(count >= 1, now, then))
     done.add_(1)

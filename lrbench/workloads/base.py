@@ -8,10 +8,10 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _NormBase
 from torch.nn.parameter import is_lazy
 
 from lrbench.spec.param import Param
+from lrbench.workloads.roles import role_of
 
 
 class Unavailable(Exception):  # noqa: N818 - a described fact about this machine, not a programming error
@@ -139,7 +139,6 @@ def describe(workload: Workload, model: nn.Module) -> tuple[Param, ...]:
 
     Raises: ValueError when a name of a parameter lies in no layer of the workload, or in two, or a layer has none.
     """
-    norms = {name for name, module in model.named_modules() if isinstance(module, _NormBase | nn.LayerNorm | nn.GroupNorm | nn.RMSNorm)}
     sparse = {id(m.weight) for m in model.modules() if isinstance(m, nn.Embedding | nn.EmbeddingBag) and m.sparse}
     names: dict[int, list[str]] = {}
     for name, value in model.named_parameters(remove_duplicate=False):
@@ -150,11 +149,12 @@ def describe(workload: Workload, model: nn.Module) -> tuple[Param, ...]:
         tied = tuple(other for other in names[id(value)] if other != name)
         homes = {_layer(workload, one, name) for one in (name, *tied)}
         i, used = max(homes), used | homes
-        owner, _, leaf = name.rpartition(".")
+        role = role_of(model, name, value)
         params.append(
             Param(
-                name, i, workload.layers[i], tuple(value.shape), leaf == "bias", owner in norms, i == len(workload.layers) - 1,
-                not value.requires_grad, id(value) in sparse, value.is_complex(), tied,
+                name, i, workload.layers[i], tuple(value.shape), role.is_bias, role.is_norm, i == len(workload.layers) - 1,
+                is_frozen=not value.requires_grad, is_sparse=id(value) in sparse, is_complex=value.is_complex(),
+                is_embedding=role.is_embedding, tied=tied, widths=(role.width_in, role.width_out), taps=role.taps,
             )
         )  # fmt: skip
     if empty := [layer for i, layer in enumerate(workload.layers) if i not in used]:

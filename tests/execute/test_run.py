@@ -312,7 +312,7 @@ class TestPreview:
         lrbench.run(options, **make)
         found = preview(make_session(options | {"seed": [0, 1]}, **make))
         assert (found["to_do"], found["stored"], found["skipped"]) == (1, 1, 2)
-        assert found["reasons"] == {"muon needs a 2-D weight to train": 2}
+        assert found["reasons"] == {"muon needs a hidden matrix, neither an embedding nor the head's, to train": 2}
 
     @pytest.mark.parametrize("schedule", ["one-cycle", "cosine", "plateau"])
     def test_a_run_shorter_than_the_calibration_can_be_estimated(self, schedule, tmp_path):

@@ -15,7 +15,7 @@ MOMENTUM = {"cycle_momentum": True}
 @pytest.mark.parametrize(
     ("choices", "reason"),
     [
-        ({"optimizer": "sparse-adam"}, "sparse-adam accepts sparse gradients only, and the model's are dense"),
+        ({"optimizer": "sparse-adam"}, "sparse-adam accepts sparse gradients only, and those of 'layer1.linear.weight' are dense"),
         ({"optimizer": "lbfgs", "layer_lr": "bias-norm"}, "lbfgs accepts one parameter group, and bias-norm makes 2"),
         ({"optimizer": "prodigy", "layer_lr": "depth-decay"}, "prodigy accepts one lr for all groups, and depth-decay makes several"),
         (
@@ -30,7 +30,8 @@ MOMENTUM = {"cycle_momentum": True}
         ({"optimizer": "sgd", "schedule": ("cyclic", MOMENTUM)}, "cyclic(cycle_momentum=True) cycles the momentum, and sgd has none"),
         (
             {"optimizer": "muon", "schedule": ("cyclic", MOMENTUM)},
-            "cyclic(cycle_momentum=True) cycles one kind of momentum, and muon is of two optimizers that have different ones",
+            "cyclic(cycle_momentum=True) cycles one kind of momentum, and muon(matrices=hidden) is of two optimizers that have different "
+            "ones",
         ),
         (
             {"optimizer": "rprop", "schedule": ("by-hand", {"others": {"weight_decay": 0.5}})},
@@ -38,7 +39,7 @@ MOMENTUM = {"cycle_momentum": True}
         ),
         (
             {"optimizer": "muon", "schedule": ("by-hand", {"others": {"momentum": 0.5}})},
-            "by-hand(others={momentum=0.5}) changes momentum, and muon has no such number in every group",
+            "by-hand(others={momentum=0.5}) changes momentum, and muon(matrices=hidden) has no such number in every group",
         ),
         (
             {"schedule": ("sequential", {"parts": ["constant", "step", "cosine"]})},
@@ -65,7 +66,10 @@ def test_each_impossible_combination_has_its_reason(choices, reason):
 
 
 def test_an_optimizer_for_matrices_needs_one():
-    assert impossible(a_run("quadratic", "muon"), QUADRATIC) == "muon needs a 2-D weight to train"
+    hidden = "muon needs a hidden matrix, neither an embedding nor the head's, to train"
+    assert impossible(a_run("quadratic", "muon"), QUADRATIC) == impossible(a_run("digits-mlp", "muon", "head-only"), DIGITS) == hidden
+    assert impossible(a_run("quadratic", ("muon", {"matrices": "all"})), QUADRATIC) == "muon needs a 2-D weight to train"
+    assert impossible(a_run("digits-mlp", ("muon", {"matrices": "all"}), "head-only"), DIGITS) is None
 
 
 def test_a_missing_package_is_the_reason_and_says_what_to_install(monkeypatch):
@@ -95,7 +99,7 @@ def test_what_can_be_combined_is(choices):
 def test_settings_can_be_stored_and_read_back(catalog: Catalog):
     for name, entry in catalog.items():
         given = {"groups": {"multipliers": {"a": 0.5, "*": 1}}, "freeze": {"layers": ["a"]}}.get(name, {})
-        resolved = entry.resolve(given)
+        resolved = dict(entry.settings.model_validate(given))
         stored = entry.settings.model_validate(given).model_dump(mode="json")
         assert entry.resolve(stored) == resolved
 

@@ -62,10 +62,6 @@ class TestPaired:
         train(net, pair)
         assert all(torch.equal(value, before[name]) for name, value in net.state_dict().items())
 
-    def test_a_group_of_both_kinds_is_refused(self):
-        with pytest.raises(ValueError, match="split it by kind"):
-            muon([{"params": list(model().parameters()), "lr": 0.1}])
-
     def test_one_kind_alone_will_do(self):
         net = model()
         train(net, muon(by_kind(net)[:1]))

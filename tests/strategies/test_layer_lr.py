@@ -1,5 +1,6 @@
 """Layer-lr policies: closed forms, and every parameter exactly once."""
 
+import operator
 from dataclasses import replace
 from itertools import pairwise
 
@@ -91,12 +92,28 @@ class TestClosedForms:
     def test_width_scaled_is_table_3_of_the_mup_paper(self, rule, expected):
         """Adam: hidden and output weights by 1 / fan-in. SGD: output weights by 1 / fan-in, input weights and vectors by fan-out."""
         of = params(32, 256, 128, 10)
-        rates = multipliers("width-scaled", of, base_width=64, rule=rule)
+        rates = multipliers("width-scaled", of, base_width=64, rule=rule, width="layer")
+        assert {name: tuple(rates[p.name] for p in of if p.layer_name == name) for name in expected} == expected
+
+    @pytest.mark.parametrize(
+        ("rule", "expected"),
+        [
+            ("adam", {"layer1": (1, 1, 1), "layer2": (1 / 4, 1, 1), "head": (1 / 4, 1)}),
+            ("sgd", {"layer1": (4,) * 3, "layer2": (1, 4, 4), "head": (1 / 4, 1)}),
+        ],
+    )
+    def test_width_scaled_goes_by_the_width_of_the_model(self, rule, expected):
+        of = params(32, 256, 1024, 10)
+        rates = multipliers("width-scaled", of, base_width=64, rule=rule, width="model")
         assert {name: tuple(rates[p.name] for p in of if p.layer_name == name) for name in expected} == expected
 
     @pytest.mark.parametrize("rule", ["adam", "sgd"])
-    def test_width_scaled_changes_nothing_at_the_base_width(self, rule):
-        assert set(multipliers("width-scaled", params(64, 64, 64, 10), base_width=64, rule=rule).values()) == {1.0}
+    @given(st.lists(st.sampled_from([16, 64, 256]), min_size=2, max_size=5))
+    @settings(max_examples=20)
+    def test_width_scaled_changes_nothing_at_the_base_width(self, rule, widths):
+        """Whatever other widths a model has: the layers of a family of models grow together."""
+        found = multipliers("width-scaled", params(*widths, 10), base_width=widths[1], rule=rule, width="model")
+        assert set(found.values()) == {1.0}
 
 
 class TestPatterns:
@@ -129,6 +146,9 @@ OF = params(4, 5, 3)
 ALL = {p.name: Rate() for p in OF}
 
 
+MATRIX = operator.attrgetter("is_hidden_matrix")
+
+
 class TestCoverage:
     @pytest.mark.parametrize(
         ("rates", "said"),
@@ -149,8 +169,8 @@ class TestCoverage:
 
     @pytest.mark.parametrize("policy", LAYER_LRS)
     @pytest.mark.parametrize("workload", WORKLOADS)
-    @pytest.mark.parametrize("by_kind", [False, True])
-    def test_every_policy_covers_each_parameter_of_every_workload_once(self, policy, workload, by_kind):
+    @pytest.mark.parametrize("is_matrix", [None, MATRIX], ids=["one kind", "two kinds"])
+    def test_every_policy_covers_each_parameter_of_every_workload_once(self, policy, workload, is_matrix):
         known = WORKLOADS[workload]
         with torch.device("meta"):
             of = describe(known, known.model())
@@ -161,7 +181,7 @@ class TestCoverage:
             with pytest.raises(ValueError, match="trains no parameter"):
                 param_groups(made, of, 1000)
             return
-        trained = [name for group in param_groups(made, of, 1000, by_kind=by_kind) for name in group.params]
+        trained = [name for group in param_groups(made, of, 1000, is_matrix=is_matrix) for name in group.params]
         frozen = [name for name, rate in made(of).items() if rate.multiplier == 0.0]
         assert sorted(trained + frozen) == sorted(p.name for p in of)
 
@@ -169,10 +189,11 @@ class TestCoverage:
         rates = ALL | {"layer1.weight": Rate(joins=50), "layer1.bias": Rate(joins=20)}
         assert [g.joins for g in param_groups(lambda _: rates, OF, 100)] == [0, 20, 50]
 
-    def test_by_kind_keeps_matrices_and_vectors_apart(self):
-        shapes = {p.name: len(p.shape) for p in OF}
-        for group in param_groups(lambda _: ALL, OF, 100, by_kind=True):
-            assert len({shapes[name] == 2 for name in group.params}) == 1
+    def test_hidden_matrices_and_the_rest_are_kept_apart(self):
+        of = {p.name: p for p in params(4, 5, 5, 3)}
+        groups = param_groups(lambda _: dict.fromkeys(of, Rate()), list(of.values()), 100, is_matrix=MATRIX)
+        assert [(group.use_muon, group.params) for group in groups if group.use_muon] == [(True, ("layer1.weight", "layer2.weight"))]
+        assert sorted(name for group in groups for name in group.params) == sorted(of)
 
     def test_parameters_of_one_rate_share_a_group(self):
         assert len(param_groups(lambda _: ALL, OF, 100)) == 1

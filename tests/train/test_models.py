@@ -410,3 +410,31 @@ def test_a_metric_that_is_no_number_is_no_divergence(enter):
     assert outcome.status == "missed"
     assert np.isnan(outcome.val_metric).all()
     assert np.isfinite(outcome.val_loss).all()
+
+
+@pytest.mark.parametrize(
+    ("optimizer", "reason"),
+    [
+        ("sparse-adam", None),
+        ("sgd", None),
+        ("adagrad", None),
+        ("adam", "adam: Adam does not support sparse gradients"),
+        ("lion", "lion: "),
+    ],
+)
+def test_sparse_gradients_go_to_the_optimizers_that_take_them(optimizer, reason, enter):
+    workload = enter(Rows, ("embed",), data=tokens)
+    run = a_run("Rows", optimizer)
+    found = impossible(run, params_of(workload))
+    if reason is None:
+        assert found is None
+        assert train(run, workload, tokens(), CPU).val_loss[-1] < 3.0
+    else:
+        assert found.startswith(reason)
+        assert found.endswith("the gradients of 'embed.weight' are sparse")
+
+
+def test_an_optimizer_for_sparse_gradients_says_which_are_dense(enter):
+    enter(Tied, ("embed", "body", "head"), data=tokens)
+    reason = impossible(a_run("Tied", "sparse-adam"), params_of(WORKLOADS["Tied"]))
+    assert reason == "sparse-adam accepts sparse gradients only, and those of 'embed.weight' are dense"

@@ -90,9 +90,10 @@ def assert_same(first, second):
 
 
 def strategies(optimizer, picks, size):
-    """Runs of a rule with some (policy, schedule), of three lrs and two seeds."""
+    """Runs of a rule with some (policy, schedule), of three lrs and two seeds; of Muon those that step all matrices alike."""
     lr = 1e-3 if optimizer != "lars" else 1.0
-    runs = [a_run("digits-mlp", optimizer, p, s, lr=lr * (1 + i % 3), seed=i % 2, **size) for i, (p, s) in enumerate(picks)]
+    pick = (optimizer, {"matrices": "all"}) if optimizer == BFLOAT else optimizer
+    runs = [a_run("digits-mlp", pick, p, s, lr=lr * (1 + i % 3), seed=i % 2, **size) for i, (p, s) in enumerate(picks)]
     return [run for run in runs if not impossible(run, describe(workload_of(runs), workload_of(runs).model()))]
 
 
@@ -102,6 +103,15 @@ def test_weights_agree_with_the_reference_trainer_for_every_pair_of_rule_policy_
     assert {run.schedule.name for run in runs} == set(SCHEDULES)
     assert {run.layer_lr.name for run in runs} == set(LAYER_LRS)
     assert_equal_weights(runs, rtol=0.05 if optimizer == BFLOAT else 1e-9)
+
+
+@pytest.mark.parametrize("workload", ["digits-mlp", "mnist5k-mlp"])
+def test_muon_leaves_the_head_to_adamw_in_a_population_too(workload):
+    runs = [a_run(workload, optimizer, "bias-norm", lr=1e-2, seed=seed, **TWELVE) for optimizer in ("muon", ("muon", {"matrices": "all"}))
+            for seed in (0, 1)]  # fmt: skip
+    assert_equal_weights(runs, rtol=0.05)
+    heads = [weights_alone(run)["head.weight"] for run in runs]
+    assert not torch.allclose(heads[0], heads[2], rtol=0.05)
 
 
 @pytest.mark.exhaustive

@@ -74,13 +74,13 @@ def one_by_one(name, settings, starts, grads):
 
 def stacked(name, settings, starts, grads, who=(0, 1, 2), wrap=lambda update: update, steps=STEPS):
     """The weights of the runs ``who`` after training them at once, in that order."""
-    who, rule, dtype = list(who), rule_for(name, settings[0]), starts[0].dtype
-    update, ends = wrap(rule.update), []
+    who, dtype, ends = list(who), starts[0].dtype, []
     own = [numbers(name, settings[i]) for i in who]
     for start, grad, shape in zip(starts, grads, SHAPES, strict=True):
         p, g = start[who].clone(), grad[:, who]
         h = {key: column(torch.tensor([values[key] for values in own], dtype=dtype), shape) for key in own[0]}
-        s = rule.start(p, h)
+        rule = rule_for(name, settings[0], is_matrix=len(shape) == 2)
+        s, update = rule.start(p, h), wrap(rule.update)
         for step in range(steps):
             lr = torch.tensor([lr_at(step, i) for i in who], dtype=dtype)
             update(p, g[step].clone(), s, column(lr, shape), column(torch.full_like(lr, step + 1), shape), h)
@@ -119,7 +119,7 @@ def test_an_optimizer_without_a_rule_says_who_trains_it():
 def test_every_setting_is_a_number_or_part_of_the_structure(name):
     plain = numbers(name, {}), structure(name, {})
     for key, field in OPTIMIZERS[name].settings.model_fields.items():
-        changed = {key: other(key, field.default)}
+        changed = {key: "hidden" if key == "matrices" else other(key, field.default)}
         assert (numbers(name, changed), structure(name, changed)) != plain, key
 
 
@@ -216,7 +216,7 @@ def test_updates_are_in_place(name, chosen):
     for shape in SHAPES:
         p = torch.ones(2, *shape)
         h = {key: column(torch.tensor([value] * 2), shape) for key, value in numbers(name, members(name, chosen)[1]).items()}
-        rule, one = rule_for(name, chosen), column(torch.ones(2), shape)
+        rule, one = rule_for(name, chosen, is_matrix=len(shape) == 2), column(torch.ones(2), shape)
         s = rule.start(p, h)
         before = dict(s)
         g = torch.full_like(p, 0.5)
@@ -236,9 +236,9 @@ GRAPHS = [pytest.param(*case.values, id=case.id, marks=[pytest.mark.exhaustive] 
 @pytest.mark.parametrize(("name", "chosen"), GRAPHS)
 def test_a_rule_is_one_graph(name, chosen):
     """Nothing in it waits for a value: it can be compiled whole."""
-    rule = rule_for(name, chosen)
     for shape in ((5,), (4, 3)) if name in ("adafactor", "lamb", "lars", "muon") else ((4, 3),):
         torch.compiler.reset()
+        rule = rule_for(name, chosen, is_matrix=len(shape) == 2)
         compiled = torch.compile(rule.update, fullgraph=True, backend="aot_eager", dynamic=False)
         ends = []
         for update in (rule.update, compiled):

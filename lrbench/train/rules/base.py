@@ -39,21 +39,25 @@ class Entry:
     start: Callable[..., State]
     update: Callable[..., None]
     switches: tuple[str, ...]
+    has_kinds: bool
 
 
 RULES: dict[str, Entry] = {}
 """The rules by the name of their optimizer. An optimizer that is not here is trained by the reference trainer."""
 
 
-def rule(name: str, start: Callable[..., State], switches: tuple[str, ...] = ()) -> Callable[[Callable[..., None]], Callable[..., None]]:
+def rule(
+    name: str, start: Callable[..., State], switches: tuple[str, ...] = (), *, has_kinds: bool = False
+) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """Enter an update function for an optimizer.
 
     It and ``start`` get every setting that is no float as a keyword; a float named in ``switches`` too, as whether it is above 0.
-    All floats arrive in Hyper, ``SPLIT`` into one name each.
+    All floats arrive in Hyper, ``SPLIT`` into one name each. ``has_kinds`` gives both a keyword ``is_matrix``, of an optimizer that steps
+    matrices otherwise than the rest.
     """
 
     def enter(update: Callable[..., None]) -> Callable[..., None]:
-        RULES[name] = Entry(start, update, switches)
+        RULES[name] = Entry(start, update, switches, has_kinds)
         return update
 
     return enter
@@ -84,12 +88,13 @@ def numbers(name: str, settings: Mapping[str, Any]) -> dict[str, float]:
     return found
 
 
-def rule_for(name: str, settings: Mapping[str, Any]) -> Rule:
-    """The rule of an optimizer with these settings: the same object for equal structures.
+def rule_for(name: str, settings: Mapping[str, Any], *, is_matrix: bool = False) -> Rule:
+    """The rule of an optimizer with these settings, for a parameter: the same object for equal structures.
 
     Raises: LookupError when the optimizer has no rule.
     """
-    return _rule(*structure(name, settings))
+    kind = [("is_matrix", is_matrix)] if _entry(name).has_kinds else []
+    return _rule(*structure(name, settings), *kind)
 
 
 @cache

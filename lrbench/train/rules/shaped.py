@@ -99,20 +99,22 @@ def adafactor(p: Tensor, g: Tensor, s: State, lr: Tensor, t: Tensor, h: Hyper) -
     p.addcmul_(u, alpha / (norm(u) / root_size / h["d"]).clamp(min=1.0), value=-1)
 
 
-def muon_start(p: Tensor, h: Hyper, *, nesterov: bool, ns_steps: int) -> State:
-    """The mean gradient of a matrix [N, a, b]; AdamW's state for any other shape."""
-    return zeros("mean")(p, h) if p.ndim == 3 else adam_start(p, h, amsgrad=False)
+def muon_start(p: Tensor, h: Hyper, *, is_matrix: bool, nesterov: bool, ns_steps: int, matrices: str) -> State:
+    """The mean gradient of a matrix [N, a, b]; AdamW's state for the rest."""
+    return zeros("mean")(p, h) if is_matrix else adam_start(p, h, amsgrad=False)
 
 
-@rule("muon", muon_start)
-def muon(p: Tensor, g: Tensor, s: State, lr: Tensor, t: Tensor, h: Hyper, *, nesterov: bool, ns_steps: int) -> None:
-    """Muon: p <- (1 - lr weight_decay) p - 0.2 lr sqrt(max(a, b)) O for a matrix, O the orthogonalised momentum; AdamW for other shapes.
+@rule("muon", muon_start, has_kinds=True)
+def muon(
+    p: Tensor, g: Tensor, s: State, lr: Tensor, t: Tensor, h: Hyper, *, is_matrix: bool, nesterov: bool, ns_steps: int, matrices: str
+) -> None:
+    """Muon: p <- (1 - lr weight_decay) p - 0.2 lr sqrt(max(a, b)) O for a matrix, O the orthogonalised momentum; AdamW for the rest.
 
     Shapes: p, g, s.mean [N, a, b]; lr, t, h.* [N, 1, 1].
     Source: Jordan et al. 2024, Muon: an optimizer for hidden layers in neural networks; the step size: Liu et al. 2025,
     arXiv:2502.16982; agrees with torch.optim.Muon(adjust_lr_fn="match_rms_adamw").
     """
-    if p.ndim != 3:
+    if not is_matrix:
         adamw(p, g, s, lr, t, h, amsgrad=False)
         return
     mean = s["mean"].lerp_(g, 1 - h["momentum"])

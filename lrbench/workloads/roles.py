@@ -1,0 +1,79 @@
+"""What a parameter is within the module that owns it: a bias, a norm's, an embedding, and how many inputs one of its outputs sums."""
+
+import math
+from dataclasses import dataclass
+
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _NormBase
+from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
+
+NORMS = (_NormBase, nn.LayerNorm, nn.GroupNorm, nn.RMSNorm)
+GAINS = frozenset(("weight", "gamma", "beta", "scale", "shift", "gain", "g"))
+"""How the vectors of norms of one's own, and of layer scales, are called."""
+PARAMETRIZATIONS = "parametrizations"
+
+
+@dataclass(frozen=True)
+class Role:
+    """``width_in`` and ``width_out`` are units or channels, ``taps`` the places of a kernel: one output sums width_in x taps inputs."""
+
+    is_bias: bool
+    is_norm: bool
+    is_embedding: bool
+    width_in: int
+    width_out: int
+    taps: int = 1
+
+
+def role_of(model: nn.Module, name: str, value: Tensor) -> Role:
+    """The role of a parameter by its name in the model.
+
+    - A bias has the word bias in its own name: ``bias``, ``bias_ih_l0``, ``in_proj_bias``, ``relative_position_bias_table``.
+    - A norm's parameter belongs to a norm of torch; or it is a vector (at most one dimension is longer than 1) of a module of one's own
+      whose class is called a norm; or of a module below the model that holds no matrix, and is called as in ``GAINS``. So is the
+      magnitude that weight normalisation splits off.
+    - An embedding belongs to ``nn.Embedding`` or ``nn.EmbeddingBag``: a row is picked, so nothing is summed.
+    """
+    owner, leaf, part = _owner(model, name)
+    is_bias = "bias" in leaf.split("_")
+    is_magnitude = part == "original0" or (leaf.endswith("_g") and hasattr(owner, leaf[:-1] + "v"))
+    is_vector = value.ndim == 0 or value.numel() == max(value.shape)
+    is_norm = isinstance(owner, NORMS) or is_magnitude or (is_vector and not is_bias and _is_own_norm(owner, leaf, model))
+    is_embedding = isinstance(owner, nn.Embedding | nn.EmbeddingBag)
+    if is_norm or is_bias or is_embedding or value.ndim < 2:
+        return Role(is_bias, is_norm, is_embedding, 1, value.shape[-1] if is_embedding else value.numel())
+    return Role(False, False, False, *_widths(owner, value))
+
+
+def _owner(model: nn.Module, name: str) -> tuple[nn.Module, str, str]:
+    """The module that a parameter belongs to, its name there, and which part of it a parametrization has made it."""
+    path = name.split(".")
+    if PARAMETRIZATIONS in path:
+        at = path.index(PARAMETRIZATIONS)
+        return model.get_submodule(".".join(path[:at])), path[at + 1], path[-1]
+    return model.get_submodule(".".join(path[:-1])), path[-1], ""
+
+
+def _is_own_norm(owner: nn.Module, leaf: str, model: nn.Module) -> bool:
+    if type(owner).__module__.startswith("torch."):
+        return False
+    if "norm" in type(owner).__name__.lower():
+        return True
+    vectors_only = all(p.ndim == 0 or p.numel() == max(p.shape) for p in owner.parameters())
+    return leaf in GAINS and owner is not model and vectors_only
+
+
+def _widths(owner: nn.Module, value: Tensor) -> tuple[int, int, int]:
+    """(width_in, width_out, taps) of a weight of two dimensions or more."""
+    rest = math.prod(value.shape[2:])
+    if isinstance(owner, _ConvTransposeNd):  # its weight is [in, out / groups, ...]
+        return owner.in_channels // owner.groups, owner.out_channels, rest
+    if isinstance(owner, _ConvNd):
+        return owner.in_channels // owner.groups, owner.out_channels, rest
+    if isinstance(owner, nn.RNNBase):  # its rows are those of all gates
+        return value.shape[1], min(owner.hidden_size, value.shape[0]), rest
+    if isinstance(owner, nn.MultiheadAttention):  # its rows are those of queries, keys and values
+        return value.shape[1], owner.embed_dim, rest
+    if isinstance(owner, nn.Bilinear):
+        return owner.in1_features * owner.in2_features, owner.out_features, 1
+    return value.shape[1], value.shape[0], rest
