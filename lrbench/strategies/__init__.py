@@ -3,8 +3,8 @@
 from lrbench.strategies.combine import groups_of, impossible
 from lrbench.strategies.groups import Group
 from lrbench.strategies.layer_lr import FROZEN, LAYER_LRS, Rate, layer_lr
-from lrbench.strategies.optimizers import OPTIMIZERS, optimizer
-from lrbench.strategies.pacer import CallOrderError, Pacer, Timing, audit, audit_run, lr_curve, lr_table
+from lrbench.strategies.optimizers import OPTIMIZERS, built, optimizer
+from lrbench.strategies.pacer import CallOrderError, Pacer, Timing, Unpaced, audit, audit_run, lr_curve, lr_table, rounding_of
 from lrbench.strategies.schedules import SCHEDULES, schedule
 
 __all__ = [
@@ -17,13 +17,16 @@ __all__ = [
     "Pacer",
     "Rate",
     "Timing",
+    "Unpaced",
     "audit",
     "audit_run",
+    "built",
     "groups_of",
     "impossible",
     "layer_lr",
     "lr_curve",
     "lr_table",
     "optimizer",
+    "rounding_of",
     "schedule",
 ]

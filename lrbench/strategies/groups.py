@@ -21,10 +21,9 @@ class Group:
     weight_decay: float | None
 
     def options(self, tensors: Mapping[str, Any], base_lr: float) -> dict[str, Any]:
-        """The dict that ``torch.optim`` and ``add_param_group`` take; lrbench's own keys ride along in it."""
+        """The dict that ``torch.optim`` and ``add_param_group`` take, with no key that they do not know."""
         decay = {} if self.weight_decay is None else {"weight_decay": self.weight_decay}
-        params = [tensors[name] for name in self.params]
-        return {"params": params, "lr": base_lr * self.multiplier, "name": self.name, "multiplier": self.multiplier} | decay
+        return {"params": [tensors[name] for name in self.params], "lr": base_lr * self.multiplier} | decay
 
 
 def param_groups(policy: Policy, params: Sequence[Param], steps: int, *, by_kind: bool = False) -> list[Group]:
