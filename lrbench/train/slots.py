@@ -14,7 +14,7 @@ from lrbench.train.data import dtype_of
 from lrbench.train.layout import Layout
 from lrbench.train.reference import EVALUATION_BATCH
 from lrbench.train.rules import numbers, rule_for, structure
-from lrbench.train.seeds import derive
+from lrbench.train.seeds import derive, own_generators, seed_generators
 from lrbench.train.stacked import Changing, Slice, StackedModel, Tensors, update
 from lrbench.workloads import Data, Split, Workload
 
@@ -59,8 +59,8 @@ class Slots:
         return torch.as_tensor(values, dtype=self.dtype).to(self.device)
 
     def _module(self, seed: int) -> nn.Module:
-        with torch.random.fork_rng(devices=[self.device] if self.device.type == "cuda" else []):
-            torch.manual_seed(derive(seed, "model"))
+        with own_generators(self.device):
+            seed_generators(derive(seed, "model"))
             return self.workload.model().to(self.device, self.dtype)
 
     def initial(self, seed: int) -> tuple[Tensors, Tensors]:

@@ -39,6 +39,7 @@ class Workloads(dict[str, Workload]):
 WORKLOADS = Workloads()
 for _module in (quadratic, cancer_logistic, digits_mlp, mnist5k_mlp, mnist5k_cnn, mnist_transfer, fashion_mlp, fashion_cnn):
     WORKLOADS.add(_module.WORKLOAD)
+BUILT_IN = frozenset(WORKLOADS.values())
 
 add_workload = WORKLOADS.add
 
@@ -68,6 +69,7 @@ def fetch(names: Iterable[str]) -> dict[str, str]:
 
 __all__ = [
     "ACCURACY",
+    "BUILT_IN",
     "WORKLOADS",
     "Data",
     "Metric",
