@@ -8,6 +8,7 @@ from lrbench.train.population import Population
 from lrbench.train.reference import AuditError, Training
 from lrbench.train.single import train
 from lrbench.train.slots import rule_of
+from lrbench.train.trial import try_out
 
 __all__ = [
     "AuditError",
@@ -23,4 +24,5 @@ __all__ = [
     "share",
     "shared",
     "train",
+    "try_out",
 ]

@@ -6,9 +6,9 @@ from lrbench.device import deterministic
 from lrbench.spec.outcome import Outcome
 from lrbench.spec.run import Run
 from lrbench.train.checkpoint import Checkpoint
-from lrbench.train.probe import UnrepeatableError, is_plugged_in, probe
 from lrbench.train.reference import Training
 from lrbench.train.seeds import own_generators
+from lrbench.train.trial import try_out
 from lrbench.workloads import Data, Workload
 
 
@@ -18,18 +18,14 @@ def train(run: Run, workload: Workload, data: Data, device: torch.device, checkp
     Shapes: as ``Outcome``. Every ``run.eval_every`` steps the validation set is evaluated; at the end, also the test set and as many
     training examples as there are for validation.
 
-    A run with a plug-in's part is tried first, as ``probe`` says.
+    A run with a plug-in's part is tried first, as ``try_out`` says.
 
     Raises: AuditError when the lrs in use were not the declared ones; Interrupted when the checkpoint asks to stop; UnrepeatableError
     when the strategy gives another result each time; whatever the model or the optimizer raises.
     """
     deterministic()
-    if is_plugged_in(run, workload):
-        found = probe(run, workload, data, device)
-        if found.unrepeatable:
-            raise UnrepeatableError(found.unrepeatable)
-        if found.unresumable and checkpoint:
-            checkpoint.switch_off()
+    if try_out(run, workload, data, device).unresumable and checkpoint:
+        checkpoint.switch_off()
     with own_generators(device):
         training = checkpoint and _resumed(run, workload, data, device, checkpoint)
         if not training:

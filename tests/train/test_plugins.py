@@ -3,6 +3,7 @@
 import multiprocessing
 import random
 import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -11,13 +12,14 @@ from runs import a_run
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR, LRScheduler, ReduceLROnPlateau
 
+from lrbench.execute.work import Unit, Worker
 from lrbench.plan import make_plan, vocabulary
 from lrbench.spec.matrix import parse_matrix
 from lrbench.strategies import OPTIMIZERS, SCHEDULES, impossible
 from lrbench.train import AuditError, Checkpoint, Interrupted, Population, Training, alone, notices, train
-from lrbench.train.probe import Trial, UnrepeatableError, _known, is_plugged_in, probe, tried
 from lrbench.train.reference import ClosureError
 from lrbench.train.seeds import Order, derive, seed_generators
+from lrbench.train.trial import Trial, UnrepeatableError, _known, is_plugged_in, tried, try_out
 from lrbench.workloads import WORKLOADS, describe
 
 DIGITS = WORKLOADS["digits-mlp"]
@@ -480,7 +482,7 @@ class TestProbe:
         assert_same(resumed(run, tmp_path / "run.pt"), expected)
         [line] = said()
         assert "mine / uniform / constant: its state_dict is not all of its state: gone on from there, it gave other losses" in line
-        assert "no checkpoints are saved: a run that is interrupted starts again" in line
+        assert "no checkpoint is saved: a run that is interrupted starts again" in line
 
     def test_an_update_that_the_lr_does_not_scale_is_told_once_unless_declared(self, enter, said, cpu):
         for flags in ([], ["not_proportional"]):
@@ -495,7 +497,7 @@ class TestProbe:
         run = a_run(optimizer="mine", schedule="plateau", layer_lr="gradual-unfreezing")
         monkeypatch.chdir(tmp_path)
         first = train(run, DIGITS, DATA, cpu)
-        monkeypatch.setattr("lrbench.train.single.is_plugged_in", lambda *_: False)
+        monkeypatch.setattr("lrbench.train.trial.is_plugged_in", lambda *_: False)
         assert_same(first, train(run, DIGITS, DATA, cpu))
         assert not any(tmp_path.iterdir())
 
@@ -503,7 +505,7 @@ class TestProbe:
         enter(lambda groups, lr: Plain(groups, lr))
         made = []
         monkeypatch.setattr(Trial, "__init__", lambda self, *rest: (made.append(1), Training.__init__(self, *rest))[1])
-        found = {id(probe(a_run(optimizer="mine", seed=seed, lr=lr), DIGITS, DATA, cpu)) for seed in (0, 1) for lr in (0.1, 0.2)}
+        found = {id(try_out(a_run(optimizer="mine", seed=seed, lr=lr), DIGITS, DATA, cpu)) for seed in (0, 1) for lr in (0.1, 0.2)}
         assert len(found) == 1
         assert len(made) == 5
 
@@ -522,7 +524,7 @@ class TestProbe:
     @pytest.mark.parametrize("steps", [1, 2, 5])
     def test_a_short_run_is_tried_no_longer_than_it_is(self, steps, enter, cpu):
         enter(lambda groups, lr: Plain(groups, lr))
-        assert not any(vars(probe(a_run(optimizer="mine", schedule="one-cycle", steps=steps), DIGITS, DATA, cpu)).values())
+        assert not any(vars(try_out(a_run(optimizer="mine", schedule="one-cycle", steps=steps), DIGITS, DATA, cpu)).values())
 
     @pytest.mark.parametrize("name", OPTIMIZERS)
     def test_every_built_in_optimizer_is_repeatable_and_resumable(self, name, cpu):
@@ -560,7 +562,36 @@ def test_which_updates_are_proportional_to_the_lr(name, monkeypatch, cpu):
     assert declared == (name in NOT_PROPORTIONAL)
 
 
+def drawn_by(draw):
+    """A workload whose models begin with other weights, a factor away."""
+
+    def model():
+        made = DIGITS.model()
+        with torch.no_grad():
+            next(made.parameters()).mul_(draw())
+        return made
+
+    return replace(DIGITS, name="drawn", model=model)
+
+
 class TestRandomness:
+    def test_a_model_that_draws_from_numpy_and_python_is_the_same_in_a_population(self, cpu):
+        workload = drawn_by(lambda: random.random() + np.random.random())
+        runs = [a_run(seed=seed) for seed in (0, 1)]
+        together = {run.key: outcome for run, outcome in Population(runs, workload, DATA, cpu).train()}
+        for run in runs:
+            np.testing.assert_allclose(together[run.key].step_loss, train(run, workload, DATA, cpu).step_loss, rtol=1e-5)
+
+    def test_one_that_draws_anew_crashes_alone_and_together(self, monkeypatch, tmp_path, cpu):
+        generator = np.random.default_rng()
+        monkeypatch.setitem(WORKLOADS, "drawn", drawn_by(generator.random))
+        runs = [a_run("drawn", seed=seed) for seed in (0, 1)]
+        for unit in (Unit(tuple(runs), width=2), Unit(tuple(runs[:1]))):
+            for _, outcome in Worker(cpu, tmp_path).carry_out(unit):
+                assert outcome.reason.startswith(
+                    "UnrepeatableError: trained twice from the same seed, it gave other losses. Likely causes:"
+                )
+
     def test_all_global_generators_are_resumed(self, enter, tmp_path, said, cpu):
         enter(lambda groups, lr: Noisy(groups, lr, global_draw))
         run = a_run(optimizer="mine")

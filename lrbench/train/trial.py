@@ -7,6 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from lrbench.device import deterministic
 from lrbench.spec.faults import told
 from lrbench.spec.run import Run
 from lrbench.strategies import OPTIMIZERS
@@ -70,18 +71,30 @@ def is_plugged_in(run: Run, workload: Workload) -> bool:
     return workload not in BUILT_IN or any(isinstance(choice.revision, str) for choice in (run.optimizer, run.layer_lr, run.schedule))
 
 
-def probe(run: Run, workload: Workload, data: Data, device: torch.device) -> Findings:
-    """What there is to be known of runs like this one; tried once per process, with the first of them, and said on standard error.
+def try_out(run: Run, workload: Workload, data: Data, device: torch.device) -> Findings:
+    """What there is to be known of runs like this one: nothing if they are lrbench's own, else tried once per process and said.
 
-    Raises: whatever the run would raise in its first steps.
+    Raises: UnrepeatableError when they give another result each time; whatever the run would raise in its first steps.
     """
+    if not is_plugged_in(run, workload):
+        return Findings()
+    found = _known_or_tried(run, workload, data, device)
+    if found.unrepeatable:
+        raise UnrepeatableError(found.unrepeatable)
+    return found
+
+
+def _known_or_tried(run: Run, workload: Workload, data: Data, device: torch.device) -> Findings:
     parts = tuple(c.model_dump_json() for c in (run.workload, run.optimizer, run.layer_lr, run.schedule))
     key = (parts, workload, run.batch_size, run.accumulate, run.precision, device)
     if key not in _known:
+        deterministic()
         with own_generators(device):
             _known[key] = found = tried(run, lambda run: Trial(run, workload, data, device))
         if found.unresumable:
-            say_once(f"{run.strategy}: {found.unresumable}; no checkpoints are saved: a run that is interrupted starts again")
+            say_once(
+                f"{run.workload.label}: {run.strategy}: {found.unresumable}; no checkpoint is saved: a run that is interrupted starts again"
+            )
         if found.disproportionate:
             say_once(found.disproportionate)
     return _known[key]
@@ -92,9 +105,8 @@ def tried(run: Run, make: Make) -> Findings:
     half = max(1, min(STEPS, run.steps // 2))
     rest = min(half, run.steps - half)
     expected = make(run).go_on(half, rest).remains()
-    again = make(run).go_on(half)
-    saved = _saved(again)
-    if differing := _first_difference(expected, again.go_on(rest).remains()):
+    saved, again = _saved_on_the_way(make(run).go_on(half), rest)
+    if differing := _first_difference(expected, again):
         return Findings(
             unrepeatable=f"trained twice from the same seed, it gave other {differing}. Likely causes: a generator that is not seeded, "
             "such as numpy.random.default_rng(); one that all runs share; an order that depends on hashes or ids; the time"
@@ -102,11 +114,13 @@ def tried(run: Run, make: Make) -> Findings:
     return Findings(unresumable=_unresumable(run, make, saved, expected, rest), disproportionate=_disproportionate(run, make, half))
 
 
-def _saved(trial: Trial) -> bytes | Exception:
+def _saved_on_the_way(trial: Trial, rest: int) -> tuple[bytes | Exception, dict[str, Tensor]]:
+    """A trial's state as its checkpoint would be, or why there is none, and what remains of it at its end."""
     try:
-        return to_bytes(trial.state_dict())
+        saved: bytes | Exception = to_bytes(trial.state_dict())
     except Exception as error:  # noqa: BLE001 - a plug-in's state may refuse in any way
-        return error
+        saved = error
+    return saved, trial.go_on(rest).remains()
 
 
 def _unresumable(run: Run, make: Make, saved: bytes | Exception, expected: dict[str, Tensor], rest: int) -> str:
