@@ -59,7 +59,7 @@ class Pacer:
             return made
 
         self.scheduler: Scheduler = Warmup(optimizer, rise, build) if rise else build(optimizer)
-        if not hasattr(optimizer.step, "_wrapped_by_lr_sched"):  # torch notes the steps for its own schedulers alone
+        if not self.closed_loop and not hasattr(optimizer.step, "_wrapped_by_lr_sched"):  # torch notes steps for its own schedulers alone
             _note_steps(optimizer)
 
     def after_step(self, done: int) -> None:
