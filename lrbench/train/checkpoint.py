@@ -1,6 +1,8 @@
 """Where an unfinished run leaves what it needs to go on, bit for bit."""
 
 import io
+import pickle
+import re
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -14,8 +16,8 @@ from lrbench.spec.faults import told
 from lrbench.store import write_whole
 from lrbench.train.notices import say_once
 
-NUMPY: list[Any] = [np.ndarray, np.dtype, *(made.__reduce__()[0] for made in (np.float64(0.0), np.zeros(0)))]
-NUMPY += {type(np.dtype(code)) for code in np.typecodes["All"]}
+READABLE: list[Any] = [np.ndarray, np.dtype, *(made.__reduce__()[0] for made in (np.float64(0.0), np.zeros(0)))]
+READABLE += {type(np.dtype(code)) for code in np.typecodes["All"]}
 """What NumPy's scalars and arrays are read back with. They are no code, so that a checkpoint may hold them."""
 
 
@@ -31,9 +33,17 @@ def to_bytes(state: dict[str, Any]) -> bytes:
 
 
 def from_bytes(data: bytes) -> dict[str, Any]:
-    """The state that was packed, with tensors on the CPU; it can hold tensors, NumPy's values and plain ones, and no code."""
-    with torch.serialization.safe_globals(NUMPY):
-        state: dict[str, Any] = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
+    """The state that was packed, with tensors on the CPU.
+
+    Raises: UnpicklingError when it holds objects of other classes than ``READABLE``, which might be code; whatever a damaged file raises.
+    """
+    try:
+        with torch.serialization.safe_globals(READABLE):
+            state: dict[str, Any] = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        if named := re.search(r"GLOBAL (\S+)", str(error)):
+            raise pickle.UnpicklingError(f"it holds a {named[1]}") from error
+        raise
     return state
 
 

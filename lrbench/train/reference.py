@@ -223,8 +223,10 @@ class Training:
 
     def _evaluation_mode(self, on: bool) -> None:
         self.model.train(not on)
-        if self.swaps_weights:
-            self.optimizer.eval() if on else self.optimizer.train()
+        if self.swaps_weights and not on:
+            self.optimizer.train()
+        elif self.swaps_weights and self.done:  # before the first step there are no other weights to swap in
+            self.optimizer.eval()
 
     def finish(self) -> Outcome:
         """Audit the lrs and make the outcome. Training and test loss are evaluated here, once, for the weights at the end."""

@@ -3,6 +3,7 @@
 import multiprocessing
 import random
 import re
+from collections import deque
 from dataclasses import replace
 
 import numpy as np
@@ -25,6 +26,7 @@ from lrbench.workloads import WORKLOADS, describe
 DIGITS = WORKLOADS["digits-mlp"]
 DATA = DIGITS.data()
 CPU = torch.device("cpu")
+QUICK = {"lbfgs": ("lbfgs", {"max_iter": 4})}
 
 
 @pytest.fixture
@@ -168,6 +170,7 @@ class Averaging(Plain):
             p.data = state.pop("kept", p.data)
 
     def eval(self):
+        assert self.state  # as those expect who evaluate after training only
         for p, state in self.state.items():
             state["kept"], p.data = p.data, state["mean"].clone()
 
@@ -398,6 +401,31 @@ class TestSchedules:
         assert_same(resumed(run, tmp_path / "run.pt"), outcomes[0])
 
 
+class Kept:
+    """A class of one's own, in a state."""
+
+
+@pytest.mark.parametrize(
+    ("value", "words"),
+    [
+        ({1.5, 2}, ""),
+        (deque([1.0]), r"\(UnpicklingError: it holds a collections\.deque\)"),
+        (Kept(), r"cannot be restored \(UnpicklingError: it holds a .*Kept\)"),
+    ],
+)
+def test_which_values_a_state_may_hold(value, words, enter, said, cpu):
+    class Holds(InNumpy):
+        def __init__(self, optimizer):
+            self.value = value
+            super().__init__(optimizer)
+
+    enter(lambda optimizer, total: Holds(optimizer), SCHEDULES)
+    train(a_run(schedule="mine"), DIGITS, DATA, cpu)
+    lines = said()
+    assert len(lines) == bool(words)
+    assert re.search(words, " ".join(lines))
+
+
 def test_what_cannot_be_saved_all_at_once_costs_no_run(tmp_path, said, cpu, monkeypatch):
     monkeypatch.setattr(Training, "state_dict", lambda _: {"one": lambda: 1})
     train(a_run(), DIGITS, DATA, cpu, Checkpoint(tmp_path / "run.pt", every_seconds=0.0))
@@ -528,9 +556,9 @@ class TestProbe:
 
     @pytest.mark.parametrize("name", OPTIMIZERS)
     def test_every_built_in_optimizer_is_repeatable_and_resumable(self, name, cpu):
-        run = a_run("digits-mlp", name, "bias-norm", "cosine")
+        run = a_run("digits-mlp", QUICK.get(name, name), "bias-norm", "cosine")
         if impossible(run, describe(DIGITS, DIGITS.model())):
-            run = a_run("digits-mlp", name)
+            run = a_run("digits-mlp", QUICK.get(name, name))
         if reason := impossible(run, describe(DIGITS, DIGITS.model())):
             pytest.skip(reason)
         assert not is_plugged_in(run, DIGITS)
@@ -552,7 +580,7 @@ NOT_PROPORTIONAL = {
 
 @pytest.mark.parametrize("name", OPTIMIZERS)
 def test_which_updates_are_proportional_to_the_lr(name, monkeypatch, cpu):
-    entry, run = OPTIMIZERS[name], a_run("digits-mlp", name)
+    entry, run = OPTIMIZERS[name], a_run("digits-mlp", QUICK.get(name, name))
     if reason := impossible(run, describe(DIGITS, DIGITS.model())):
         pytest.skip(reason)
     declared = bool(entry.flags & {"not_proportional", "no_schedule"})
