@@ -76,7 +76,7 @@ class Pool:
 
     def _process(self, device: Device) -> ProcessPoolExecutor:
         return ProcessPoolExecutor(
-            1, self.context, start, (name_of(device), threads(), self.checkpoints, self.stop, self.said, self.plugins)
+            1, self.context, start, (name_of(device), threads(), self.checkpoints, self.stop, self.plugins, self.said)
         )
 
     def __enter__(self) -> Self:

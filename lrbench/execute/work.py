@@ -129,7 +129,7 @@ class Lost:
 _worker: Worker | Lost
 
 
-def start(device: str, threads: int, checkpoints: Path, stop: Any, said: Any, plugins: Sequence[Path]) -> None:
+def start(device: str, threads: int, checkpoints: Path, stop: Any, plugins: Sequence[Path], said: Any = None) -> None:
     """Set a worker process up. Ctrl-C is the parent's to handle."""
     global _worker  # noqa: PLW0603 - a process pool has no other place for what a worker keeps
     signal.signal(signal.SIGINT, signal.SIG_IGN)
