@@ -173,6 +173,13 @@ def test_the_example_of_contributing_enters_a_schedule(tmp_path, capsys):
     assert "sawtooth" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("kind", ["optimizer", "schedule"])
+def test_contributing_says_what_every_flag_means(kind):
+    told = (ROOT / "CONTRIBUTING.md").read_text()
+    for flag, meaning in vocabulary()[kind].flags.items():
+        assert f"| {kind} | `{flag}` | {meaning} |" in told
+
+
 def test_the_catalog_page_is_what_the_list_command_prints():
     assert text(entries("")) in (ROOT / "docs" / "catalog.md").read_text(), "run: make docs"
 

@@ -21,6 +21,8 @@ TRIES = 2
 Tries = Counter[tuple[str, int]]
 """How often a unit was begun, by its first run and their number."""
 DIED = "the worker process died, as it does when memory runs out or a library fails outside Python"
+SAID_BYTES = 65536
+"""Room for the lines that workers say once."""
 AHEAD = 2
 """Units that a worker has in hand, so that it need not wait for the next."""
 
@@ -69,10 +71,13 @@ class Pool:
         self.fault = ""
         self.context = multiprocessing.get_context("spawn")
         self.stop = self.context.Event()
+        self.said = self.context.Array("c", SAID_BYTES)
         self.hands: list[Hand] = []
 
     def _process(self, device: Device) -> ProcessPoolExecutor:
-        return ProcessPoolExecutor(1, self.context, start, (name_of(device), threads(), self.checkpoints, self.stop, self.plugins))
+        return ProcessPoolExecutor(
+            1, self.context, start, (name_of(device), threads(), self.checkpoints, self.stop, self.plugins, self.said)
+        )
 
     def __enter__(self) -> Self:
         return self

@@ -14,7 +14,7 @@ from lrbench.plan import load_plugins
 from lrbench.spec.faults import one_line, told
 from lrbench.spec.outcome import Outcome, Status
 from lrbench.spec.run import Run
-from lrbench.train import Checkpoint, Interrupted, Population, data_for, rule_of, train
+from lrbench.train import Checkpoint, Interrupted, Population, data_for, rule_of, share, train, try_out
 from lrbench.workloads import WORKLOADS
 
 Done = tuple[Run, Outcome]
@@ -59,6 +59,7 @@ class Worker:
         width, note = 1, unit.note
         try:
             workload, data = WORKLOADS[unit.runs[0].workload.name], data_for(unit.runs[0], self.device)
+            try_out(unit.runs[0], workload, data, self.device)
             for run, outcome in Population(unit.runs, workload, data, self.device, width=unit.width, mode=unit.mode).train(self.stop):
                 del left[run.key]
                 yield run, outcome
@@ -128,10 +129,11 @@ class Lost:
 _worker: Worker | Lost
 
 
-def start(device: str, threads: int, checkpoints: Path, stop: Any, plugins: Sequence[Path]) -> None:
+def start(device: str, threads: int, checkpoints: Path, stop: Any, plugins: Sequence[Path], said: Any = None) -> None:
     """Set a worker process up. Ctrl-C is the parent's to handle."""
     global _worker  # noqa: PLW0603 - a process pool has no other place for what a worker keeps
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    share(said)
     try:
         load_plugins(plugins)
         _worker = Worker(torch.device(device), checkpoints, stop.is_set)

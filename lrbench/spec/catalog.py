@@ -6,6 +6,7 @@ import math
 import typing
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Annotated, Any, Generic, NoReturn, TypeVar
 
 from pydantic import AllowInfNan, Field, create_model
@@ -53,26 +54,42 @@ class Entry(Generic[F]):
 class Catalog(dict[str, Entry[F]]):
     """A dict whose missing-key error tells the reader what to type instead."""
 
-    def __init__(self, kind: str, common: Callable[[frozenset[str]], dict[str, Any]] = lambda _: {}) -> None:
-        """``common`` gives the settings that every entry with certain flags has beside its own, as pydantic fields."""
+    def __init__(
+        self,
+        kind: str,
+        *,
+        flags: Mapping[str, str] = MappingProxyType({}),
+        common: Callable[[frozenset[str]], dict[str, Any]] = lambda _: {},
+    ) -> None:
+        """``flags`` are those that an entry can have, each with what it says of the entry.
+
+        ``common`` gives the settings that every entry with certain flags has beside its own, as pydantic fields.
+        """
         super().__init__()
         self.kind = kind
+        self.flags = flags
         self._common = common
 
     def __missing__(self, name: str) -> NoReturn:
         raise LookupError(f"no {self.kind} called {name!r}. {nearest(name, self)}")
 
     def register(self, name: str, *, flags: Iterable[str] = (), revision: int = 1, **facts: Any) -> Callable[[F], F]:
-        """Enter a function under ``name``; its keyword-only parameters become its settings, its docstring its documentation."""
+        """Enter a function under ``name``; its keyword-only parameters become its settings, its docstring its documentation.
+
+        Raises: LookupError for a flag that the catalog does not know, or a name that is taken.
+        """
         check_name(self.kind, name)
+        given = frozenset(flags)
+        if unknown := sorted(given - set(self.flags)):
+            raise LookupError(f"{self.kind} {name!r}: there is no flag {unknown[0]!r}. {nearest(unknown[0], self.flags)}")
 
         def enter(build: F) -> F:
             if name in self and self[name].build.__code__ is not build.__code__:
                 raise LookupError(f"there is one {self.kind} called {name!r} already: choose another name.")
             meaning, source = _read(inspect.getdoc(build) or "")
             inside = build.__module__.split(".")[0] == "lrbench"
-            settings = _settings(build, self._common(frozenset(flags)))
-            self[name] = Entry(name, build, settings, meaning, source, frozenset(flags), revision if inside else _digest(build), facts)
+            settings = _settings(build, self._common(given))
+            self[name] = Entry(name, build, settings, meaning, source, given, revision if inside else _digest(build), facts)
             return build
 
         return enter

@@ -3,8 +3,8 @@
 from lrbench.strategies.combine import groups_of, impossible, matrices_of
 from lrbench.strategies.groups import Group
 from lrbench.strategies.layer_lr import FROZEN, LAYER_LRS, Rate, layer_lr
-from lrbench.strategies.optimizers import OPTIMIZERS, optimizer
-from lrbench.strategies.pacer import CallOrderError, Pacer, Timing, audit, audit_run, lr_curve, lr_table
+from lrbench.strategies.optimizers import OPTIMIZERS, built, optimizer
+from lrbench.strategies.pacer import CallOrderError, Pacer, Timing, Unpaced, audit, audit_run, lr_curve, lr_table, rounding_of
 from lrbench.strategies.schedules import SCHEDULES, schedule
 
 __all__ = [
@@ -17,8 +17,10 @@ __all__ = [
     "Pacer",
     "Rate",
     "Timing",
+    "Unpaced",
     "audit",
     "audit_run",
+    "built",
     "groups_of",
     "impossible",
     "layer_lr",
@@ -26,5 +28,6 @@ __all__ = [
     "lr_table",
     "matrices_of",
     "optimizer",
+    "rounding_of",
     "schedule",
 ]

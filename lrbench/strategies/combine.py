@@ -1,6 +1,5 @@
 """Which optimizer, layer-lr policy and schedule go together, and why the others do not."""
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from importlib.util import find_spec
@@ -12,7 +11,7 @@ from lrbench.spec.param import Param
 from lrbench.spec.run import Choice, Run
 from lrbench.strategies.groups import Group, param_groups
 from lrbench.strategies.layer_lr import LAYER_LRS
-from lrbench.strategies.optimizers import OPTIMIZERS
+from lrbench.strategies.optimizers import OPTIMIZERS, built
 from lrbench.strategies.schedules import SCHEDULES
 
 
@@ -78,16 +77,15 @@ def _matrix_of(optimizer: Choice) -> str:
 
 def _refused(run: Run, groups: Sequence[Group], shapes: Mapping[str, tuple[int, ...]]) -> str | None:
     """Why the optimizer's own class refuses these settings, such as Nesterov's momentum without a momentum; tried without any memory."""
-    reason = _refusal(run.optimizer.name, json.dumps(run.optimizer.settings), tuple(groups), tuple(shapes.items()))
+    reason = _refusal(run.optimizer.model_dump_json(), tuple(groups), tuple(shapes.items()))
     return reason and f"{run.optimizer.label}: {reason}"
 
 
 @cache
-def _refusal(name: str, settings: str, groups: tuple[Group, ...], shapes: tuple[tuple[str, tuple[int, ...]], ...]) -> str | None:
-    entry = OPTIMIZERS[name]
+def _refusal(optimizer: str, groups: tuple[Group, ...], shapes: tuple[tuple[str, tuple[int, ...]], ...]) -> str | None:
     tensors = {name: torch.nn.Parameter(torch.empty(shape, device="meta")) for name, shape in shapes}
     try:
-        entry.build([group.options(tensors, 1.0) for group in groups], 1.0, **entry.resolve(json.loads(settings)))
+        built(Choice.model_validate_json(optimizer), [group.options(tensors, 1.0) for group in groups], 1.0)
     except ValueError as error:
         return str(error)
     except Exception:  # noqa: BLE001 - not a matter of settings: the run will crash, and its outcome says how
@@ -98,11 +96,10 @@ def _refusal(name: str, settings: str, groups: tuple[Group, ...], shapes: tuple[
 @cache
 def _refuses_sparse(optimizer: str) -> str | None:
     """What an optimizer says to a sparse gradient: it is given one."""
-    choice = Choice.model_validate_json(optimizer)
-    entry, tensor = OPTIMIZERS[choice.name], torch.nn.Parameter(torch.ones(2, 2))
+    tensor = torch.nn.Parameter(torch.ones(2, 2))
     tensor.grad = torch.ones(2, 2).to_sparse(1)
     try:
-        entry.build([{"params": [tensor], "lr": 1.0}], 1.0, **entry.resolve(choice.settings)).step()
+        built(Choice.model_validate_json(optimizer), [{"params": [tensor], "lr": 1.0}], 1.0).step()
     except (RuntimeError, NotImplementedError, ValueError) as error:
         return one_line(error, 200)
     except Exception:  # noqa: BLE001 - not a matter of gradients, such as a closure that is missing

@@ -1,4 +1,4 @@
-"""Optimizers made of optimizers, which still look like one to a scheduler and to a training loop."""
+"""Optimizers made of others, which still look like one to a scheduler and to a training loop."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -49,6 +49,45 @@ class Paired(Optimizer):
         for i, part in self._parts.items():
             part.load_state_dict(state_dict["parts"][i])
         self._link()
+
+
+class Adopted(Optimizer):
+    """An object that steps parameter groups and is no optimizer of torch, made to look like one to a scheduler."""
+
+    def __init__(self, inner: Any) -> None:
+        self.inner = inner
+        super().__init__(inner.param_groups, {})
+
+    def add_param_group(self, param_group: dict[str, Any]) -> None:
+        """Hand a group on. Those that torch adds at construction are there already."""
+        if not any(param_group is group for group in self.inner.param_groups):
+            self.inner.add_param_group(param_group)
+        self.param_groups = self.inner.param_groups
+
+    def step(self, closure: Any = None) -> Any:
+        """Step the object."""
+        return self.inner.step() if closure is None else self.inner.step(closure)
+
+    def zero_grad(self, set_to_none: bool = True) -> None:  # noqa: ARG002 - torch's signature
+        """Have the object zero its gradients."""
+        self.inner.zero_grad()
+
+    def train(self) -> None:
+        """For an object that swaps weights around evaluations."""
+        self.inner.train()
+
+    def eval(self) -> None:
+        """For an object that swaps weights around evaluations."""
+        self.inner.eval()
+
+    def state_dict(self) -> dict[str, Any]:
+        """The object's state."""
+        return {"inner": self.inner.state_dict()}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Restore the object."""
+        self.inner.load_state_dict(state_dict["inner"])
+        self.param_groups = self.inner.param_groups
 
 
 class Staged(Optimizer):
@@ -111,3 +150,10 @@ class Staged(Optimizer):
         for group, options in zip(self._waiting, state_dict["waiting"], strict=True):
             group.update(options)
         self._link()
+
+
+def innermost(optimizer: Any) -> Any:
+    """The optimizer as its entry made it, without what lrbench put around it."""
+    while isinstance(optimizer, Staged | Adopted):
+        optimizer = optimizer.inner
+    return optimizer

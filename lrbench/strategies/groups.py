@@ -23,11 +23,10 @@ class Group:
     """Whether its parameters are the matrices of an optimizer that steps matrices otherwise than the rest; None for any other optimizer."""
 
     def options(self, tensors: Mapping[str, Any], base_lr: float) -> dict[str, Any]:
-        """The dict that ``torch.optim`` and ``add_param_group`` take; lrbench's own keys ride along in it."""
+        """The dict that ``torch.optim`` and ``add_param_group`` take, with no key that they do not know."""
         decay = {} if self.weight_decay is None else {"weight_decay": self.weight_decay}
-        params = [tensors[name] for name in self.params]
         kind = {} if self.use_muon is None else {"use_muon": self.use_muon}
-        return {"params": params, "lr": base_lr * self.multiplier, "name": self.name, "multiplier": self.multiplier} | decay | kind
+        return {"params": [tensors[name] for name in self.params], "lr": base_lr * self.multiplier} | decay | kind
 
 
 def param_groups(policy: Policy, params: Sequence[Param], steps: int, *, is_matrix: Callable[[Param], bool] | None = None) -> list[Group]:

@@ -5,25 +5,34 @@ Keyword-only parameters are what a matrix may set; their defaults are those of P
 """
 
 from collections.abc import Callable, Iterable
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import torch
 from pydantic import AfterValidator, Field
 from torch.optim import Optimizer
 
 from lrbench.spec.catalog import Catalog
-from lrbench.spec.faults import fault
+from lrbench.spec.faults import fault, one_line
+from lrbench.spec.run import Choice
 from lrbench.spec.types import Added, Betas, Count, Fraction, NonNegative, Positive
-from lrbench.strategies.composite import Groups, Paired
+from lrbench.strategies.composite import Adopted, Groups, Paired
 from lrbench.strategies.layerwise import LAMB, LARS, Lion
 
 Build = Callable[..., Optimizer]
 
-OPTIMIZERS: Catalog[Build] = Catalog("optimizer")
-"""Flags: ``closure`` steps on a closure; ``one_group`` accepts a single parameter group; ``one_lr`` accepts groups of one lr only;
-``sparse`` takes sparse gradients only; ``only_2d`` steps matrices otherwise than the rest: a group's ``use_muon`` says which it holds;
-``no_schedule`` sets its own lr over time; ``train_eval`` swaps weights between training and evaluation; ``momentum`` has a momentum that a
-schedule can cycle."""
+FLAGS = {
+    "closure": "steps on a closure, which zeroes the gradients, computes them again and returns the loss; gradients are there before",
+    "closure_first": "a `closure` optimizer that begins by calling the closure itself, so that no gradients need be there before",
+    "one_group": "accepts a single parameter group",
+    "one_lr": "accepts groups of one lr only",
+    "sparse": "takes sparse gradients only",
+    "only_2d": "steps matrices otherwise than the rest: the key `use_muon` of a group says whether it holds matrices",
+    "no_schedule": "sets its own lr over time: no scheduler touches its groups, and the lr recorded of a step is the one it leaves there",
+    "not_proportional": "its update is not proportional to the lr of the step",
+    "train_eval": "swaps weights between training and evaluation by `train()` and `eval()`; one that has both methods needs no flag",
+    "momentum": "has a momentum that a schedule can cycle",
+}
+OPTIMIZERS: Catalog[Build] = Catalog("optimizer", flags=FLAGS)
 
 
 def optimizer(
@@ -35,7 +44,7 @@ def optimizer(
     needs: str | None = None,
     rounds_in: str | None = None,
 ) -> Callable[[Build], Build]:
-    """Enter an optimizer: a function of parameter groups and a base lr.
+    """Enter an optimizer: a function of parameter groups and a base lr. ``FLAGS`` says what its ``flags`` mean.
 
     ``needs`` names the package that it is imported from. ``rounds_in`` names a precision lower than that of the weights in which it
     computes: the bits of its result then depend on how many runs are stepped together.
@@ -43,6 +52,23 @@ def optimizer(
     optional = {"needs": needs, "rounds_in": rounds_in}
     facts = {name: value for name, value in optional.items() if value is not None}
     return OPTIMIZERS.register(name, flags=flags, revision=revision, default_lr=default_lr, **facts)
+
+
+def built(choice: Choice, groups: Groups, lr: float) -> Optimizer:
+    """The optimizer that a run chooses, over some parameter groups.
+
+    Raises: ValueError when what its entry returns cannot be stepped, or has other groups than it was given.
+    """
+    entry = OPTIMIZERS[choice.name]
+    made: Any = entry.build([*groups], lr, **entry.resolve(choice.settings))
+    if missing := [name for name in ("param_groups", "step", "zero_grad") if not hasattr(made, name)]:
+        raise ValueError(f"its builder returned {one_line(repr(made))}, without {' and '.join(missing)}: return a torch.optim.Optimizer")
+    if len(made.param_groups) != len(groups) or not all("lr" in group for group in made.param_groups):
+        raise ValueError(
+            f"its builder was given {len(groups)} parameter groups, each with an lr, and made {len(made.param_groups)} of them: keep them "
+            'as they are, with the key "lr", so that the lr of each can be told'
+        )
+    return made if isinstance(made, Optimizer) else Adopted(made)
 
 
 def _etas(values: tuple[float, float]) -> tuple[float, float]:
@@ -196,7 +222,7 @@ def rmsprop(
     return torch.optim.RMSprop(groups, lr, alpha, eps, weight_decay, momentum, centered)
 
 
-@optimizer("rprop", default_lr=1e-2)
+@optimizer("rprop", default_lr=1e-2, flags=["not_proportional"])
 def rprop(groups: Groups, lr: float, *, etas: Etas = (0.5, 1.2), step_sizes: Pair = (1e-6, 50.0)) -> Optimizer:
     """Use the gradient's sign only: a step size per weight grows while the sign holds and shrinks when it flips. lr is the first one.
 
@@ -205,7 +231,7 @@ def rprop(groups: Groups, lr: float, *, etas: Etas = (0.5, 1.2), step_sizes: Pai
     return torch.optim.Rprop(groups, lr, etas, step_sizes)
 
 
-@optimizer("asgd", default_lr=1e-2)
+@optimizer("asgd", default_lr=1e-2, flags=["not_proportional"])
 def asgd(
     groups: Groups,
     lr: float,
@@ -222,7 +248,7 @@ def asgd(
     return torch.optim.ASGD(groups, lr, lambd, alpha, t0, weight_decay)
 
 
-@optimizer("adafactor", default_lr=1e-2)
+@optimizer("adafactor", default_lr=1e-2, flags=["not_proportional"])
 def adafactor(groups: Groups, lr: float, *, beta2_decay: float = -0.8, d: Positive = 1.0, weight_decay: NonNegative = 0.0) -> Optimizer:
     """Adam's scaling kept as row and column means of each matrix; the step is relative to the size of the weights.
 
@@ -231,7 +257,7 @@ def adafactor(groups: Groups, lr: float, *, beta2_decay: float = -0.8, d: Positi
     return torch.optim.Adafactor(groups, lr, beta2_decay, d=d, weight_decay=weight_decay)
 
 
-@optimizer("lbfgs", default_lr=1.0, flags=["closure", "one_group"])
+@optimizer("lbfgs", default_lr=1.0, flags=["closure", "closure_first", "not_proportional", "one_group"])
 def lbfgs(
     groups: Groups,
     lr: float,
@@ -295,7 +321,7 @@ def lion(groups: Groups, lr: float, *, betas: Betas = (0.9, 0.99), weight_decay:
     return Lion(groups, lr, betas, weight_decay)
 
 
-@optimizer("lars", default_lr=1.0, flags=["momentum"])
+@optimizer("lars", default_lr=1.0, flags=["momentum", "not_proportional"])
 def lars(
     groups: Groups,
     lr: float,
@@ -383,7 +409,7 @@ def schedule_free_sgd(
     return made
 
 
-@optimizer("prodigy", default_lr=1.0, flags=["one_lr", "momentum"], needs="prodigyopt")
+@optimizer("prodigy", default_lr=1.0, flags=["one_lr", "momentum", "not_proportional"], needs="prodigyopt")
 def prodigy(
     groups: Groups,
     lr: float,

@@ -1,5 +1,6 @@
 """When a schedule is stepped, what lrs it gives, and whether a training used the lrs that its strategy declares."""
 
+import inspect
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -8,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from torch.optim import Optimizer
+from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from lrbench.spec.run import Choice
 from lrbench.spec.types import steps_of
@@ -15,6 +17,8 @@ from lrbench.strategies.groups import Group
 from lrbench.strategies.schedules import SCHEDULES, Scheduler, Warmup, stand_in
 
 Lrs = NDArray[np.float64]
+EXACT, SINGLE = 1e-9, 1e-6
+"""How far a recorded lr may be from the declared one, as a share of the largest: of lrs computed in float64, and in float32."""
 
 
 @dataclass(frozen=True)
@@ -47,15 +51,16 @@ class Pacer:
         self.period = {"step": 1, "epoch": timing.steps_per_epoch, "evaluation": timing.eval_every}[per]
         total = max(1, -(-timing.steps // self.period))
         rise = steps_of(rise, total)
-        self.scheduler: Scheduler = (
-            Warmup(optimizer, rise, lambda o: entry.build(o, max(1, total - rise), **settings))
-            if rise
-            else entry.build(optimizer, total, **settings)
-        )
-        if not callable(getattr(self.scheduler, "step", None)):
-            raise ValueError(  # noqa: TRY004 - a reason to skip the run
-                f"its builder returned {self.scheduler!r}, which cannot be stepped: return an LRScheduler"
-            )
+
+        def build(optimizer: Optimizer) -> Scheduler:
+            made = entry.build(optimizer, max(1, total - rise), **settings)
+            if fault := _unfit(made, closed_loop=self.closed_loop):
+                raise ValueError(fault)
+            return made
+
+        self.scheduler: Scheduler = Warmup(optimizer, rise, build) if rise else build(optimizer)
+        if not self.closed_loop and not hasattr(optimizer.step, "_wrapped_by_lr_sched"):  # torch notes steps for its own schedulers alone
+            _note_steps(optimizer)
 
     def after_step(self, done: int) -> None:
         """To be called after the optimizer's ``done``-th step.
@@ -86,6 +91,51 @@ class Pacer:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Restore the scheduler; restore the optimizer after it."""
         self.scheduler.load_state_dict(state)
+
+
+class Unpaced:
+    """What is in the place of a pacer for an optimizer that sets its own lr: no scheduler touches its groups."""
+
+    def after_step(self, done: int) -> None:
+        """Nothing."""
+
+    def after_evaluation(self, loss: float, metric: float) -> None:
+        """Nothing."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """Nothing."""
+        return {}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Nothing."""
+
+
+def _unfit(scheduler: Any, *, closed_loop: bool) -> str | None:
+    """Why a scheduler cannot be stepped as its flag says, or None."""
+    step = getattr(scheduler, "step", None)
+    if not callable(step):
+        return f"its builder returned {scheduler!r}, which cannot be stepped: return an LRScheduler"
+    values = [p for p in inspect.signature(step).parameters.values() if p.kind not in (p.KEYWORD_ONLY, p.VAR_KEYWORD)]
+    needed = [p.name for p in values if p.default is p.empty and p.kind is not p.VAR_POSITIONAL]
+    if not closed_loop and (needed or isinstance(scheduler, ReduceLROnPlateau)):
+        return (
+            f"its step({', '.join(p.name for p in values)}) needs a value, and only a closed-loop schedule is given one, the validation "
+            'loss at each evaluation: register it with flags=["closed_loop"]'
+        )
+    if closed_loop and (not values or values[0].name == "epoch"):
+        return "its step takes no validation loss, which the flag closed_loop gives it: leave the flag out"
+    return None
+
+
+def _note_steps(optimizer: Optimizer) -> None:
+    """Have an optimizer note that it was stepped, as torch does for its own schedulers."""
+    noted, step = optimizer.__dict__, optimizer.step
+
+    def stepped(*arguments: Any, **more: Any) -> Any:
+        noted["_opt_called"] = True
+        return step(*arguments, **more)
+
+    optimizer.step = stepped  # type: ignore[method-assign] # as torch does
 
 
 def _without_functions(value: Any) -> Any:
@@ -125,12 +175,17 @@ def lr_table(
     reports = iter(evaluations)
     table = np.empty((timing.steps, len(lrs)))
     for done in range(timing.steps):
-        table[done] = [group["lr"] for group in optimizer.param_groups]
+        table[done] = [float(group["lr"]) for group in optimizer.param_groups]
         optimizer.step()
         pacer.after_step(done + 1)
         if (done + 1) % timing.eval_every == 0 and (report := next(reports, None)):
             pacer.after_evaluation(*report)
     return table
+
+
+def rounding_of(*choices: Choice) -> float:
+    """How far the lrs of some choices may be from the declared ones: a plug-in's may be of float32."""
+    return EXACT if all(isinstance(choice.revision, int) for choice in choices) else SINGLE
 
 
 def audit_run(
@@ -142,32 +197,34 @@ def audit_run(
     *,
     evaluations: Sequence[tuple[float, float]] = (),
     options: dict[str, Any] | None = None,
+    rounding: float = EXACT,
 ) -> str | None:
     """``audit`` of lrs recorded in a run whose schedule saw these evaluations; of a plug-in's schedule, too, that it scales the base lr.
 
-    Shapes: recorded [T, G]. ``options`` as of ``lr_table``.
+    Shapes: recorded [T, G]. ``options`` as of ``lr_table``, ``rounding`` as of ``audit``.
     """
 
     def curve_at(lr: float) -> Lrs:
         return lr_curve(choice, lr, timing, evaluations=evaluations, options=options)
 
+    rounding = max(rounding, rounding_of(choice))
     curve, twice = curve_at(base_lr), None
     if not isinstance(choice.revision, int):  # the tests hold every built-in schedule to it
         with suppress(Exception):  # a schedule may refuse an lr
             twice = 2.0 * curve_at(0.5 * base_lr)
-    if fault := _no_factor(curve[: len(recorded)], curve if twice is None else twice, base_lr):
+    if fault := _no_factor(curve[: len(recorded)], curve if twice is None else twice, base_lr, rounding):
         return f"lr audit: {choice.label}: {fault}"
     multipliers, joins, names = zip(*((g.multiplier, g.joins, g.name) for g in groups), strict=True)
-    return audit(recorded, curve, multipliers, joins, names)
+    return audit(recorded, curve, multipliers, joins, names, rounding)
 
 
-def _no_factor(curve: Lrs, twice: Lrs, base_lr: float) -> str | None:
+def _no_factor(curve: Lrs, twice: Lrs, base_lr: float, rounding: float) -> str | None:
     """Why a curve is no base lr x schedule; ``twice`` is twice the curve at half of the base lr. Rounding may bring an lr below 0."""
     most = np.fmax.reduce(curve, initial=0.0)
     if (wrong := ~(np.isfinite(curve) & (curve >= -1e-6 * most))).any():
         step = int(wrong.argmax())
         return f"the schedule gives lr {curve[step]:.6g} at step {step + 1}; an lr is a number from 0 up."
-    if (wrong := ~(np.abs(curve - twice[: len(curve)]) <= 1e-9 * most)).any():
+    if (wrong := ~(np.abs(curve - twice[: len(curve)]) <= rounding * most)).any():
         step = int(wrong.argmax())
         return (
             f"the schedule gives lr {curve[step]:.6g} at step {step + 1} with base lr {base_lr:.6g}, and {twice[step] / 2:.6g} with half "
@@ -176,18 +233,20 @@ def _no_factor(curve: Lrs, twice: Lrs, base_lr: float) -> str | None:
     return None
 
 
-def audit(recorded: Lrs, curve: Lrs, multipliers: Sequence[float], joins: Sequence[int], names: Sequence[str]) -> str | None:
+def audit(
+    recorded: Lrs, curve: Lrs, multipliers: Sequence[float], joins: Sequence[int], names: Sequence[str], rounding: float = EXACT
+) -> str | None:
     """Compare the lrs that each group was stepped with against base lr x layer multiplier x schedule.
 
     Shapes: recorded [T, G], NaN before a group joined; curve [at least T], one group's lr; the rest [G].
 
-    Returns: None if they agree to 1e-9 of each group's largest lr, else a sentence that names the first step that does not.
+    Returns: None if they agree to ``rounding`` of each group's largest lr, else a sentence that names the first step that does not.
     """
     recorded = recorded.reshape(-1, len(names))
     declared = curve[: len(recorded), None] * np.asarray(multipliers)
     declared[np.arange(len(recorded))[:, None] < np.asarray(joins)] = np.nan
     scale = curve.max() * np.asarray(multipliers)
-    wrong = ~(np.isnan(declared) & np.isnan(recorded)) & ~(np.abs(recorded - declared) <= 1e-9 * scale)
+    wrong = ~(np.isnan(declared) & np.isnan(recorded)) & ~(np.abs(recorded - declared) <= rounding * scale)
     if not wrong.any():
         return None
     step, group = np.argwhere(wrong)[0]

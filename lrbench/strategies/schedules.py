@@ -31,9 +31,12 @@ def _common(flags: frozenset[str]) -> dict[str, Any]:
     return rise if "closed_loop" in flags else {"per": (Literal["step", "epoch"], "step")} | rise
 
 
-SCHEDULES: Catalog[Build] = Catalog("schedule", common=_common)
-"""Every open-loop schedule can count epochs in place of steps (``per``), and every one can follow a linear ``warmup``.
-Flags: ``closed_loop`` is stepped with the validation loss or metric at each evaluation, so its steps are evaluations."""
+FLAGS = {
+    "closed_loop": 'is stepped at each evaluation with the validation loss, or the metric where its setting `mode` is "max": '
+    "its steps are evaluations",
+}
+SCHEDULES: Catalog[Build] = Catalog("schedule", flags=FLAGS, common=_common)
+"""Every open-loop schedule can count epochs in place of steps (``per``), and every one can follow a linear ``warmup``."""
 schedule = SCHEDULES.register
 
 Gamma = Annotated[float, Field(gt=0.0, le=1.0)]

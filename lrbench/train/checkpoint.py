@@ -1,32 +1,69 @@
 """Where an unfinished run leaves what it needs to go on, bit for bit."""
 
 import io
+import pickle
+import re
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
+from lrbench.spec.faults import told
 from lrbench.store import write_whole
+from lrbench.train.notices import say_once
+
+READABLE: list[Any] = [np.ndarray, np.dtype, *(made.__reduce__()[0] for made in (np.float64(0.0), np.zeros(0)))]
+READABLE += {type(np.dtype(code)) for code in np.typecodes["All"]}
+"""What NumPy's scalars and arrays are read back with. They are no code, so that a checkpoint may hold them."""
 
 
 class Interrupted(Exception):  # noqa: N818 - not an error: the run goes on from its checkpoint
     """Training was asked to stop, and has saved its checkpoint."""
 
 
+def to_bytes(state: dict[str, Any]) -> bytes:
+    """A state as the bytes of its file."""
+    buffer = io.BytesIO()
+    torch.save(state, buffer)
+    return buffer.getvalue()
+
+
+def from_bytes(data: bytes) -> dict[str, Any]:
+    """The state that was packed, with tensors on the CPU.
+
+    Raises: UnpicklingError when it holds objects of other classes than ``READABLE``, which might be code; whatever a damaged file raises.
+    """
+    try:
+        with torch.serialization.safe_globals(READABLE):
+            state: dict[str, Any] = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        if named := re.search(r"GLOBAL (\S+)", str(error)):
+            raise pickle.UnpicklingError(f"it holds a {named[1]}") from error
+        raise
+    return state
+
+
 @dataclass
 class Checkpoint:
     """One run's checkpoint file, written at most every ``every_seconds`` and only at the edge of an evaluation interval.
 
-    ``stop`` says whether training is asked to stop; it then saves at the next edge whatever the time.
+    ``stop`` says whether training is asked to stop; it then saves at the next edge whatever the time. A checkpoint that cannot be
+    saved or read costs the work done so far if the run is interrupted, never the run: a line on standard error says so, once.
     """
 
     path: Path
     every_seconds: float = 60.0
     stop: Callable[[], bool] = field(default=lambda: False)
     _last: float = field(default_factory=time.monotonic)
+    _off: bool = False
+
+    def switch_off(self) -> None:
+        """Save and read nothing: the run cannot go on from a saved state."""
+        self._off = True
 
     def visit(self, state: Callable[[], dict[str, Any]]) -> None:
         """Save if it is time to, or if asked to stop.
@@ -34,27 +71,34 @@ class Checkpoint:
         Raises: Interrupted when asked to stop.
         """
         stop = self.stop()
-        if stop or time.monotonic() - self._last >= self.every_seconds:
-            self.save(state())
+        if not self._off and (stop or time.monotonic() - self._last >= self.every_seconds):
+            try:
+                self.save(state())
+            except Exception as error:  # noqa: BLE001 - whatever a plug-in's state cannot do, the run can go on
+                self.switch_off()
+                say_once(f"no checkpoint can be saved ({told(error)}): if the run is interrupted, it starts again")
         if stop:
             raise Interrupted
 
     def save(self, state: dict[str, Any]) -> None:
         """Write the state whole."""
-        buffer = io.BytesIO()
-        torch.save(state, buffer)
-        write_whole(self.path, buffer.getvalue())
+        write_whole(self.path, to_bytes(state))
         self._last = time.monotonic()
 
     def load(self, key: str) -> dict[str, Any] | None:
         """The state that a run saved, or None if there is none that can be read: the run then starts again."""
-        if not self.path.is_file():
+        if self._off or not self.path.is_file():
             return None
         try:
-            state: dict[str, Any] = torch.load(self.path, map_location="cpu", weights_only=True)
-            return state if state["key"] == key else None
-        except Exception:  # noqa: BLE001 - a damaged file can fail in any way, and means no more than starting again
+            state = from_bytes(self.path.read_bytes())
+        except Exception as error:  # noqa: BLE001 - a damaged file can fail in any way, and means no more than starting again
+            self.unreadable(error)
             return None
+        return state if state["key"] == key else None
+
+    def unreadable(self, error: Exception) -> None:
+        """Say that the run starts again because of what its state was met with."""
+        say_once(f"{self.path}: this checkpoint cannot be used ({told(error)}): the run starts again")
 
     def clear(self) -> None:
         """Remove the file: the run is finished."""

@@ -45,7 +45,7 @@ class Member:
 
     def look_ahead(self, done: int, steps: int) -> Lrs:
         """Note and return the lrs that a closed-loop schedule sets for the next steps, [steps, G]."""
-        self.lrs[done : done + steps] = [group["lr"] for group in self.idle.param_groups]
+        self.lrs[done : done + steps] = [float(group["lr"]) for group in self.idle.param_groups]
         return self.lrs[done : done + steps]
 
     def used(self, steps: int) -> Lrs:

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from lrbench.spec.run import Choice, Run
-from lrbench.strategies import OPTIMIZERS, Pacer, Timing
+from lrbench.strategies import Pacer, Timing, built
 from lrbench.train.rules import RULES
 from lrbench.train.stackable import unlike_alone
 from lrbench.workloads import WORKLOADS
@@ -47,10 +47,8 @@ def _tried(schedule: str, optimizer: str, steps: int, eval_every: int) -> str | 
 
     Every epoch is taken to be one step long, so that a schedule that counts epochs comes at least as far as it will.
     """
-    choice = Choice.model_validate_json(optimizer)
-    entry = OPTIMIZERS[choice.name]
     try:
-        idle = entry.build([{"params": [nn.Parameter(torch.zeros(1, 1))]}], 1.0, **entry.resolve(choice.settings))
+        idle = built(Choice.model_validate_json(optimizer), [{"params": [nn.Parameter(torch.zeros(1, 1))]}], 1.0)
         [group] = idle.param_groups
         before = {name: value for name, value in group.items() if name not in ("params", "lr")}
         pacer = Pacer(Choice.model_validate_json(schedule), idle, Timing(steps, 1, eval_every))

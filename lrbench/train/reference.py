@@ -12,17 +12,16 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lrbench.device import DTYPES, deterministic, use_tf32
+from lrbench.device import DTYPES, use_tf32
 from lrbench.spec.outcome import Outcome
 from lrbench.spec.run import Run
-from lrbench.strategies import OPTIMIZERS, Group, Pacer, Timing, audit_run, groups_of
-from lrbench.strategies.composite import Staged
-from lrbench.train.checkpoint import Checkpoint
+from lrbench.strategies import OPTIMIZERS, Group, Pacer, Timing, Unpaced, audit_run, built, groups_of, rounding_of
+from lrbench.strategies.composite import Staged, innermost
 from lrbench.train.clocks import Clocks
 from lrbench.train.data import dtype_of
 from lrbench.train.model_state import attributes, load_model_state, model_state
 from lrbench.train.record import Lrs, Record
-from lrbench.train.seeds import Order, derive
+from lrbench.train.seeds import Order, derive, generators_state, restore_generators, seed_generators
 from lrbench.workloads import Data, Split, Workload, as_number, describe, joined, make_model, place
 
 EVALUATION_BATCH = 1024
@@ -57,27 +56,8 @@ class AuditError(Exception):
     """A group was stepped with another lr than its strategy declares, so the result would not be that strategy's."""
 
 
-def train(run: Run, workload: Workload, data: Data, device: torch.device, checkpoint: Checkpoint | None = None) -> Outcome:
-    """Train one run from its seed to its budget, or on from its checkpoint, to the same outcome bit for bit.
-
-    Shapes: as ``Outcome``. Every ``run.eval_every`` steps the validation set is evaluated; at the end, also the test set and as many
-    training examples as there are for validation.
-
-    Raises: AuditError when the lrs in use were not the declared ones; Interrupted when the checkpoint asks to stop; whatever the model
-    or the optimizer raises.
-    """
-    deterministic()
-    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
-        training = Training(run, workload, data, device)
-        if checkpoint and (state := checkpoint.load(run.key)):
-            training.load_state_dict(state)
-        else:
-            training.evaluate()
-        while training.done < run.steps and not training.diverged:
-            training.advance(min(run.eval_every, run.steps - training.done))
-            if checkpoint and not training.diverged:
-                checkpoint.visit(training.state_dict)
-        return training.finish()
+class ClosureError(Exception):
+    """An optimizer that was to call its closure did not."""
 
 
 class Training:
@@ -87,10 +67,10 @@ class Training:
         self.run, self.workload, self.device, self.done = run, workload, device, 0
         dtype = dtype_of(run)
         use_tf32(run.precision == "tf32")
-        torch.manual_seed(derive(run.seed, "model"))
+        seed_generators(derive(run.seed, "model"))
         self.model = place(make_model(workload, lambda: data.train.x[:2]), device, dtype)
         self.untrained = attributes(self.model)
-        torch.manual_seed(derive(run.seed, "dropout"))
+        seed_generators(derive(run.seed, "dropout"))
         self.data = data.to(device, dtype)
         self.order = Order(run.seed, len(data.train), run.batch_size, run.accumulate, device)
         self.timing = Timing(run.steps, self.order.steps_per_epoch, run.eval_every)
@@ -98,7 +78,11 @@ class Training:
         self.flags = OPTIMIZERS[run.optimizer.name].flags
         self.optimizer = self._build_optimizer()
         self.is_staged = isinstance(self.optimizer, Staged)
-        self.pacer = Pacer(run.schedule, self.optimizer, self.timing)
+        made = innermost(self.optimizer)
+        pair = callable(getattr(made, "train", None)) and callable(getattr(made, "eval", None))
+        self.swaps_weights = pair or "train_eval" in self.flags
+        self.sets_own_lr = "no_schedule" in self.flags
+        self.pacer = Unpaced() if self.sets_own_lr else Pacer(run.schedule, self.optimizer, self.timing)
         low = run.precision in ("bf16", "fp16")
         self.autocast = torch.autocast(device.type, DTYPES[run.precision]) if low else None
         self.scaler = torch.amp.GradScaler(device.type) if run.precision == "fp16" else None
@@ -121,18 +105,19 @@ class Training:
         for name, tensor in tensors.items():
             tensor.requires_grad_(name in trained)
         options = [group.options(tensors, self.run.lr) for group in self.groups]
-        entry = OPTIMIZERS[self.run.optimizer.name]
-        settings = entry.resolve(self.run.optimizer.settings)
 
         def build(some: list[dict[str, Any]]) -> Any:
-            return entry.build(some, self.run.lr, **settings)
+            return built(self.run.optimizer, some, self.run.lr)
 
         joins = [group.joins for group in self.groups]
         return Staged(options, joins, build) if any(joins) else build(options)
 
     def advance(self, steps: int) -> None:
-        """Train an interval, then evaluate. Nothing inside the interval waits for the device, closures and fp16 scaling apart."""
-        losses, lrs = [], []
+        """Train an interval, then evaluate. Nothing in between waits for the device but closures, fp16 scaling and lrs in its memory.
+
+        Raises: AuditError when an lr changed inside the optimizer's step, and that is not declared.
+        """
+        losses, lrs, left = [], [], []
         optimizer, groups, after_step, order, step = (
             self.optimizer,
             self.optimizer.param_groups,
@@ -146,12 +131,18 @@ class Training:
                     optimizer.join(done)
                     groups = optimizer.param_groups
                 for group in groups:
-                    lrs.append(group["lr"])  # noqa: PERF401 - a list made anew for each step would be one more thing to collect
+                    lrs.append(float(group["lr"]))  # noqa: PERF401 - a list made anew for each step would be one more thing to collect
                 loss = step(order(done))  # kept until the next one: freeing its graph at once costs a small model 2 %
+                for group in groups:
+                    left.append(float(group["lr"]))  # noqa: PERF401 - as above
                 losses.append(loss.detach())
                 after_step(done + 1)
         with self.clocks.time("record"):
-            used = np.asarray(lrs).reshape(steps, -1)
+            used, after = (np.asarray(some, np.float64).reshape(steps, -1) for some in (lrs, left))
+            if self.sets_own_lr:
+                used = after
+            elif (changed := (used != after) & ~(np.isnan(used) & np.isnan(after))).any():
+                raise AuditError(self._undeclared(used, after, *np.argwhere(changed)[0]))
             if self.is_staged:
                 used[np.arange(self.done, self.done + steps)[:, None] < [group.joins for group in self.groups]] = np.nan
             self.lrs.append(used)
@@ -160,8 +151,17 @@ class Training:
         if not self.diverged:
             self.evaluate()
 
+    def _undeclared(self, before: Lrs, after: Lrs, step: int, group: int) -> str:
+        return (
+            f"lr audit: group {self.groups[group].name!r} had lr {before[step, group]:.6g} before step {self.done + step + 1} and "
+            f"{after[step, group]:.6g} after it: {self.run.optimizer.label} changes its lr inside step(). One that is meant to set its "
+            'own lr is registered with flags=["no_schedule"].'
+        )
+
     def _build_step(self) -> Callable[[Batches], Tensor]:
         """One optimizer step on the mean loss over some batches; it returns that loss before the step, still on the device.
+
+        With a closure, that is the loss of its first evaluation: of the step's own batch, at the weights before the step.
 
         A function of local names: in small models, looking up attributes is what a loop would cost beside one written by hand.
         """
@@ -201,10 +201,24 @@ class Training:
             return loss
 
         def on_closure(batches: Batches) -> Tensor:
-            return torch.as_tensor(optimizer.step(lambda: gradients(batches)))
+            loss = gradients(batches)
+            optimizer.step(lambda: gradients(batches))
+            return loss
+
+        def closure_first(batches: Batches) -> Tensor:
+            losses: list[Tensor] = []
+
+            def closure() -> Tensor:
+                losses.append(gradients(batches))
+                return losses[-1]
+
+            optimizer.step(closure)
+            if not losses:
+                raise ClosureError("the optimizer's step did not call its closure, as the flag closure_first says that it does")
+            return losses[0]
 
         if "closure" in self.flags:
-            return on_closure
+            return closure_first if "closure_first" in self.flags else on_closure
         return scaled if scaler else plain if parts == 1 and autocast is None else general
 
     def evaluate(self) -> None:
@@ -225,8 +239,10 @@ class Training:
 
     def _evaluation_mode(self, on: bool) -> None:
         self.model.train(not on)
-        if "train_eval" in self.flags:
-            self.optimizer.eval() if on else self.optimizer.train()
+        if self.swaps_weights and not on:
+            self.optimizer.train()
+        elif self.swaps_weights and self.done:  # before the first step there are no other weights to swap in
+            self.optimizer.eval()
 
     def finish(self) -> Outcome:
         """Audit the lrs and make the outcome. Training and test loss are evaluated here, once, for the weights at the end."""
@@ -239,13 +255,17 @@ class Training:
         return self.record.outcome(0, self.run, lrs, higher_is_better=better, groups=names, **ended)
 
     def _audit(self, lrs: Lrs) -> str | None:
+        if self.sets_own_lr:
+            return None
         numbers = {k: v for k, v in self.optimizer.param_groups[0].items() if isinstance(v, int | float) and k != "initial_lr"}
         seen = self.record.seen(0).tolist()
-        return audit_run(lrs, self.run.schedule, self.run.lr, self.timing, self.groups, evaluations=seen, options=numbers)
+        rounding = rounding_of(self.run.optimizer, self.run.schedule)
+        return audit_run(
+            lrs, self.run.schedule, self.run.lr, self.timing, self.groups, evaluations=seen, options=numbers, rounding=rounding
+        )
 
     def state_dict(self) -> dict[str, Any]:
         """All that the rest of the run depends on."""
-        cuda = torch.cuda.get_rng_state(self.device) if self.device.type == "cuda" else torch.empty(0)
         return {
             "key": self.run.key,
             "done": self.done,
@@ -253,8 +273,7 @@ class Training:
             "optimizer": self.optimizer.state_dict(),
             "pacer": self.pacer.state_dict(),
             "scaler": self.scaler.state_dict() if self.scaler else {},
-            "random": torch.get_rng_state(),
-            "random_cuda": cuda,
+            "random": generators_state(self.device),
             "record": self.record.state_dict(),
             "lrs": [torch.from_numpy(part) for part in self.lrs],
         }
@@ -271,6 +290,4 @@ class Training:
             self.scaler.load_state_dict(state["scaler"])
         self.record.load_state_dict(state["record"])
         self.lrs = [part.numpy() for part in state["lrs"]]
-        torch.set_rng_state(state["random"])
-        if self.device.type == "cuda":
-            torch.cuda.set_rng_state(state["random_cuda"], self.device)
+        restore_generators(state["random"], self.device)

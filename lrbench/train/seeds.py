@@ -1,8 +1,13 @@
 """Everything random in a run derives from its seed alone, each purpose from a stream of its own."""
 
 import hashlib
+import random
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import lru_cache
+from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -14,6 +19,49 @@ def derive(seed: int, purpose: str) -> int:
     True
     """
     return int.from_bytes(hashlib.sha256(f"{seed} {purpose}".encode()).digest()[:8], "big") >> 1
+
+
+def seed_generators(seed: int) -> None:
+    """Seed the global generators that models and plug-ins may draw from: torch's on all devices, NumPy's and Python's."""
+    torch.manual_seed(seed)
+    np.random.seed(seed % 2**32)  # noqa: NPY002 - the one that others draw from
+    random.seed(seed)
+
+
+@contextmanager
+def own_generators(device: torch.device) -> Iterator[None]:
+    """Give the global generators back as they were found."""
+    numpys, pythons = np.random.get_state(legacy=False), random.getstate()  # noqa: NPY002 - as above
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+        try:
+            yield
+        finally:
+            np.random.set_state(numpys)  # noqa: NPY002 - as above
+            random.setstate(pythons)
+
+
+def generators_state(device: torch.device) -> dict[str, Any]:
+    """Where the global generators are, in plain values and tensors."""
+    numpys: Any = np.random.get_state(legacy=False)  # noqa: NPY002 - as above
+    key = torch.from_numpy(numpys["state"]["key"].astype(np.int64))
+    version, numbers, gauss = random.getstate()
+    return {
+        "torch": torch.get_rng_state(),
+        "cuda": torch.cuda.get_rng_state(device) if device.type == "cuda" else torch.empty(0),
+        "numpy": numpys | {"state": numpys["state"] | {"key": key}},
+        "python": [version, list(numbers), gauss],
+    }
+
+
+def restore_generators(state: dict[str, Any], device: torch.device) -> None:
+    """Take the global generators back to where they were."""
+    torch.set_rng_state(state["torch"])
+    if device.type == "cuda":
+        torch.cuda.set_rng_state(state["cuda"], device)
+    numpys = state["numpy"]
+    np.random.set_state(numpys | {"state": numpys["state"] | {"key": numpys["state"]["key"].numpy().astype(np.uint32)}})  # noqa: NPY002 - as above
+    version, numbers, gauss = state["python"]
+    random.setstate((version, tuple(numbers), gauss))
 
 
 @lru_cache(maxsize=128)

@@ -15,7 +15,7 @@ from lrbench.train.data import dtype_of
 from lrbench.train.layout import Layout
 from lrbench.train.reference import EVALUATION_BATCH
 from lrbench.train.rules import numbers, rule_for, structure
-from lrbench.train.seeds import derive
+from lrbench.train.seeds import derive, own_generators, seed_generators
 from lrbench.train.stacked import Changing, Slice, StackedModel, Tensors, update
 from lrbench.workloads import Data, Split, Workload, make_model, place
 
@@ -26,9 +26,9 @@ def rule_of(run: Run) -> tuple[Any, ...]:
 
 
 def untrained(workload: Workload, seed: int, data: Data, device: torch.device, dtype: torch.dtype) -> nn.Module:
-    """The model that a run of this seed starts from. Leaves torch's global generators as they were."""
-    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
-        torch.manual_seed(derive(seed, "model"))
+    """The model that a run of this seed starts from. Leaves the global generators as they were."""
+    with own_generators(device):
+        seed_generators(derive(seed, "model"))
         return place(make_model(workload, lambda: data.train.x[:2]), device, dtype)
 
 

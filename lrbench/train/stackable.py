@@ -14,6 +14,7 @@ from lrbench.train.faster import Differs, compare
 from lrbench.train.model_state import attributes
 from lrbench.train.population import Population
 from lrbench.train.reference import Training
+from lrbench.train.seeds import own_generators
 from lrbench.workloads import BUILT_IN, WORKLOADS, describe
 
 STEPS, EVAL_EVERY, LR = 4, 2, 1e-2
@@ -23,7 +24,7 @@ FAILS = "fails when it is tried"
 
 def unlike_alone(run: Run) -> str | None:
     """Why the models of a run's workload cannot be trained together, or None. Those of lrbench itself can be, as its tests show."""
-    if run.workload.name in BUILT_IN or run.workload.name not in WORKLOADS:
+    if run.workload.name not in WORKLOADS or WORKLOADS[run.workload.name] in BUILT_IN:
         return None
     trial = run.but(
         optimizer=_choice("sgd", OPTIMIZERS, momentum=0.9, weight_decay=0.1),
@@ -64,12 +65,12 @@ def _tried(trial: str) -> str | None:
 
 
 def _begun(run: Run) -> Training:
-    with torch.random.fork_rng(devices=[]):
+    with own_generators(CPU):
         return Training(run, WORKLOADS[run.workload.name], data_for(run, CPU), CPU)
 
 
 def _train(training: Training) -> None:
-    with torch.random.fork_rng(devices=[]):
+    with own_generators(CPU):
         training.evaluate()
         for _ in range(STEPS // EVAL_EVERY):
             training.advance(EVAL_EVERY)

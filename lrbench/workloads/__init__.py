@@ -53,8 +53,8 @@ class Workloads(dict[str, Workload]):
 WORKLOADS = Workloads()
 for _module in (quadratic, cancer_logistic, digits_mlp, mnist5k_mlp, mnist5k_cnn, mnist_transfer, fashion_mlp, fashion_cnn):
     WORKLOADS.add(_module.WORKLOAD)
-BUILT_IN = frozenset(WORKLOADS)
-"""The names of lrbench's own workloads."""
+BUILT_IN = frozenset(WORKLOADS.values())
+"""lrbench's own workloads."""
 
 add_workload = WORKLOADS.add
 

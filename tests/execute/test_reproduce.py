@@ -134,7 +134,12 @@ class TestRulesThatRoundInALowerPrecision:
     @pytest.fixture(scope="class")
     @classmethod
     def together(cls, tmp_path_factory):
-        matrix = MATRIX | {"workload": "digits-mlp", "optimizer": ["muon", "adam"], "lr": [0.003, 0.03], "seed": [0, 1, 2]}
+        matrix = MATRIX | {
+            "workload": "digits-mlp",
+            "optimizer": [{"name": "muon", "matrices": "all"}, "adam"],
+            "lr": [0.003, 0.03],
+            "seed": [0, 1, 2],
+        }
         matrix["budget"] = {"digits-mlp": {"steps": 30, "eval_every": 10}}
         return lrbench.run(matrix, results=tmp_path_factory.mktemp("muon"), device="cpu", workers=1)
 

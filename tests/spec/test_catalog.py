@@ -87,3 +87,11 @@ def test_settings_of_the_names_of_common_ones_are_the_schedules_own():
             assert lrs == [1.0] * warmup + [per] * (8 - warmup)
     finally:
         SCHEDULES.pop("own-names")
+
+
+@pytest.mark.parametrize("catalog", [OPTIMIZERS, SCHEDULES], ids=lambda c: c.kind)
+def test_a_flag_that_the_catalog_does_not_know_is_refused(catalog):
+    known = next(iter(catalog.flags))
+    with pytest.raises(LookupError, match=f"{catalog.kind} 'mine': there is no flag '{known}s'. Did you mean '{known}'"):
+        catalog.register("mine", flags=[known + "s"])
+    assert "mine" not in catalog

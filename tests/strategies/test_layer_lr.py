@@ -203,7 +203,7 @@ class TestCoverage:
         tensor = torch.ones(5, 4)
         options = group.options({"w": tensor}, 0.2)
         assert options.pop("params")[0] is tensor
-        assert options == {"lr": 0.1, "name": "layer1.w", "multiplier": 0.5, "weight_decay": 0.1}
+        assert options == {"lr": 0.1, "weight_decay": 0.1}
 
 
 @pytest.mark.parametrize("name", LAYER_LRS)

@@ -39,7 +39,7 @@ class Entry:
     start: Callable[..., State]
     update: Callable[..., None]
     switches: tuple[str, ...]
-    has_kinds: bool
+    has_kinds: bool = False
 
 
 RULES: dict[str, Entry] = {}

@@ -1,0 +1,52 @@
+"""A run trained on its own, from its seed or from where it was interrupted."""
+
+import torch
+
+from lrbench.device import deterministic
+from lrbench.spec.outcome import Outcome
+from lrbench.spec.run import Run
+from lrbench.train.checkpoint import Checkpoint
+from lrbench.train.reference import Training
+from lrbench.train.seeds import own_generators
+from lrbench.train.trial import try_out
+from lrbench.workloads import Data, Workload
+
+
+def train(run: Run, workload: Workload, data: Data, device: torch.device, checkpoint: Checkpoint | None = None) -> Outcome:
+    """Train one run from its seed to its budget, or on from its checkpoint, to the same outcome bit for bit.
+
+    Shapes: as ``Outcome``. Every ``run.eval_every`` steps the validation set is evaluated; at the end, also the test set and as many
+    training examples as there are for validation.
+
+    A run with a plug-in's part is tried first, as ``try_out`` says.
+
+    Raises: AuditError when the lrs in use were not the declared ones; Interrupted when the checkpoint asks to stop; UnrepeatableError
+    when the strategy gives another result each time; whatever the model or the optimizer raises.
+    """
+    deterministic()
+    if try_out(run, workload, data, device).unresumable and checkpoint:
+        checkpoint.switch_off()
+    with own_generators(device):
+        training = checkpoint and _resumed(run, workload, data, device, checkpoint)
+        if not training:
+            training = Training(run, workload, data, device)
+            training.evaluate()
+        while training.done < run.steps and not training.diverged:
+            training.advance(min(run.eval_every, run.steps - training.done))
+            if checkpoint and not training.diverged:
+                checkpoint.visit(training.state_dict)
+        return training.finish()
+
+
+def _resumed(run: Run, workload: Workload, data: Data, device: torch.device, checkpoint: Checkpoint) -> Training | None:
+    """The training that a checkpoint holds, or None where there is none that can be gone on with."""
+    state = checkpoint.load(run.key)
+    if state is None:
+        return None
+    training = Training(run, workload, data, device)
+    try:
+        training.load_state_dict(state)
+    except Exception as error:  # noqa: BLE001 - a plug-in's state can be refused in any way, and means no more than starting again
+        checkpoint.unreadable(error)
+        return None
+    return training

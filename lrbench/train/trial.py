@@ -1,0 +1,173 @@
+"""What a plug-in is tried for before its first run is trained: that its runs can be repeated and resumed, and what the lr does."""
+
+from collections.abc import Callable, Hashable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from lrbench.device import deterministic
+from lrbench.spec.faults import told
+from lrbench.spec.run import Run
+from lrbench.strategies import OPTIMIZERS
+from lrbench.train.checkpoint import from_bytes, to_bytes
+from lrbench.train.notices import say_once
+from lrbench.train.reference import Training
+from lrbench.train.seeds import own_generators
+from lrbench.workloads import BUILT_IN, Data, Split, Workload
+
+STEPS = 4
+"""A try is of twice so many steps, with an evaluation after each half."""
+PROPORTIONAL = 1e-3
+"""How far twice the update at half the lr may be from the update, as a share of it."""
+
+
+class UnrepeatableError(Exception):
+    """A strategy that gives another result each time, so that none of them could be told from chance."""
+
+
+@dataclass(frozen=True)
+class Findings:
+    """What is wrong with the runs of a strategy, in words; empty where nothing is."""
+
+    unrepeatable: str = ""
+    unresumable: str = ""
+    disproportionate: str = ""
+
+
+class Trial(Training):
+    """A training that is only tried: its evaluations are of one batch, and are not recorded."""
+
+    def evaluate(self) -> None:
+        """Evaluate as a training does between its intervals."""
+        part, n = self.data.validation, self.run.batch_size
+        values = self._score(Split(part.x[:n], part.y[:n])).tolist()
+        if self.done:
+            self.pacer.after_evaluation(*values)
+
+    def go_on(self, *parts: int) -> "Trial":
+        """Train so many steps, and evaluate after each part and before the first."""
+        if not self.done:
+            self.evaluate()
+        for steps in parts:
+            if steps and not self.diverged:
+                self.advance(steps)
+        return self
+
+    def remains(self) -> dict[str, Tensor]:
+        """Losses, lrs and weights, to be compared bit for bit."""
+        curves = {"losses": self.record.loss[0].copy(), "lrs": np.concatenate(self.lrs)}
+        weights = {f"weights: {k}": value.cpu().clone() for k, value in self.model.state_dict().items() if isinstance(value, Tensor)}
+        return {name: torch.from_numpy(curve) for name, curve in curves.items()} | weights
+
+
+Make = Callable[[Run], Trial]
+_known: dict[Hashable, Findings] = {}
+
+
+def is_plugged_in(run: Run, workload: Workload) -> bool:
+    """Whether some part of a run is from outside lrbench."""
+    return workload not in BUILT_IN or any(isinstance(choice.revision, str) for choice in (run.optimizer, run.layer_lr, run.schedule))
+
+
+def try_out(run: Run, workload: Workload, data: Data, device: torch.device) -> Findings:
+    """What there is to be known of runs like this one: nothing if they are lrbench's own, else tried once per process and said.
+
+    Raises: UnrepeatableError when they give another result each time; whatever the run would raise in its first steps.
+    """
+    if not is_plugged_in(run, workload):
+        return Findings()
+    found = _known_or_tried(run, workload, data, device)
+    if found.unrepeatable:
+        raise UnrepeatableError(found.unrepeatable)
+    return found
+
+
+def _known_or_tried(run: Run, workload: Workload, data: Data, device: torch.device) -> Findings:
+    parts = tuple(c.model_dump_json() for c in (run.workload, run.optimizer, run.layer_lr, run.schedule))
+    key = (parts, workload, run.batch_size, run.accumulate, run.precision, device)
+    if key not in _known:
+        deterministic()
+        with own_generators(device):
+            _known[key] = found = tried(run, lambda run: Trial(run, workload, data, device))
+        if found.unresumable:
+            say_once(
+                f"{run.workload.label}: {run.strategy}: {found.unresumable}; no checkpoint is saved: a run that is interrupted starts again"
+            )
+        if found.disproportionate:
+            say_once(found.disproportionate)
+    return _known[key]
+
+
+def tried(run: Run, make: Make) -> Findings:
+    """What comes of a few steps of a run. Its global generators are anywhere afterwards."""
+    half = max(1, min(STEPS, run.steps // 2))
+    rest = min(half, run.steps - half)
+    expected = make(run).go_on(half, rest).remains()
+    saved, again = _saved_on_the_way(make(run).go_on(half), rest)
+    if differing := _first_difference(expected, again):
+        return Findings(
+            unrepeatable=f"trained twice from the same seed, it gave other {differing}. Likely causes: a generator that is not seeded, "
+            "such as numpy.random.default_rng(); one that all runs share; an order that depends on hashes or ids; the time"
+        )
+    return Findings(unresumable=_unresumable(run, make, saved, expected, rest), disproportionate=_disproportionate(run, make, half))
+
+
+def _saved_on_the_way(trial: Trial, rest: int) -> tuple[bytes | Exception, dict[str, Tensor]]:
+    """A trial's state as its checkpoint would be, or why there is none, and what remains of it at its end."""
+    try:
+        saved: bytes | Exception = to_bytes(trial.state_dict())
+    except Exception as error:  # noqa: BLE001 - a plug-in's state may refuse in any way
+        saved = error
+    return saved, trial.go_on(rest).remains()
+
+
+def _unresumable(run: Run, make: Make, saved: bytes | Exception, expected: dict[str, Tensor], rest: int) -> str:
+    if isinstance(saved, Exception):
+        return f"its state cannot be saved ({told(saved)})"
+    try:
+        resumed = make(run)
+        resumed.load_state_dict(from_bytes(saved))
+        differing = _first_difference(expected, resumed.go_on(rest).remains())
+    except Exception as error:  # noqa: BLE001 - as above
+        return f"its saved state cannot be restored ({told(error)})"
+    return f"its state_dict is not all of its state: gone on from there, it gave other {differing}" if differing else ""
+
+
+def _first_difference(expected: dict[str, Tensor], found: dict[str, Tensor]) -> str:
+    return next((name for name in expected if name not in found or not _same(expected[name], found[name])), "")
+
+
+def _same(one: Tensor, other: Tensor) -> bool:
+    return one.shape == other.shape and torch.equal(*(t.reshape(-1).contiguous().view(torch.uint8) for t in (one, other)))
+
+
+def _disproportionate(run: Run, make: Make, done: int) -> str:
+    """What the lr does not do, of an optimizer that says nothing of it: in float64, weight decay apart."""
+    if OPTIMIZERS[run.optimizer.name].flags & {"no_schedule", "not_proportional"}:
+        return ""
+    try:
+        whole, half = (_update(make(run.but(precision="fp64")).go_on(done), share) for share in (1.0, 0.5))
+    except Exception:  # noqa: BLE001 - such as a model that computes in float32 alone: then nothing is known
+        return ""
+    far = max(float((2.0 * h - w).norm() / w.norm().clamp(min=1e-300)) for w, h in zip(whole, half, strict=True))
+    if not far > PROPORTIONAL:
+        return ""
+    return (
+        f"the update of {run.optimizer.label!r} is not proportional to the lr: twice the update at half the lr is {far:.2g} of it away. "
+        "Schedules and layer multipliers do not scale its steps as they say; the flag not_proportional tells that this is meant"
+    )
+
+
+def _update(trial: Trial, share: float) -> list[Tensor]:
+    """How the next step moves each parameter at a share of its lr."""
+    if trial.is_staged:
+        trial.optimizer.join(trial.done)
+    for group in trial.optimizer.param_groups:
+        group["lr"] = group["lr"] * share
+        if "weight_decay" in group:
+            group["weight_decay"] = 0.0
+    before = [p.detach().clone() for p in trial.model.parameters()]
+    trial.step(trial.order(trial.done))
+    return [p.detach() - b for p, b in zip(trial.model.parameters(), before, strict=True)]
