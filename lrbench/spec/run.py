@@ -20,6 +20,11 @@ class Choice(Strict):
     settings: dict[str, Any] = Field(default_factory=dict)
     label: str
 
+    @property
+    def is_plugin(self) -> bool:
+        """Whether lrbench did not make the entry, or a part of it: then its revision has the fingerprint of its code, which is a text."""
+        return isinstance(self.revision, str)
+
     def identity(self) -> dict[str, Any]:
         """What the key sees: the label is for people. The order within a table counts: of two patterns, the first one wins."""
         settings = {name: list(value.items()) if isinstance(value, dict) else value for name, value in self.settings.items()}

@@ -60,12 +60,14 @@ def impossible(run: Run, params: Sequence[Param]) -> str | None:
 
 def _refused(run: Run, groups: Sequence[Group], shapes: Mapping[str, tuple[int, ...]]) -> str | None:
     """Why the optimizer's own class refuses these settings, such as Nesterov's momentum without a momentum; tried without any memory."""
-    reason = _refusal(run.optimizer.name, json.dumps(run.optimizer.settings), tuple(groups), tuple(shapes.items()))
+    reason = _refusal(run.optimizer.name, run.optimizer.revision, json.dumps(run.optimizer.settings), tuple(groups), tuple(shapes.items()))
     return reason and f"{run.optimizer.label}: {reason}"
 
 
 @cache
-def _refusal(name: str, settings: str, groups: tuple[Group, ...], shapes: tuple[tuple[str, tuple[int, ...]], ...]) -> str | None:
+def _refusal(
+    name: str, _revision: int | str, settings: str, groups: tuple[Group, ...], shapes: tuple[tuple[str, tuple[int, ...]], ...]
+) -> str | None:
     entry = OPTIMIZERS[name]
     tensors = {name: torch.nn.Parameter(torch.empty(shape, device="meta")) for name, shape in shapes}
     try:

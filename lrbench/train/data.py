@@ -15,10 +15,10 @@ def dtype_of(run: Run) -> torch.dtype:
 
 def data_for(run: Run, device: torch.device) -> Data:
     """The data that a run trains on, in its type."""
-    return _placed(run.workload.name, device, dtype_of(run))
+    return _placed(run.workload.name, WORKLOADS[run.workload.name].revision, device, dtype_of(run))
 
 
 @cache
-def _placed(name: str, device: torch.device, dtype: torch.dtype) -> Data:
-    """A workload's data on a device; loaded and moved once per process."""
+def _placed(name: str, _revision: int | str, device: torch.device, dtype: torch.dtype) -> Data:
+    """A workload's data on a device; loaded and moved once per process and revision."""
     return WORKLOADS[name].data().to(device, dtype)

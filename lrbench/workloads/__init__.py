@@ -1,9 +1,12 @@
 """The workloads, one file each. ``WORKLOADS`` is the catalog."""
 
+import sys
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import NoReturn
 
 from lrbench.spec.faults import BadInput, nearest
+from lrbench.spec.origin import Origin, joined, origin_of, outside
 from lrbench.spec.types import check_name
 from lrbench.workloads import (
     cancer_logistic,
@@ -17,23 +20,56 @@ from lrbench.workloads import (
 )
 from lrbench.workloads.base import ACCURACY, Data, Metric, Split, Unavailable, Workload, accuracy, describe, fingerprint
 
+DECIDES = ("data", "model", "layers", "loss", "metric", "examples", "pretrained", "stacks", "lowest_loss")
+"""What a result depends on and no other value of a run says."""
+
 
 class Workloads(dict[str, Workload]):
-    """Workloads by name, in order of cost; a missing name is told the nearest known one."""
+    """Workloads by name, in order of cost; a missing name is told the nearest known one.
+
+    The revision of one that lrbench did not make has the fingerprint of its code, and ``origins`` has where it was made.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._given: dict[str, Workload] = {}
+        self.origins: dict[str, Origin] = {}
 
     def __missing__(self, name: str) -> NoReturn:
         raise LookupError(f"no workload called {name!r}. {nearest(name, self)}")
 
     def add(self, workload: Workload) -> Workload:
-        """Enter a workload under its name.
+        """Enter a workload under its name. A cell or a file that is run again replaces what it entered before.
 
         Raises: LookupError when another workload has that name, or it is none.
         """
         check_name("workload", workload.name)
-        if self.get(workload.name, workload) is not workload:
-            raise LookupError(f"there is a workload called {workload.name!r} already: choose another name.")
-        self[workload.name] = workload
+        name, caller = workload.name, sys._getframe(1)
+        if name in self and (workload is self[name] or workload is self._given.get(name)):
+            return workload
+        is_own = str(caller.f_globals.get("__name__")).partition(".")[0] == "lrbench"
+        origin = None if is_own else origin_of(outside(caller), {part: getattr(workload, part) for part in DECIDES})
+        known = self.origins.get(name)
+        if name in self and not (known and origin and known.gives_way(origin)):
+            where = f" (from {known.told})" if known else ""
+            raise LookupError(f"there is a workload called {name!r} already{where}: choose another name.")
+        self._given[name] = self[name] = workload
+        if origin:
+            self.origins[name] = origin
+            self[name] = replace(workload, revision=joined(workload.revision, origin.fingerprint))
         return workload
+
+    def renew(self) -> None:
+        """Take the fingerprints anew of what can change without being entered again."""
+        for name, origin in self.origins.items():
+            if origin.live and name in self:
+                self[name] = replace(self[name], revision=joined(self._given[name].revision, origin.live()))
+
+    def forget(self, through: str) -> None:
+        """Let go of what a plug-in's file entered."""
+        for name in [name for name, origin in self.origins.items() if origin.through == through]:
+            del self.origins[name]
+            self.pop(name, None)
 
 
 WORKLOADS = Workloads()
