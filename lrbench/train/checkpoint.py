@@ -11,6 +11,9 @@ import torch
 
 from lrbench.store import write_whole
 
+ASK_SECONDS = 0.1
+"""How often a training is looked at whether it is to stop: asking other processes takes as long as a step of a small model."""
+
 
 class Interrupted(Exception):  # noqa: N818 - not an error: the run goes on from its checkpoint
     """Training was asked to stop, and has saved its checkpoint."""
@@ -20,13 +23,21 @@ class Interrupted(Exception):  # noqa: N818 - not an error: the run goes on from
 class Checkpoint:
     """One run's checkpoint file, written at most every ``every_seconds`` and only at the edge of an evaluation interval.
 
-    ``stop`` says whether training is asked to stop; it then saves at the next edge whatever the time.
+    ``stop`` says whether training is asked to stop; it then saves after the step that it is at, whatever the time.
     """
 
     path: Path
     every_seconds: float = 60.0
     stop: Callable[[], bool] = field(default=lambda: False)
     _last: float = field(default_factory=time.monotonic)
+    _asked: float = field(default_factory=time.monotonic)
+
+    def is_asked(self) -> bool:
+        """Whether training is asked to stop, as known within ``ASK_SECONDS``."""
+        if time.monotonic() - self._asked < ASK_SECONDS:
+            return False
+        self._asked = time.monotonic()
+        return self.stop()
 
     def visit(self, state: Callable[[], dict[str, Any]]) -> None:
         """Save if it is time to, or if asked to stop.

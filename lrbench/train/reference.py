@@ -55,7 +55,7 @@ def train(run: Run, workload: Workload, data: Data, device: torch.device, checkp
         else:
             training.evaluate()
         while training.done < run.steps and not training.diverged:
-            training.advance(min(run.eval_every, run.steps - training.done))
+            training.advance(training.to_edge, checkpoint.is_asked if checkpoint else None)
             if checkpoint and not training.diverged:
                 checkpoint.visit(training.state_dict)
         return training.finish()
@@ -110,9 +110,19 @@ class Training:
         joins = [group.joins for group in self.groups]
         return Staged(options, joins, build) if any(joins) else build(options)
 
-    def advance(self, steps: int) -> None:
-        """Train an interval, then evaluate. Nothing inside the interval waits for the device, closures and fp16 scaling apart."""
-        losses, lrs = [], []
+    @property
+    def to_edge(self) -> int:
+        """The steps that are left of an evaluation interval."""
+        every = self.run.eval_every
+        return min(every - self.done % every, self.run.steps - self.done)
+
+    def advance(self, steps: int, stop: Callable[[], bool] | None = None) -> None:
+        """Train an interval, then evaluate. Nothing inside the interval waits for the device, closures and fp16 scaling apart.
+
+        Asked to ``stop``, it ends after the step that it is at, without an evaluation unless that was the last one.
+        """
+        losses: list[Tensor] = []
+        lrs: list[float] = []
         optimizer, groups, after_step, order, step = (
             self.optimizer,
             self.optimizer.param_groups,
@@ -130,14 +140,17 @@ class Training:
                 loss = step(order(done))  # kept until the next one: freeing its graph at once costs a small model 2 %
                 losses.append(loss.detach())
                 after_step(done + 1)
+                if stop and stop():
+                    break
+        taken = len(losses)
         with self.clocks.time("record"):
-            used = np.asarray(lrs).reshape(steps, -1)
+            used = np.asarray(lrs).reshape(taken, -1)
             if self.is_staged:
-                used[np.arange(self.done, self.done + steps)[:, None] < [group.joins for group in self.groups]] = np.nan
+                used[np.arange(self.done, self.done + taken)[:, None] < [group.joins for group in self.groups]] = np.nan
             self.lrs.append(used)
             self.record.add_steps(torch.stack(losses).to("cpu", torch.float32).numpy()[None])
-        self.done += steps
-        if not self.diverged:
+        self.done += taken
+        if taken == steps and not self.diverged:
             self.evaluate()
 
     def _build_step(self) -> Callable[[Batches], Tensor]:
