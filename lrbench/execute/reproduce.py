@@ -1,5 +1,6 @@
 """A study trained again from its own files, and held to its record."""
 
+import sys
 import tempfile
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import closing
@@ -18,6 +19,7 @@ from lrbench.analyse.sample import stratified
 from lrbench.device import Device, cpu_cores, describe, fast_modes, no_tf32, provenance, select, settle
 from lrbench.execute.pool import Pool
 from lrbench.execute.progress import Progress
+from lrbench.execute.reach import reached, stays_here
 from lrbench.execute.work import Done, Unit, Worker
 from lrbench.plan import changed, load_plugins, params_of, vocabulary
 from lrbench.spec.faults import BadInput, one_line, told
@@ -274,11 +276,14 @@ def _outcomes(
 ) -> Generator[Done]:
     if not work:
         return
-    if workers == 1 and devices[0].type == "cpu":  # a GPU that fails takes its process with it
+    files, lost = reached([run for unit in work for run in unit.runs], plugins)
+    if lost and workers > 1:
+        print(stays_here(lost), file=sys.stderr)
+    if lost or (workers == 1 and devices[0].type == "cpu"):  # a GPU that fails takes its process with it
         for unit in work:
             yield from Worker(devices[0], place).carry_out(unit)
         return
-    pool = Pool([devices[i % len(devices)] for i in range(workers)], place, plugins)
+    pool = Pool([devices[i % len(devices)] for i in range(workers)], place, files)
     try:
         with pool:
             yield from pool.outcomes(work)

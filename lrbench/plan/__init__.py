@@ -2,7 +2,7 @@
 
 from lrbench.plan.expand import expand, product
 from lrbench.plan.plan import Plan, Skip, make_plan, params_of
-from lrbench.plan.vocabulary import changed, load_plugins, origin_of, revision_of, vocabulary
+from lrbench.plan.vocabulary import changed, load_plugins, origins_of, revision_of, vocabulary
 
 __all__ = [
     "Plan",
@@ -11,7 +11,7 @@ __all__ = [
     "expand",
     "load_plugins",
     "make_plan",
-    "origin_of",
+    "origins_of",
     "params_of",
     "product",
     "revision_of",

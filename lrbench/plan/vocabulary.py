@@ -73,6 +73,12 @@ def vocabulary() -> Vocabulary:
     return {"workload": WORKLOADS, "optimizer": OPTIMIZERS, "layer_lr": LAYER_LRS, "schedule": SCHEDULES}
 
 
+def parts_of(axis: str, settings: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """The entries of the same axis that an entry is made of."""
+    parts = settings.get("parts", ()) if axis == "schedule" else ()
+    return [part for part in parts if isinstance(part, Mapping) and "name" in part]
+
+
 def revision_of(axis: str, name: str, settings: Mapping[str, Any]) -> int | str:
     """The revision of a choice; that of a schedule made of others has those of a plug-in's among them, too.
 
@@ -80,15 +86,21 @@ def revision_of(axis: str, name: str, settings: Mapping[str, Any]) -> int | str:
     """
     catalog: Mapping[str, Any] = vocabulary()[axis]
     found: int | str = catalog[name].revision
-    parts = settings.get("parts", ()) if axis == "schedule" else ()
-    inside = [revision_of(axis, part["name"], part) for part in parts if isinstance(part, Mapping) and "name" in part]
-    foreign = [str(revision) for revision in inside if isinstance(revision, str)]
+    inside = [revision_of(axis, part["name"], part) for part in parts_of(axis, settings)]
+    foreign = [revision for revision in inside if isinstance(revision, str)]
     return "-".join([str(found), *foreign]) if foreign else found
 
 
-def origin_of(axis: str, name: str) -> Origin | None:
-    """Where an entry was made; None for those of lrbench."""
-    return WORKLOADS.origins.get(name) if axis == "workload" else vocabulary()[axis][name].origin
+def origins_of(run: Run) -> dict[str, Origin]:
+    """Where the entries were made that a run names and lrbench did not make, by their names."""
+
+    def found(axis: str, name: str, settings: Mapping[str, Any]) -> dict[str, Origin]:
+        origin = WORKLOADS.origins.get(name) if axis == "workload" else vocabulary()[axis][name].origin
+        inside = [found(axis, part["name"], part) for part in parts_of(axis, settings)]
+        return ({name: origin} if origin else {}) | {name: one for some in inside for name, one in some.items()}
+
+    choices: list[tuple[str, Choice]] = [(axis, getattr(run, axis)) for axis in vocabulary()]
+    return {name: origin for axis, c in choices if c.is_plugin for name, origin in found(axis, c.name, c.settings).items()}
 
 
 def changed(run: Run) -> str | None:

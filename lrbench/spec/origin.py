@@ -66,7 +66,7 @@ def origin_of(caller: FrameType, values: Mapping[str, Any]) -> Origin:
 
     prints = collected()
     live = (lambda: collected().digest) if prints.live else None
-    through = _loading[-1] if _loading else MAIN if _main_enters(caller) else None
+    through = _loading[-1] if _loading else MAIN if runs_with_main(caller) else None
     return Origin(file, caller.f_code, through, prints.digest, live)
 
 
@@ -84,8 +84,8 @@ def refuse_edited(module: str) -> None:
     Prints(module)
 
 
-def _main_enters(frame: FrameType) -> bool:
-    """Whether a worker process that imports the main script runs what a frame is running: not in a session, nor under the guard."""
+def runs_with_main(frame: FrameType) -> bool:
+    """Whether a process that imports the main script runs what a frame is running: not in a session, nor under the guard."""
     main = sys.modules.get("__main__")
     file = getattr(main, "__file__", None)
     if main is None or not file or not Path(file).is_file():

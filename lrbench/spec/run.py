@@ -68,6 +68,12 @@ class Run(Strict):
         text = json.dumps(self.identity(), sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
+    @cached_property
+    def asked(self) -> str:
+        """What a matrix asked for, without what it meant at the time: ``identity`` as text, every revision left out."""
+        values = {n: {k: v for k, v in c.items() if k != "revision"} if isinstance(c, dict) else c for n, c in self.identity().items()}
+        return json.dumps(values, sort_keys=True)
+
     def but(self, **changes: Any) -> "Run":
         """The same run with other values, and so another key."""
         return Run(**{name: getattr(self, name) for name in type(self).model_fields} | changes)
