@@ -1,7 +1,7 @@
 """The workloads, one file each. ``WORKLOADS`` is the catalog."""
 
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import NoReturn
 
@@ -30,8 +30,8 @@ class Workloads(dict[str, Workload]):
     The revision of one that lrbench did not make has the fingerprint of its code, and ``origins`` has where it was made.
     """
 
-    def __init__(self) -> None:
-        super().__init__()
+    def __init__(self, known: Mapping[str, Workload] | None = None) -> None:
+        super().__init__(known or {})
         self._given: dict[str, Workload] = {}
         self.origins: dict[str, Origin] = {}
 
