@@ -41,23 +41,27 @@ class Workloads(dict[str, Workload]):
     def add(self, workload: Workload) -> Workload:
         """Enter a workload under its name. A cell or a file that is run again replaces what it entered before.
 
+        Returns: the workload as it was entered.
+
         Raises: LookupError when another workload has that name, or it is none.
         """
         check_name("workload", workload.name)
         name, caller = workload.name, sys._getframe(1)
         if name in self and (workload is self[name] or workload is self._given.get(name)):
-            return workload
+            return self[name]
         is_own = str(caller.f_globals.get("__name__")).partition(".")[0] == "lrbench"
         origin = None if is_own else origin_of(outside(caller), {part: getattr(workload, part) for part in DECIDES})
-        known = self.origins.get(name)
+        known = self.origins.get(name) if name in self else None
         if name in self and not (known and origin and known.gives_way(origin)):
             where = f" (from {known.told})" if known else ""
             raise LookupError(f"there is a workload called {name!r} already{where}: choose another name.")
+        if known and workload.revision == self[name].revision:  # made of the one that it replaces, whose fingerprint is not its own
+            workload = replace(workload, revision=self._given[name].revision)
         self._given[name] = self[name] = workload
         if origin:
             self.origins[name] = origin
             self[name] = replace(workload, revision=joined(workload.revision, origin.fingerprint))
-        return workload
+        return self[name]
 
     def renew(self) -> None:
         """Take the fingerprints anew of what can change without being entered again."""

@@ -231,7 +231,9 @@ class TestASession:
     def test_data_of_a_cell_that_is_run_again_are_the_new_ones(self, console, tmp_path):
         console("S = 1.0\n" + CELL.replace("STEPS", "20") + "def scaled(outputs, y): return S * outputs.mean()\n")
         console("added = lrbench.add_workload(replace(added, loss=scaled))\n")
-        first = qualities(self.study(tmp_path, 1))
+        first, revision = qualities(self.study(tmp_path, 1)), WORKLOADS["cell-bowls"].revision
+        console("added = lrbench.add_workload(replace(added, loss=scaled))\n")
+        assert WORKLOADS["cell-bowls"].revision == revision
         console("S = 2.0\n")
         assert qualities(self.study(tmp_path, 1)) != first
 
