@@ -62,6 +62,8 @@ class Catalog(dict[str, Entry[F]]):
         self.kind = kind
         self._common = common
         self._given: dict[str, int | str] = {}
+        self.added: dict[str, Origin] = {}
+        """Where code was made that was added to entries afterwards."""
 
     def __missing__(self, name: str) -> NoReturn:
         raise LookupError(f"no {self.kind} called {name!r}. {nearest(name, self)}")
@@ -80,22 +82,36 @@ class Catalog(dict[str, Entry[F]]):
                 raise LookupError(f"there is one {self.kind} called {name!r} already{where}: choose another name.")
             meaning, source = _read(inspect.getdoc(build) or "")
             settings = _settings(build, self._common(frozenset(flags)))
-            told = joined(revision, origin.fingerprint) if origin else revision
-            self[name] = Entry(name, build, settings, meaning, source, frozenset(flags), told, facts, origin)
             self._given[name] = revision
+            made = Entry(name, build, settings, meaning, source, frozenset(flags), revision, facts, origin)
+            self[name] = replace(made, revision=self._revision(made))
             return build
 
         return enter
 
+    def extend(self, name: str, part: Callable[..., Any]) -> None:
+        """Let the revision of an entry tell of code that was added to it, if lrbench did not make that."""
+        if part.__module__.split(".")[0] == "lrbench":
+            return
+        self.added[name] = origin_of(outside(sys._getframe(1)), {"part": part})
+        if name in self:
+            self[name] = replace(self[name], revision=self._revision(self[name]))
+
+    def _revision(self, entry: Entry[F]) -> int | str:
+        told = self._given.get(entry.name, entry.revision)
+        for origin in (entry.origin, self.added.get(entry.name)):
+            told = joined(told, origin.now()) if origin else told
+        return told
+
     def renew(self) -> None:
         """Take the fingerprints anew of what can change without being entered again."""
         for name, entry in self.items():
-            if entry.origin and entry.origin.live:
-                self[name] = replace(entry, revision=joined(self._given[name], entry.origin.live()))
+            if any(origin and origin.live for origin in (entry.origin, self.added.get(name))):
+                self[name] = replace(entry, revision=self._revision(entry))
 
-    def forget(self, through: str) -> None:
-        """Let go of what a plug-in's file entered."""
-        for name in [name for name, entry in self.items() if entry.origin and entry.origin.through == through]:
+    def forget(self, file: str) -> None:
+        """Let go of what a file entered."""
+        for name in [name for name, entry in self.items() if entry.origin and entry.origin.file == file]:
             del self[name]
 
 

@@ -33,6 +33,10 @@ class Origin:
         """Whether an entry of this origin is replaced by one of another: a cell or a file that is run again, a file in place of a cell."""
         return self.file is None or (self.file == other.file and self.code is not other.code)
 
+    def now(self) -> str:
+        """The fingerprint, taken anew where it can change."""
+        return self.live() if self.live else self.fingerprint
+
     @property
     def told(self) -> str:
         """The place, for people."""

@@ -69,9 +69,9 @@ class Workloads(dict[str, Workload]):
             if origin.live and name in self:
                 self[name] = replace(self[name], revision=joined(self._given[name].revision, origin.live()))
 
-    def forget(self, through: str) -> None:
-        """Let go of what a plug-in's file entered."""
-        for name in [name for name, origin in self.origins.items() if origin.through == through]:
+    def forget(self, file: str) -> None:
+        """Let go of what a file entered."""
+        for name in [name for name, origin in self.origins.items() if origin.file == file]:
             del self.origins[name]
             self.pop(name, None)
 

@@ -10,6 +10,8 @@ import lrbench
 from lrbench.plan import load_plugins, vocabulary
 from lrbench.spec import sources
 from lrbench.spec.faults import BadInput
+from lrbench.strategies import OPTIMIZERS
+from lrbench.train.rules import RULES
 
 FILE = '''
 import torch
@@ -277,6 +279,37 @@ class TestItsCodeIsPartOfTheKey:
         plugin.write_text(plugin.read_text() + plugin.read_text())
         with pytest.raises(BadInput, match=rf"there is one optimizer called 'sign-{name}' already"):
             load_plugins([plugin])
+
+
+RULE = """
+from lrbench.train.rules.base import rule, zeros
+@rule("NAME", zeros())
+def lbfgs(p, g, s, lr, h, **rest):
+    p -= 1.0 * lr * g
+"""
+
+
+def test_a_rule_that_is_added_to_a_built_in_optimizer_counts_for_it(tmp_path, monkeypatch):
+    monkeypatch.setitem(RULES, "lbfgs", RULES["adam"])  # which is put back
+    built_in, file = OPTIMIZERS["lbfgs"], tmp_path / "rule.py"
+    file.write_text(RULE.replace("NAME", "lbfgs"))
+    load_plugins([file])
+    first = OPTIMIZERS["lbfgs"].revision
+    assert isinstance(first, str)
+    file.write_text(RULE.replace("NAME", "lbfgs").replace("1.0", "2.0"))
+    load_plugins([file])
+    assert OPTIMIZERS["lbfgs"].revision not in (first, built_in.revision)
+    OPTIMIZERS.added.pop("lbfgs")
+    OPTIMIZERS["lbfgs"] = built_in
+
+
+def test_what_a_module_entered_stays_when_the_file_that_imports_it_is_edited(plugin, name, tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(tmp_path)
+    module = plugin.rename(tmp_path / f"entries_{name}.py")
+    plugin.write_text(f"import {module.stem}\n")
+    [run] = lrbench.make_plan(matrix(name), plugins=[plugin]).missing
+    plugin.write_text(f"import {module.stem}\nx = 1\n")
+    assert lrbench.make_plan(matrix(name), plugins=[plugin]).missing == (run,)
 
 
 def test_a_revision_of_its_own_counts_besides(plugin, name):

@@ -54,6 +54,8 @@ def rule(name: str, start: Callable[..., State], switches: tuple[str, ...] = ())
 
     def enter(update: Callable[..., None]) -> Callable[..., None]:
         RULES[name] = Entry(start, update, switches)
+        OPTIMIZERS.extend(name, update)
+        _rule.cache_clear()
         return update
 
     return enter
