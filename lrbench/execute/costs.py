@@ -3,9 +3,8 @@
 from pathlib import Path
 
 from lrbench.cost import measure_study
-from lrbench.device import describe, provenance
 from lrbench.execute.progress import Ticker
-from lrbench.execute.run import Session, prepare
+from lrbench.execute.run import Session, prepare, write_description
 from lrbench.spec.cost import Costs
 from lrbench.store import write_costs
 from lrbench.store.costs import read_costs
@@ -20,7 +19,7 @@ def measure_costs(session: Session) -> Costs:
     store = session.store
     with store.alone():
         plan = prepare(session.plan)
-        store.describe(plan.facts(), provenance(describe(session.devices)), plan.skipped(), adds=False)
+        write_description(session, plan, adds=False)
         with Ticker() as ticker:
             found = measure_study(plan, session.devices, ticker, session.plugins, _earlier(store.folder))
         write_costs(store.folder, found)

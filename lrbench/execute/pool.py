@@ -2,6 +2,7 @@
 
 import itertools
 import multiprocessing
+import sys
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
@@ -69,6 +70,7 @@ class Pool:
         self.devices, self.checkpoints, self.plugins = devices, checkpoints, plugins
         self.late: list[Done] = []
         self.fault = ""
+        self._main_file: str | None = None
         self.context = multiprocessing.get_context("spawn")
         self.stop = self.context.Event()
         self.said = self.context.Array("c", SAID_BYTES)
@@ -80,9 +82,15 @@ class Pool:
         )
 
     def __enter__(self) -> Self:
+        main: Any = sys.modules.get("__main__")
+        file = getattr(main, "__file__", None)
+        if file and not Path(file).is_file():  # the script is standard input, which a process that is spawned would look for as a file
+            main.__file__, self._main_file = None, file
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        if self._main_file:
+            vars(sys.modules["__main__"])["__file__"] = self._main_file
         if error:
             self.stop.set()
         for future in [future for hand in self.hands for future in hand.given]:

@@ -3,6 +3,7 @@
 from collections import Counter
 from typing import Any
 
+from lrbench.execute.aside import outdated, told
 from lrbench.execute.estimate import estimate
 from lrbench.execute.progress import spoken
 from lrbench.execute.run import Session
@@ -31,6 +32,7 @@ def preview(session: Session) -> dict[str, Any]:
         "ways": dict(Counter(way for unit in time.units for way in [_way(unit)] * len(unit.runs)).most_common()),
         "reasons": reasons(plan),
         "models": models(plan),
+        "changed": told(plan, outdated(plan, session.store.unnamed({run.key for run in plan.possible}))),
         "runs": [
             {"key": run.key, "workload": run.workload.label, "strategy": run.strategy, "lr": run.lr, "seed": run.seed}
             for run in plan.missing
@@ -74,6 +76,7 @@ def preview_text(found: dict[str, Any]) -> str:
         f"about {spoken(found['estimated_seconds'])} with {found['workers']} workers on {', '.join(found['devices'])}",
         *(f"  and the time of {name}, whose data or weights are made or fetched by the first run" for name in found["not_estimated"]),
         f"results go to {found['folder']}",
+        *found["changed"],
     ]
     lines += [f"  {count:6d}  {name}" for name, count in found["workloads"].items()]
     if found["ways"]:

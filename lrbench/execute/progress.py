@@ -34,6 +34,13 @@ class Live:
         if self.live:
             self.live.stop()
 
+    def say(self, sentence: str) -> None:
+        """Say a sentence that stays: above what shows how far it is, if anything does."""
+        if self.live:
+            self.live.console.print(sentence, markup=False, highlight=False)
+        else:
+            print(sentence, file=sys.stderr, flush=True)
+
     def line(self, sentence: str, *, now: bool = False) -> None:
         """Say a sentence, if it is time to."""
         if now or time.monotonic() - self.shown >= LINE_SECONDS:

@@ -1,5 +1,6 @@
 """A study trained again from its own files, and held to its record."""
 
+import sys
 import tempfile
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import closing
@@ -18,8 +19,9 @@ from lrbench.analyse.sample import stratified
 from lrbench.device import Device, cpu_cores, describe, fast_modes, no_tf32, provenance, select, settle
 from lrbench.execute.pool import Pool
 from lrbench.execute.progress import Progress
+from lrbench.execute.reach import reached, stays_here
 from lrbench.execute.work import Done, Unit, Worker
-from lrbench.plan import load_plugins, params_of, vocabulary
+from lrbench.plan import changed, load_plugins, params_of, vocabulary
 from lrbench.spec.faults import BadInput, one_line, told
 from lrbench.spec.outcome import Outcome, Status
 from lrbench.spec.run import Choice, Run
@@ -154,16 +156,12 @@ def _resolved(values: Mapping[str, Any], device: Device) -> Run | tuple[str, str
 
 def _unlike(run: Run) -> str | None:
     """Why a run's names do not mean here what they meant when it was recorded."""
-    for axis, entries in vocabulary().items():
-        catalog: Mapping[str, Any] = entries
+    if reason := changed(run):
+        return reason
+    for axis in ("optimizer", "layer_lr", "schedule"):
         choice: Choice = getattr(run, axis)
-        if choice.name not in catalog:
-            return f"there is no {axis} called {choice.name!r} here: if it is a plug-in's, give --plugin"
-        if choice.revision != catalog[choice.name].revision:
-            return f"{axis} {choice.name} was changed since: revision {choice.revision} on record, {catalog[choice.name].revision} here"
         try:
-            if axis != "workload":
-                catalog[choice.name].resolve(choice.settings)
+            vocabulary()[axis][choice.name].resolve(choice.settings)
         except ValidationError as error:
             return f"{axis} {choice.label}: its settings are not possible here: {one_line(error, 200)}"
     return None
@@ -278,11 +276,14 @@ def _outcomes(
 ) -> Generator[Done]:
     if not work:
         return
-    if workers == 1 and devices[0].type == "cpu":  # a GPU that fails takes its process with it
+    files, lost = reached([run for unit in work for run in unit.runs], plugins)
+    if lost and workers > 1:
+        print(stays_here(lost), file=sys.stderr)
+    if lost or (workers == 1 and devices[0].type == "cpu"):  # a GPU that fails takes its process with it
         for unit in work:
             yield from Worker(devices[0], place).carry_out(unit)
         return
-    pool = Pool([devices[i % len(devices)] for i in range(workers)], place, plugins)
+    pool = Pool([devices[i % len(devices)] for i in range(workers)], place, files)
     try:
         with pool:
             yield from pool.outcomes(work)

@@ -2,6 +2,7 @@
 
 import multiprocessing
 import os
+import sys
 import time
 from collections import Counter
 from collections.abc import Generator, Mapping, Sequence
@@ -11,14 +12,18 @@ from pathlib import Path
 from typing import Any
 
 from lrbench.device import Device, cpu_cores, describe, no_tf32, provenance, select, settle
+from lrbench.execute.aside import drop_costs, outdated, told
+from lrbench.execute.interrupt import saving
 from lrbench.execute.pool import Pool
 from lrbench.execute.progress import Progress
+from lrbench.execute.reach import UNGUARDED, reached, stays_here
 from lrbench.execute.units import Paces, divide
 from lrbench.execute.work import Done, Unit, Worker
-from lrbench.plan import Plan, load_plugins, vocabulary
+from lrbench.plan import Plan, changed, load_plugins, vocabulary
 from lrbench.plan import make_plan as sort_out
 from lrbench.spec.faults import BadInput
 from lrbench.spec.matrix import parse_matrix, read_matrix
+from lrbench.spec.origin import outside, runs_with_main
 from lrbench.spec.outcome import Status
 from lrbench.spec.run import Run
 from lrbench.store import Store, Study, in_record, load
@@ -38,6 +43,8 @@ class Session:
     devices: tuple[Device, ...]
     workers: int
     plugins: tuple[Path, ...] = ()
+    here: str = ""
+    """Why this process must train by itself, if so."""
 
 
 @dataclass(frozen=True)
@@ -92,14 +99,16 @@ def make_plan(matrix: Text | Mapping[str, Any], **options: Any) -> Plan:
 def run(matrix: Text | Mapping[str, Any], **options: Any) -> Study:
     """Train what is missing of a matrix and return the whole study.
 
-    ``options`` are those of the command line: ``results``, ``device``, ``workers``, ``threads``, ``plugins``. With more than one worker,
-    call it under ``if __name__ == "__main__"``: workers are new processes.
+    ``options`` are those of the command line: ``results``, ``device``, ``workers``, ``threads``, ``plugins``. For more than one worker,
+    call it under ``if __name__ == "__main__"`` in a script: workers are new processes, which import it.
 
     Raises: BadInput with every fault found; KeyboardInterrupt after storing what was finished.
     """
-    if multiprocessing.parent_process():
+    if multiprocessing.parent_process() or getattr(multiprocessing.current_process(), "_inheriting", False):  # set before its parent is
         raise BadInput('lrbench.run was called while a worker imported the script: put the call under if __name__ == "__main__":')
     session = make_session(matrix, **options)
+    if runs_with_main(outside(sys._getframe())):
+        session = replace(session, here=UNGUARDED)
     if carry_out(session).interrupted:
         raise KeyboardInterrupt
     return load(session.store.folder)
@@ -114,10 +123,11 @@ def prepare(plan: Plan) -> Plan:
 def carry_out(session: Session) -> Summary:
     """Train the missing runs of a plan and store what comes of them.
 
-    The workers share a CPU; each GPU has its own. With one worker, this process does the work. Finished runs are stored every two
-    seconds; Ctrl-C stores what is finished, lets the workers save where they are, and returns.
+    The workers share a CPU; each GPU has its own. With one worker, this process does the work, and so it does where an entry is defined in
+    a session that no worker can import. Finished runs are stored every two seconds; Ctrl-C stores what is finished, saves the runs in hand
+    where they are, and returns.
 
-    Raises: BadInput when another process is writing to the study.
+    Raises: BadInput when another process is writing to the study, or an entry was replaced since the plan was made.
     """
     with session.store.alone():
         return _carried_out(session)
@@ -128,7 +138,7 @@ def _carried_out(session: Session) -> Summary:
     store = session.store
     plan = prepare(replace(session.plan, stored=frozenset(store.finished())))  # another lrbench may have come first
     planned = {run.key for run in plan.possible}
-    store.describe(plan.facts(), provenance(describe(session.devices)), plan.skipped(), adds=bool(plan.missing))
+    write_description(session, plan, adds=bool(plan.missing))
     store.arrange(planned)
     counts: Counter[Status] = Counter()
     interrupted = False
@@ -143,6 +153,23 @@ def _carried_out(session: Session) -> Summary:
     return Summary(counts, interrupted, time.monotonic() - started)
 
 
+def write_description(session: Session, plan: Plan, *, adds: bool) -> None:
+    """Write what the study is, once the runs are set aside that it is not: no description stands beside runs of another model.
+
+    What was set aside because the code of an entry changed is told in a line.
+
+    Raises: BadInput when an entry was replaced since the plan was made.
+    """
+    if reason := next(filter(None, (changed(run) for run in plan.possible if run.has_plugin)), None):
+        raise BadInput(f"{reason}. Make the plan anew.")
+    store, planned = session.store, {run.key for run in plan.possible}
+    pairs = outdated(plan, store.unnamed(planned))
+    for line in [*told(plan, pairs), *(drop_costs(store.folder, pairs) if pairs else [])]:
+        print(line, file=sys.stderr)
+    store.set_aside(planned)
+    store.describe(plan.facts(), provenance(describe(session.devices)), plan.skipped(), adds=adds)
+
+
 def _outcomes(session: Session, runs: Sequence[Run], progress: Progress, late: list[Done]) -> Generator[Done]:
     """Measure what is not known, then train: in this process if one worker is enough, else in several.
 
@@ -153,22 +180,37 @@ def _outcomes(session: Session, runs: Sequence[Run], progress: Progress, late: l
     device, workers = session.devices[0], min(session.workers, len(runs))
     paces = Paces(device, session.workers)
     trials = paces.unknown(runs)
+    plugins, lost = reached(runs, session.plugins)
+    here, enough = stays_here(lost) or session.here, workers == 1 and device.type == "cpu"  # a GPU that fails takes its process with it
+    if here and not enough:
+        progress.say(here)
     if trials:
         progress.begin(f"measuring the fastest way to train {len(trials)} kind{'s' if len(trials) > 1 else ''} of runs")
-    if workers == 1 and device.type == "cpu":  # a GPU that fails takes its process with it
+    if here or enough:
         paces.note([trial.measure(device) for trial in trials])
-        worker = Worker(device, session.store.checkpoints)
-        for unit in _expected(divide(runs, paces.known, 1), progress):
-            yield from worker.carry_out(unit)
+        yield from _here(Worker(device, session.store.checkpoints), _expected(divide(runs, paces.known, 1), progress))
         return
     hands = [session.devices[i % len(session.devices)] for i in range(workers)]
-    pool = Pool(hands, session.store.checkpoints, session.plugins)
+    pool = Pool(hands, session.store.checkpoints, plugins)
     try:
         with pool:
             paces.note(pool.measured(trials))
             yield from pool.outcomes(_expected(divide(runs, paces.known, workers), progress))
     finally:
         late += pool.late
+
+
+def _here(worker: Worker, units: Sequence[Unit]) -> Generator[Done]:
+    """The outcomes of some units, trained in this process.
+
+    Raises: KeyboardInterrupt after Ctrl-C, when the run in hand is saved.
+    """
+    with saving() as stop:
+        worker.stop = stop
+        for unit in units:
+            yield from worker.carry_out(unit)
+            if stop():
+                raise KeyboardInterrupt
 
 
 def _expected(units: list[Unit], progress: Progress) -> list[Unit]:

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from lrbench.device import Device, free_memory, is_lost, is_out_of_memory, name_of, settle
-from lrbench.plan import load_plugins
+from lrbench.plan import changed, load_plugins
 from lrbench.spec.faults import one_line, told
 from lrbench.spec.outcome import Outcome, Status
 from lrbench.spec.run import Run
@@ -18,6 +18,7 @@ from lrbench.train import Checkpoint, Interrupted, Population, data_for, rule_of
 from lrbench.workloads import WORKLOADS
 
 Done = tuple[Run, Outcome]
+OTHER = "a worker process imported something else: was a file edited meanwhile, or is something at random when it is imported?"
 
 
 @dataclass(frozen=True)
@@ -152,8 +153,11 @@ def work(unit: Unit) -> list[Done] | Lost:
     """What a worker process does with a unit of runs."""
     if isinstance(_worker, Lost):
         return _worker
+    others = {run.key: reason for run in unit.runs if (reason := changed(run))}
+    done = [(run, crashed(run, f"{OTHER}: {others[run.key]}")) for run in unit.runs if run.key in others]
+    rest = tuple(run for run in unit.runs if run.key not in others)
     try:
-        return list(_worker.carry_out(unit))
+        return done + (list(_worker.carry_out(replace(unit, runs=rest))) if rest else [])
     except DeviceLost as error:
         return Lost(str(error))
 

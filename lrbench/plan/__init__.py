@@ -2,6 +2,18 @@
 
 from lrbench.plan.expand import expand, product
 from lrbench.plan.plan import Plan, Skip, make_plan, params_of
-from lrbench.plan.vocabulary import load_plugins, vocabulary
+from lrbench.plan.vocabulary import changed, load_plugins, origins_of, revision_of, vocabulary
 
-__all__ = ["Plan", "Skip", "expand", "load_plugins", "make_plan", "params_of", "product", "vocabulary"]
+__all__ = [
+    "Plan",
+    "Skip",
+    "changed",
+    "expand",
+    "load_plugins",
+    "make_plan",
+    "origins_of",
+    "params_of",
+    "product",
+    "revision_of",
+    "vocabulary",
+]

@@ -4,6 +4,7 @@ import itertools
 from collections.abc import Iterator
 from typing import Any
 
+from lrbench.plan.vocabulary import revision_of
 from lrbench.spec.catalog import Entry
 from lrbench.spec.faults import BadInput
 from lrbench.spec.matrix import Block, Budget, Exclude, Grid, Matrix, Pick, Vocabulary
@@ -47,9 +48,9 @@ def product(block: Block, matrix: Matrix, words: Vocabulary) -> Iterator[Run]:
             ):
                 yield Run(
                     workload=Choice(name=name, revision=workload.revision, label=name),
-                    optimizer=_choice(optimizer, words["optimizer"]),
-                    layer_lr=_choice(policy, words["layer_lr"]),
-                    schedule=_choice(schedule, words["schedule"]),
+                    optimizer=_choice("optimizer", optimizer, words),
+                    layer_lr=_choice("layer_lr", policy, words),
+                    schedule=_choice("schedule", schedule, words),
                     lr=lr,
                     batch_size=size,
                     accumulate=k,
@@ -75,9 +76,9 @@ def _default(name: str, catalog: Any) -> Pick:
     return Pick(name=name, settings=catalog[name].settings().resolved())
 
 
-def _choice(pick: Pick, catalog: Any) -> Choice:
-    entry: Entry[Any] = catalog[pick.name]
-    return Choice(name=pick.name, revision=entry.revision, settings=pick.settings, label=label(entry, pick.settings))
+def _choice(axis: str, pick: Pick, words: Vocabulary) -> Choice:
+    revision = revision_of(axis, pick.name, pick.settings)
+    return Choice(name=pick.name, revision=revision, settings=pick.settings, label=label(words[axis][pick.name], pick.settings))
 
 
 def label(entry: Entry[Any], settings: dict[str, Any]) -> str:

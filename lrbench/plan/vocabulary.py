@@ -3,50 +3,118 @@
 import hashlib
 import importlib.util
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib.metadata import entry_points
 from pathlib import Path
+from typing import Any
 
 from lrbench.spec.faults import BadInput
 from lrbench.spec.matrix import Vocabulary
+from lrbench.spec.origin import ENTRY_POINTS as THROUGH_ENTRY_POINTS
+from lrbench.spec.origin import Origin, loading, refuse_edited
+from lrbench.spec.prints import PLUGIN
+from lrbench.spec.run import Choice, Run
 from lrbench.strategies import LAYER_LRS, OPTIMIZERS, SCHEDULES
 from lrbench.workloads import WORKLOADS
 
 ENTRY_POINTS = "lrbench.plugins"
 
 
+_texts: dict[str, bytes] = {}
+"""What each plug-in's file said when it was imported, by the name of its module."""
+
+
 def load_plugins(files: Sequence[Path] = ()) -> None:
     """Import the installed plug-ins (entry points of the group ``lrbench.plugins``) and the given files, once each.
 
-    Raises: BadInput when one cannot be imported.
+    A file that was edited since is imported again, and what it had entered is replaced; the fingerprints of what a session defined are
+    taken anew.
+
+    Raises: BadInput when one cannot be imported, or imports a file that was edited since.
     """
-    for point in entry_points(group=ENTRY_POINTS):
-        try:
-            point.load()
-        except Exception as error:  # whatever a plug-in raises, the user must learn which one it was
-            raise BadInput(f"plug-in {point.name}: cannot be imported: {type(error).__name__}: {error}") from error
+    with loading(THROUGH_ENTRY_POINTS):
+        for point in entry_points(group=ENTRY_POINTS):
+            try:
+                point.load()
+            except Exception as error:  # whatever a plug-in raises, the user must learn which one it was
+                raise BadInput(f"plug-in {point.name}: cannot be imported: {type(error).__name__}: {error}") from error
     for file in files:
-        _load(file.resolve())
+        with loading(str(file.resolve())):
+            _load(file.resolve())
+    for catalog in (OPTIMIZERS, LAYER_LRS, SCHEDULES, WORKLOADS):
+        catalog.renew()
 
 
 def _load(file: Path) -> None:
-    name = f"lrbench_plugin_{file.stem}_{hashlib.sha256(str(file).encode()).hexdigest()[:8]}"
-    if name in sys.modules:
-        return
+    name = f"{PLUGIN}{file.stem}_{hashlib.sha256(str(file).encode()).hexdigest()[:8]}"
     if not file.is_file():
         raise BadInput(f"--plugin {file}: there is no such file")
+    text = file.read_bytes()
+    if name in sys.modules and _texts.get(name) == text:
+        refuse_edited(name)
+        return
     spec = importlib.util.spec_from_file_location(name, file)
     if spec is None or spec.loader is None:
         raise BadInput(f"--plugin {file}: is not a Python file")
+    for catalog in (OPTIMIZERS, LAYER_LRS, SCHEDULES, WORKLOADS):
+        catalog.forget(str(file))
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module
     try:
-        spec.loader.exec_module(module)
+        exec(compile(text, file, "exec", dont_inherit=True), vars(module))  # noqa: S102 - not by its loader, whose cache tells whole seconds
     except Exception as error:  # whatever a plug-in raises, the user must learn which one it was
         del sys.modules[name]
         raise BadInput(f"--plugin {file}: cannot be imported: {type(error).__name__}: {error}") from error
+    _texts[name] = text
 
 
 def vocabulary() -> Vocabulary:
     """The catalogs by axis."""
     return {"workload": WORKLOADS, "optimizer": OPTIMIZERS, "layer_lr": LAYER_LRS, "schedule": SCHEDULES}
+
+
+def parts_of(axis: str, settings: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """The entries of the same axis that an entry is made of."""
+    parts = settings.get("parts", ()) if axis == "schedule" else ()
+    return [part for part in parts if isinstance(part, Mapping) and "name" in part]
+
+
+def revision_of(axis: str, name: str, settings: Mapping[str, Any]) -> int | str:
+    """The revision of a choice; that of a schedule made of others has those of a plug-in's among them, too.
+
+    Raises: LookupError when there is no such entry.
+    """
+    catalog: Mapping[str, Any] = vocabulary()[axis]
+    found: int | str = catalog[name].revision
+    inside = [revision_of(axis, part["name"], part) for part in parts_of(axis, settings)]
+    foreign = [revision for revision in inside if isinstance(revision, str)]
+    return "-".join([str(found), *foreign]) if foreign else found
+
+
+def origins_of(run: Run) -> dict[str, Origin]:
+    """Where the entries were made that a run names and lrbench did not make, by their names."""
+
+    def found(axis: str, name: str, settings: Mapping[str, Any]) -> dict[str, Origin]:
+        if axis == "workload":
+            origin = WORKLOADS.origins.get(name)
+        else:
+            both = [vocabulary()[axis][name].origin, OPTIMIZERS.added.get(name) if axis == "optimizer" else None]
+            origin = min(filter(None, both), key=lambda one: one.through or "", default=None)  # what reaches no worker decides
+        inside = [found(axis, part["name"], part) for part in parts_of(axis, settings)]
+        return ({name: origin} if origin else {}) | {name: one for some in inside for name, one in some.items()}
+
+    choices: list[tuple[str, Choice]] = [(axis, getattr(run, axis)) for axis in vocabulary()]
+    return {name: origin for axis, c in choices if c.is_plugin for name, origin in found(axis, c.name, c.settings).items()}
+
+
+def changed(run: Run) -> str | None:
+    """Which choice of a run means something else here than when the run was made, or is not known here; None if they are the same."""
+    for axis, catalog in vocabulary().items():
+        choice: Choice = getattr(run, axis)
+        if choice.name not in catalog:
+            return f"there is no {axis} called {choice.name!r} here: if it is a plug-in's, give --plugin"
+        here = revision_of(axis, choice.name, choice.settings)
+        if choice.revision != here:
+            code = ": its code is another" if isinstance(here, str) else ""
+            return f"{axis} {choice.name} was changed since: revision {choice.revision} on record, {here} here{code}"
+    return None

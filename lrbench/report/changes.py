@@ -26,6 +26,7 @@ from lrbench.analyse.changes import (
     Changes,
     changes,
 )
+from lrbench.analyse.meaning import apart, mixed
 from lrbench.analyse.pairs import Matched, Pair, Place, match, slug
 from lrbench.report.text import Metric, count, some
 from lrbench.spec.faults import BadInput, nearest
@@ -201,6 +202,7 @@ def _warnings(found: Found) -> Iterator[str]:
             yield f"{found.name}: other versions: {', '.join(others)}."
     if names := _other_terms(base, head):
         yield f"{found.name}: budget, target or metric are others on {some(names, 5)}: runs that differ in them are not compared."
+    yield from _meanings(found)
     both = found.changes.strategies[found.changes.strategies.state == BOTH]
     if unlike := int((both.shared == 0).sum()):
         yield (
@@ -211,6 +213,22 @@ def _warnings(found: Found) -> Iterator[str]:
     if seeds and (told := seed_warning(seeds)):
         yield told
     yield from _cost_warnings(found)
+
+
+def _meanings(found: Found) -> Iterator[str]:
+    """What is compared under one name and is not one thing."""
+    for study, side in ((found.pair.base, "base"), (found.pair.head, "head")):
+        if names := mixed(study):
+            yield f"{found.name}: {some(names, 5)} {'is' if len(names) == 1 else 'are each'} more than one thing in {side}."
+    others = apart(found.pair)
+    for one in (one for one in others if one.settings):
+        told = ", ".join(f"{name} {before} then {now}" for name, before, now in one.settings)
+        yield f"{found.name}: {one.name} has other settings in base and head, which its name does not tell: {told}."
+    if code := [one.name for one in others if not one.settings and one.is_plugin]:
+        them, it = ("differs", "its") if len(code) == 1 else ("differ", "their")
+        yield f"{found.name}: {some(code, 5)} {them} in {it} code, or a package, between base and head: compared by {it} settings."
+    if raised := [f"{one.name} ({' then '.join(one.revisions)})" for one in others if not one.settings and not one.is_plugin]:
+        yield f"{found.name}: another revision of {some(raised, 5)} in base and head: compared by settings."
 
 
 def _differ(base: Study, head: Study, fact: str) -> bool:

@@ -1,17 +1,18 @@
 """A catalog: the named, documented choices of one axis. A function and one decorator line make an entry."""
 
-import hashlib
 import inspect
 import math
+import sys
 import typing
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Annotated, Any, Generic, NoReturn, TypeVar
 
 from pydantic import AllowInfNan, Field, create_model
 
 from lrbench.spec.faults import nearest
+from lrbench.spec.origin import Origin, joined, origin_of, outside
 from lrbench.spec.types import Strict, check_name
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -22,7 +23,8 @@ class Entry(Generic[F]):
     """One choice of an axis.
 
     ``settings`` is a strict model of the keyword-only parameters of ``build``: what a matrix may set, with defaults and ranges.
-    ``revision`` is part of every run key: raise it when the same settings come to mean something else.
+    ``revision`` is part of every run key: raise it when the same settings come to mean something else. That of an entry which lrbench
+    did not make has the fingerprint of its code, and ``origin`` is where it was made.
     """
 
     name: str
@@ -33,6 +35,7 @@ class Entry(Generic[F]):
     flags: frozenset[str] = frozenset()
     revision: int | str = 1
     facts: dict[str, Any] = field(default_factory=dict)
+    origin: Origin | None = field(default=None, compare=False)
 
     def resolve(self, settings: Mapping[str, Any]) -> dict[str, Any]:
         """The settings of a run as ``build`` takes them: what a run of old does not have is as it was then.
@@ -69,11 +72,14 @@ class Catalog(dict[str, Entry[F]]):
         self.kind = kind
         self.flags = flags
         self._common = common
+        self._given: dict[str, int | str] = {}
+        self.added: dict[str, Origin] = {}
+        """Where code was made that was added to entries afterwards."""
 
     def __missing__(self, name: str) -> NoReturn:
         raise LookupError(f"no {self.kind} called {name!r}. {nearest(name, self)}")
 
-    def register(self, name: str, *, flags: Iterable[str] = (), revision: int = 1, **facts: Any) -> Callable[[F], F]:
+    def register(self, name: str, *, flags: Iterable[str] = (), revision: int | str = 1, **facts: Any) -> Callable[[F], F]:
         """Enter a function under ``name``; its keyword-only parameters become its settings, its docstring its documentation.
 
         Raises: LookupError for a flag that the catalog does not know, or a name that is taken.
@@ -84,15 +90,46 @@ class Catalog(dict[str, Entry[F]]):
             raise LookupError(f"{self.kind} {name!r}: there is no flag {unknown[0]!r}. {nearest(unknown[0], self.flags)}")
 
         def enter(build: F) -> F:
-            if name in self and self[name].build.__code__ is not build.__code__:
-                raise LookupError(f"there is one {self.kind} called {name!r} already: choose another name.")
+            known, origin = self.get(name), None
+            if build.__module__.split(".")[0] != "lrbench":
+                values = {"build": build, "flags": sorted(flags), "facts": facts}
+                origin = origin_of(outside(sys._getframe(1)), values)
+            if known and known.build.__code__ is not build.__code__ and not (known.origin and origin and known.origin.gives_way(origin)):
+                where = f" (from {known.origin.told})" if known.origin else ""
+                raise LookupError(f"there is one {self.kind} called {name!r} already{where}: choose another name.")
             meaning, source = _read(inspect.getdoc(build) or "")
-            inside = build.__module__.split(".")[0] == "lrbench"
             settings = _settings(build, self._common(given))
-            self[name] = Entry(name, build, settings, meaning, source, given, revision if inside else _digest(build), facts)
+            self._given[name] = revision
+            made = Entry(name, build, settings, meaning, source, given, revision, facts, origin)
+            self[name] = replace(made, revision=self._revision(made))
             return build
 
         return enter
+
+    def extend(self, name: str, part: Callable[..., Any]) -> None:
+        """Let the revision of an entry tell of code that was added to it, if lrbench did not make that."""
+        if part.__module__.split(".")[0] == "lrbench":
+            return
+        self.added[name] = origin_of(outside(sys._getframe(1)), {"part": part})
+        if name in self:
+            self[name] = replace(self[name], revision=self._revision(self[name]))
+
+    def _revision(self, entry: Entry[F]) -> int | str:
+        told = self._given.get(entry.name, entry.revision)
+        for origin in (entry.origin, self.added.get(entry.name)):
+            told = joined(told, origin.now()) if origin else told
+        return told
+
+    def renew(self) -> None:
+        """Take the fingerprints anew of what can change without being entered again."""
+        for name, entry in self.items():
+            if any(origin and origin.live for origin in (entry.origin, self.added.get(name))):
+                self[name] = replace(entry, revision=self._revision(entry))
+
+    def forget(self, file: str) -> None:
+        """Let go of what a file entered."""
+        for name in [name for name, entry in self.items() if entry.origin and entry.origin.file == file]:
+            del self[name]
 
 
 def _own(build: Callable[..., Any]) -> dict[str, inspect.Parameter]:
@@ -138,8 +175,3 @@ def _read(doc: str) -> tuple[str, str]:
     paragraphs = [" ".join(p.split()) for p in doc.split("\n\n")]
     source = next((p.removeprefix("Source: ") for p in paragraphs if p.startswith("Source: ")), "")
     return paragraphs[0], source
-
-
-def _digest(build: Callable[..., Any]) -> str:
-    """A plug-in has no revision to raise, so its own text stands for it."""
-    return hashlib.sha256(inspect.getsource(build).encode()).hexdigest()[:12]

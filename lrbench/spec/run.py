@@ -20,6 +20,11 @@ class Choice(Strict):
     settings: dict[str, Any] = Field(default_factory=dict)
     label: str
 
+    @property
+    def is_plugin(self) -> bool:
+        """Whether lrbench did not make the entry, or a part of it: then its revision has the fingerprint of its code, which is a text."""
+        return isinstance(self.revision, str)
+
     def identity(self) -> dict[str, Any]:
         """What the key sees: the label is for people. The order within a table counts: of two patterns, the first one wins."""
         settings = {name: list(value.items()) if isinstance(value, dict) else value for name, value in self.settings.items()}
@@ -63,9 +68,20 @@ class Run(Strict):
         text = json.dumps(self.identity(), sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
+    @cached_property
+    def asked(self) -> str:
+        """What a matrix asked for, without what it meant at the time: ``identity`` as text, every revision left out."""
+        values = {n: {k: v for k, v in c.items() if k != "revision"} if isinstance(c, dict) else c for n, c in self.identity().items()}
+        return json.dumps(values, sort_keys=True)
+
     def but(self, **changes: Any) -> "Run":
         """The same run with other values, and so another key."""
         return Run(**{name: getattr(self, name) for name in type(self).model_fields} | changes)
+
+    @property
+    def has_plugin(self) -> bool:
+        """Whether a part of it is not of lrbench's own making."""
+        return any(choice.is_plugin for choice in (self.workload, self.optimizer, self.layer_lr, self.schedule))
 
     @property
     def strategy(self) -> str:

@@ -114,6 +114,19 @@ class Store:
             known = read_parquet([*_shards(self.folder), *_shards(self.folder, RETIRED)], ["key", "status"]).to_pandas()
         return set(known.loc[known.status != Status.CRASHED, "key"])
 
+    def unnamed(self, planned: Set[str]) -> list[str]:
+        """The stored runs that the matrix no longer names and that are not retired yet: their resolved values, as they were stored."""
+        with _damage(self.folder):
+            stored = read_parquet(_shards(self.folder), ["key", "run"]).to_pylist()
+        return [row["run"] for row in stored if row["key"] not in planned]
+
+    def set_aside(self, planned: Set[str]) -> None:
+        """Retire the runs that the matrix no longer names, and let none come back: what describes the study does not know them yet."""
+        if self.unnamed(planned):
+            with _damage(self.folder):
+                here = set(read_parquet(_shards(self.folder), ["key"])["key"].to_pylist())
+            self.arrange(planned & here)
+
     def arrange(self, planned: Set[str]) -> None:
         """Merge shards into one file per workload, and retire the runs that the matrix no longer names.
 

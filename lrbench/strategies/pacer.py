@@ -185,7 +185,7 @@ def lr_table(
 
 def rounding_of(*choices: Choice) -> float:
     """How far the lrs of some choices may be from the declared ones: a plug-in's may be of float32."""
-    return EXACT if all(isinstance(choice.revision, int) for choice in choices) else SINGLE
+    return EXACT if not any(choice.is_plugin for choice in choices) else SINGLE
 
 
 def audit_run(
@@ -209,7 +209,7 @@ def audit_run(
 
     rounding = max(rounding, rounding_of(choice))
     curve, twice = curve_at(base_lr), None
-    if not isinstance(choice.revision, int):  # the tests hold every built-in schedule to it
+    if choice.is_plugin:  # the tests hold every built-in schedule to it
         with suppress(Exception):  # a schedule may refuse an lr
             twice = 2.0 * curve_at(0.5 * base_lr)
     if fault := _no_factor(curve[: len(recorded)], curve if twice is None else twice, base_lr, rounding):

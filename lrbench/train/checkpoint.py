@@ -20,6 +20,9 @@ READABLE: list[Any] = [np.ndarray, np.dtype, *(made.__reduce__()[0] for made in 
 READABLE += {type(np.dtype(code)) for code in np.typecodes["All"]}
 """What NumPy's scalars and arrays are read back with. They are no code, so that a checkpoint may hold them."""
 
+ASK_SECONDS = 0.1
+"""How often a training is looked at whether it is to stop: asking other processes takes as long as a step of a small model."""
+
 
 class Interrupted(Exception):  # noqa: N818 - not an error: the run goes on from its checkpoint
     """Training was asked to stop, and has saved its checkpoint."""
@@ -51,19 +54,27 @@ def from_bytes(data: bytes) -> dict[str, Any]:
 class Checkpoint:
     """One run's checkpoint file, written at most every ``every_seconds`` and only at the edge of an evaluation interval.
 
-    ``stop`` says whether training is asked to stop; it then saves at the next edge whatever the time. A checkpoint that cannot be
-    saved or read costs the work done so far if the run is interrupted, never the run: a line on standard error says so, once.
+    ``stop`` says whether training is asked to stop; it then saves after the step that it is at, whatever the time. A checkpoint that
+    cannot be saved or read costs the work done so far if the run is interrupted, never the run: a line on standard error says so, once.
     """
 
     path: Path
     every_seconds: float = 60.0
     stop: Callable[[], bool] = field(default=lambda: False)
     _last: float = field(default_factory=time.monotonic)
+    _asked: float = field(default_factory=time.monotonic)
     _off: bool = False
 
     def switch_off(self) -> None:
         """Save and read nothing: the run cannot go on from a saved state."""
         self._off = True
+
+    def is_asked(self) -> bool:
+        """Whether training is asked to stop, as known within ``ASK_SECONDS``."""
+        if time.monotonic() - self._asked < ASK_SECONDS:
+            return False
+        self._asked = time.monotonic()
+        return self.stop()
 
     def visit(self, state: Callable[[], dict[str, Any]]) -> None:
         """Save if it is time to, or if asked to stop.

@@ -16,10 +16,11 @@ def dtype_of(run: Run) -> torch.dtype:
 
 def data_for(run: Run, device: torch.device) -> Data:
     """The data that a run trains on, in its type."""
-    return _placed(WORKLOADS[run.workload.name].data, device, dtype_of(run))
+    workload = WORKLOADS[run.workload.name]
+    return _placed(workload.data, workload.revision, device, dtype_of(run))
 
 
 @cache
-def _placed(load: Callable[[], Data], device: torch.device, dtype: torch.dtype) -> Data:
-    """A workload's data on a device; loaded and moved once per process."""
+def _placed(load: Callable[[], Data], _revision: int | str, device: torch.device, dtype: torch.dtype) -> Data:
+    """A workload's data on a device; loaded and moved once per process and revision."""
     return load().to(device, dtype)

@@ -41,7 +41,7 @@ class Member:
 
     def _scale(self) -> tuple[float, float]:
         """A factor and a base lr whose product is the run's: a built-in schedule scales with the base lr, a plug-in's may not."""
-        return (self.run.lr, 1.0) if isinstance(self.run.schedule.revision, int) else (1.0, self.run.lr)
+        return (1.0, self.run.lr) if self.run.schedule.is_plugin else (self.run.lr, 1.0)
 
     def look_ahead(self, done: int, steps: int) -> Lrs:
         """Note and return the lrs that a closed-loop schedule sets for the next steps, [steps, G]."""

@@ -36,7 +36,7 @@ def shared(run: Run) -> tuple[Any, ...]:
 def _more_than_lr(run: Run) -> str | None:
     """What a schedule does that update rules would not notice: a built-in one says so in its settings, a plug-in's is tried."""
     schedule, optimizer = run.schedule, run.optimizer
-    if isinstance(schedule.revision, int):
+    if not schedule.is_plugin:
         return "changes more than the lr" if schedule.settings.get("cycle_momentum") or schedule.settings.get("others") else None
     return _tried(schedule.model_dump_json(), optimizer.model_dump_json(), run.steps, run.eval_every)
 

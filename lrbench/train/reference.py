@@ -22,7 +22,7 @@ from lrbench.train.data import dtype_of
 from lrbench.train.model_state import attributes, load_model_state, model_state
 from lrbench.train.record import Lrs, Record
 from lrbench.train.seeds import Order, derive, generators_state, restore_generators, seed_generators
-from lrbench.workloads import Data, Split, Workload, as_number, describe, joined, make_model, place
+from lrbench.workloads import Data, Split, Workload, as_number, concatenated, describe, make_model, place
 
 EVALUATION_BATCH = 1024
 Batches = tuple[Tensor, ...]
@@ -38,7 +38,7 @@ def score(workload: Workload, model: Callable[[Tensor], Any], part: Split, devic
     """(loss, metric) of a model on a part of the data, [2] float64 on the device: of the whole, or the mean of pieces where that is it."""
     pieces = part.pieces(EVALUATION_BATCH)
     if not workload.metric.is_mean:
-        return values(workload, joined([model(x) for x, _ in pieces]), part.y).to(device)
+        return values(workload, concatenated([model(x) for x, _ in pieces]), part.y).to(device)
     total = torch.zeros(2, dtype=torch.float64, device=device)
     for x, y in pieces:
         total += values(workload, model(x), y) * len(x)
@@ -112,12 +112,22 @@ class Training:
         joins = [group.joins for group in self.groups]
         return Staged(options, joins, build) if any(joins) else build(options)
 
-    def advance(self, steps: int) -> None:
+    @property
+    def to_edge(self) -> int:
+        """The steps that are left of an evaluation interval."""
+        every = self.run.eval_every
+        return min(every - self.done % every, self.run.steps - self.done)
+
+    def advance(self, steps: int, stop: Callable[[], bool] | None = None) -> None:
         """Train an interval, then evaluate. Nothing in between waits for the device but closures, fp16 scaling and lrs in its memory.
+
+        Asked to ``stop``, it ends after the step that it is at, without an evaluation unless that was the last one.
 
         Raises: AuditError when an lr changed inside the optimizer's step, and that is not declared.
         """
-        losses, lrs, left = [], [], []
+        losses: list[Tensor] = []
+        lrs: list[float] = []
+        left: list[float] = []
         optimizer, groups, after_step, order, step = (
             self.optimizer,
             self.optimizer.param_groups,
@@ -137,18 +147,21 @@ class Training:
                     left.append(float(group["lr"]))  # noqa: PERF401 - as above
                 losses.append(loss.detach())
                 after_step(done + 1)
+                if stop and stop():
+                    break
+        taken = len(losses)
         with self.clocks.time("record"):
-            used, after = (np.asarray(some, np.float64).reshape(steps, -1) for some in (lrs, left))
+            used, after = (np.asarray(some, np.float64).reshape(taken, -1) for some in (lrs, left))
             if self.sets_own_lr:
                 used = after
             elif (changed := (used != after) & ~(np.isnan(used) & np.isnan(after))).any():
                 raise AuditError(self._undeclared(used, after, *np.argwhere(changed)[0]))
             if self.is_staged:
-                used[np.arange(self.done, self.done + steps)[:, None] < [group.joins for group in self.groups]] = np.nan
+                used[np.arange(self.done, self.done + taken)[:, None] < [group.joins for group in self.groups]] = np.nan
             self.lrs.append(used)
             self.record.add_steps(torch.stack(losses).to("cpu", torch.float32).numpy()[None])
-        self.done += steps
-        if not self.diverged:
+        self.done += taken
+        if taken == steps and not self.diverged:
             self.evaluate()
 
     def _undeclared(self, before: Lrs, after: Lrs, step: int, group: int) -> str:

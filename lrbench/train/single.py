@@ -32,7 +32,7 @@ def train(run: Run, workload: Workload, data: Data, device: torch.device, checkp
             training = Training(run, workload, data, device)
             training.evaluate()
         while training.done < run.steps and not training.diverged:
-            training.advance(min(run.eval_every, run.steps - training.done))
+            training.advance(training.to_edge, checkpoint.is_asked if checkpoint else None)
             if checkpoint and not training.diverged:
                 checkpoint.visit(training.state_dict)
         return training.finish()

@@ -15,7 +15,7 @@ from lrbench.train.model_state import attributes
 from lrbench.train.population import Population
 from lrbench.train.reference import Training
 from lrbench.train.seeds import own_generators
-from lrbench.workloads import BUILT_IN, WORKLOADS, describe
+from lrbench.workloads import WORKLOADS, describe
 
 STEPS, EVAL_EVERY, LR = 4, 2, 1e-2
 CPU = torch.device("cpu")
@@ -24,7 +24,7 @@ FAILS = "fails when it is tried"
 
 def unlike_alone(run: Run) -> str | None:
     """Why the models of a run's workload cannot be trained together, or None. Those of lrbench itself can be, as its tests show."""
-    if run.workload.name not in WORKLOADS or WORKLOADS[run.workload.name] in BUILT_IN:
+    if not run.workload.is_plugin or run.workload.name not in WORKLOADS:
         return None
     trial = run.but(
         optimizer=_choice("sgd", OPTIMIZERS, momentum=0.9, weight_decay=0.1),

@@ -15,7 +15,7 @@ from lrbench.train.checkpoint import from_bytes, to_bytes
 from lrbench.train.notices import say_once
 from lrbench.train.reference import Training
 from lrbench.train.seeds import own_generators
-from lrbench.workloads import BUILT_IN, Data, Split, Workload
+from lrbench.workloads import Data, Split, Workload
 
 STEPS = 4
 """A try is of twice so many steps, with an evaluation after each half."""
@@ -66,17 +66,12 @@ Make = Callable[[Run], Trial]
 _known: dict[Hashable, Findings] = {}
 
 
-def is_plugged_in(run: Run, workload: Workload) -> bool:
-    """Whether some part of a run is from outside lrbench."""
-    return workload not in BUILT_IN or any(isinstance(choice.revision, str) for choice in (run.optimizer, run.layer_lr, run.schedule))
-
-
 def try_out(run: Run, workload: Workload, data: Data, device: torch.device) -> Findings:
     """What there is to be known of runs like this one: nothing if they are lrbench's own, else tried once per process and said.
 
     Raises: UnrepeatableError when they give another result each time; whatever the run would raise in its first steps.
     """
-    if not is_plugged_in(run, workload):
+    if not run.has_plugin:
         return Findings()
     found = _known_or_tried(run, workload, data, device)
     if found.unrepeatable:

@@ -1,9 +1,12 @@
 """The workloads, one file each. ``WORKLOADS`` is the catalog."""
 
-from collections.abc import Iterable
+import sys
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from typing import NoReturn
 
 from lrbench.spec.faults import BadInput, nearest
+from lrbench.spec.origin import Origin, joined, origin_of, outside
 from lrbench.spec.types import check_name
 from lrbench.workloads import (
     cancer_logistic,
@@ -24,37 +27,72 @@ from lrbench.workloads.base import (
     Workload,
     accuracy,
     as_number,
+    concatenated,
     describe,
     fingerprint,
-    joined,
     make_model,
     place,
 )
 
+DECIDES = ("data", "model", "layers", "loss", "metric", "examples", "pretrained", "stacks", "lowest_loss")
+"""What a result depends on and no other value of a run says."""
+
 
 class Workloads(dict[str, Workload]):
-    """Workloads by name, in order of cost; a missing name is told the nearest known one."""
+    """Workloads by name, in order of cost; a missing name is told the nearest known one.
+
+    The revision of one that lrbench did not make has the fingerprint of its code, and ``origins`` has where it was made.
+    """
+
+    def __init__(self, known: Mapping[str, Workload] | None = None) -> None:
+        super().__init__(known or {})
+        self._given: dict[str, Workload] = {}
+        self.origins: dict[str, Origin] = {}
 
     def __missing__(self, name: str) -> NoReturn:
         raise LookupError(f"no workload called {name!r}. {nearest(name, self)}")
 
     def add(self, workload: Workload) -> Workload:
-        """Enter a workload under its name.
+        """Enter a workload under its name. A cell or a file that is run again replaces what it entered before.
+
+        Returns: the workload as it was entered.
 
         Raises: LookupError when another workload has that name, or it is none.
         """
         check_name("workload", workload.name)
-        if self.get(workload.name, workload) is not workload:
-            raise LookupError(f"there is a workload called {workload.name!r} already: choose another name.")
-        self[workload.name] = workload
-        return workload
+        name, caller = workload.name, sys._getframe(1)
+        if name in self and (workload is self[name] or workload is self._given.get(name)):
+            return self[name]
+        is_own = str(caller.f_globals.get("__name__")).partition(".")[0] == "lrbench"
+        origin = None if is_own else origin_of(outside(caller), {part: getattr(workload, part) for part in DECIDES})
+        known = self.origins.get(name) if name in self else None
+        if name in self and not (known and origin and known.gives_way(origin)):
+            where = f" (from {known.told})" if known else ""
+            raise LookupError(f"there is a workload called {name!r} already{where}: choose another name.")
+        if known and workload.revision == self[name].revision:  # made of the one that it replaces, whose fingerprint is not its own
+            workload = replace(workload, revision=self._given[name].revision)
+        self._given[name] = self[name] = workload
+        if origin:
+            self.origins[name] = origin
+            self[name] = replace(workload, revision=joined(workload.revision, origin.fingerprint))
+        return self[name]
+
+    def renew(self) -> None:
+        """Take the fingerprints anew of what can change without being entered again."""
+        for name, origin in self.origins.items():
+            if origin.live and name in self:
+                self[name] = replace(self[name], revision=joined(self._given[name].revision, origin.live()))
+
+    def forget(self, file: str) -> None:
+        """Let go of what a file entered."""
+        for name in [name for name, origin in self.origins.items() if origin.file == file]:
+            del self.origins[name]
+            self.pop(name, None)
 
 
 WORKLOADS = Workloads()
 for _module in (quadratic, cancer_logistic, digits_mlp, mnist5k_mlp, mnist5k_cnn, mnist_transfer, fashion_mlp, fashion_cnn):
     WORKLOADS.add(_module.WORKLOAD)
-BUILT_IN = frozenset(WORKLOADS.values())
-"""lrbench's own workloads."""
 
 add_workload = WORKLOADS.add
 
@@ -84,7 +122,6 @@ def fetch(names: Iterable[str]) -> dict[str, str]:
 
 __all__ = [
     "ACCURACY",
-    "BUILT_IN",
     "WORKLOADS",
     "Data",
     "Metric",
@@ -95,10 +132,10 @@ __all__ = [
     "accuracy",
     "add_workload",
     "as_number",
+    "concatenated",
     "describe",
     "fetch",
     "fingerprint",
-    "joined",
     "make_model",
     "place",
 ]

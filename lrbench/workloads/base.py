@@ -190,7 +190,7 @@ def as_number(value: Tensor | float, what: str) -> Tensor:
     return number.detach().reshape(()).double()
 
 
-def joined(pieces: Sequence[Any]) -> Any:
+def concatenated(pieces: Sequence[Any]) -> Any:
     """The outputs of several pieces of the data as those of the whole: tensors [n, ...], or tuples, lists and tables of them.
 
     Raises: ValueError when an output does not have a value for each example.
@@ -199,9 +199,9 @@ def joined(pieces: Sequence[Any]) -> Any:
     if len(pieces) == 1:
         return first
     if isinstance(first, dict):
-        return {name: joined([piece[name] for piece in pieces]) for name in first}
+        return {name: concatenated([piece[name] for piece in pieces]) for name in first}
     if isinstance(first, list | tuple):
-        return [joined(parts) for parts in zip(*pieces, strict=True)]
+        return [concatenated(parts) for parts in zip(*pieces, strict=True)]
     if first.ndim == 0:
         raise ValueError("the model's output has no value for each example, and the metric is no mean: return outputs [n, ...].")
     return torch.cat(list(pieces))

@@ -1,12 +1,17 @@
 """A file outside the package enters strategies and workloads, which then train like any other."""
 
+import sys
 import uuid
+from importlib import metadata
 
 import pytest
 
 import lrbench
 from lrbench.plan import load_plugins, vocabulary
+from lrbench.spec import sources
 from lrbench.spec.faults import BadInput
+from lrbench.strategies import OPTIMIZERS
+from lrbench.train.rules import RULES
 
 FILE = '''
 import torch
@@ -137,18 +142,181 @@ def test_two_files_of_one_name_are_two_plugins(plugin, name, tmp_path):
     assert {f"sign-{name}", f"sign-other-{name}"} <= set(vocabulary()["optimizer"])
 
 
-def test_its_text_is_part_of_the_key(plugin, name, tmp_path):
+HELPER = '"""Helps."""\nSCALE = 1.0\ndef helped(lr):\n    return SCALE * lr\n'
+CODE = '''
+"""A plug-in whose code is not in the function that it enters."""
+import numpy
+import torch
+import lrbench
+from helper_NAME import helped
+from dataclasses import replace
+from lrbench.workloads import WORKLOADS
+
+class Sign(torch.optim.Optimizer):
+    """The arithmetic."""
+    @torch.no_grad()
+    def step(self, closure=None):
+        import textwrap
+        for group in self.param_groups:
+            for p in group["params"]:
+                p -= STEP * helped(group["lr"]) * p.grad.sign()
+
+@lrbench.optimizer("sign-NAME", default_lr=1e-2)
+def sign(groups, lr):
+    """Step by the sign. Source: a test."""
+    return Sign(groups, {"lr": lr})
+
+@lrbench.layer_lr("first-NAME")
+def first():
+    """All. Source: a test."""
+    return lambda params: {p.name: lrbench.Rate() for p in params}
+
+@lrbench.schedule("halves-NAME")
+def halves(optimizer, total, *, at: float = 0.5):
+    """Nothing. Source: a test."""
+    return torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: 1.0)
+
+lrbench.add_workload(replace(WORKLOADS["quadratic"], name="bowls-NAME"))
+STEP = 1.0
+'''
+
+
+def revisions(run):
+    return [getattr(run, axis).revision for axis in vocabulary()]
+
+
+class TestItsCodeIsPartOfTheKey:
+    """An edit of whatever a plug-in is made of makes new runs, in the same process too; one of what says nothing to Python does not."""
+
+    @pytest.fixture
+    def planned(self, plugin, name, tmp_path, monkeypatch):
+        """The run of the matrix, with the plug-in as it lies there, from a process that has not imported its helper yet."""
+        monkeypatch.syspath_prepend(tmp_path)
+        (tmp_path / f"helper_{name}.py").write_text(HELPER)
+        plugin.write_text(CODE.replace("NAME", name))
+
+        def plan():
+            sys.modules.pop(f"helper_{name}", None)
+            [run] = lrbench.make_plan(matrix(name), plugins=[plugin]).missing
+            return run
+
+        return plan
+
+    @pytest.mark.parametrize(
+        ("file", "old", "new"),
+        [
+            ("plugin.py", "STEP = 1.0", "STEP = 0.0"),
+            ("plugin.py", "p -= STEP", "p += STEP"),
+            ("plugin.py", '"quadratic"], name', '"quadratic"], lowest_loss=0.0, name'),
+            ("plugin.py", "import textwrap", "import helper_of_NAME"),
+            ("helper_NAME.py", "SCALE = 1.0", "SCALE = 2.0"),
+        ],
+        ids=["a constant", "a class", "a workload", "an import in a function", "a module beside it"],
+    )
+    def test_an_edit_changes_it(self, file, old, new, planned, name, tmp_path):
+        before, path = planned(), tmp_path / file.replace("NAME", name)
+        assert all(isinstance(revision, str) for revision in revisions(before))
+        path.write_text(path.read_text().replace(old, new.replace("NAME", name)))
+        if file == "plugin.py":
+            after = planned()
+        else:
+            plugin = tmp_path / "plugin.py"
+            plugin.write_text(plugin.read_text() + "# another text, so that it is imported again\n")
+            after = planned()
+        assert not {*revisions(before)} & {*revisions(after)}
+        assert before.key != after.key
+        path.write_text(path.read_text().replace(new.replace("NAME", name), old) + "\n# as it was")
+        (tmp_path / "plugin.py").write_text((tmp_path / "plugin.py").read_text() + "# and again\n")
+        assert planned().key == before.key
+
+    def test_comments_docstrings_and_layout_do_not(self, planned, plugin):
+        before = planned()
+        plugin.write_text(f"# hello\n{plugin.read_text()}".replace('"""The arithmetic."""', '"""Words."""').replace("STEP * ", "STEP  *  "))
+        assert planned().key == before.key
+
+    def test_another_version_of_a_package_that_it_names_does(self, planned, plugin, monkeypatch):
+        before, version = planned(), metadata.version
+        for package, changes in (("numpy", True), ("torch", False), ("lrbench-suite", False), ("scipy", False)):
+            with monkeypatch.context() as patch:
+                patch.setattr(metadata, "version", lambda name, package=package: "0.0" if name == package else version(name))
+                sources.versions_of.cache_clear()
+                plugin.write_text(plugin.read_text() + "#\n")
+                assert (planned().key != before.key) == changes
+        sources.versions_of.cache_clear()
+
+    def test_a_module_that_was_edited_after_its_import_is_refused(self, planned, name, plugin, tmp_path):
+        planned()
+        lrbench.make_plan(matrix(name), plugins=[plugin])
+        (tmp_path / f"helper_{name}.py").write_text(HELPER.replace("1.0", "2.0"))
+        with pytest.raises(BadInput, match=rf"helper_{name}.py: was edited after it was imported: start Python anew"):
+            lrbench.make_plan(matrix(name), plugins=[plugin])
+
+    def test_it_counts_within_a_built_in_schedule_too(self, planned, plugin, name):
+        def key():
+            planned()
+            parts = {"schedule": {"name": "sequential", "parts": ["constant", f"halves-{name}"]}}
+            return lrbench.make_plan(matrix(name) | parts, plugins=[plugin]).missing[0].schedule.revision
+
+        before = key()
+        plugin.write_text(plugin.read_text().replace("step: 1.0", "step: 0.5"))
+        assert key() != before
+
+    def test_the_place_of_a_file_does_not_count(self, planned, plugin, name, tmp_path):
+        before = planned()
+        for catalog in vocabulary().values():
+            for known in [k for k in catalog if k.endswith(name)]:
+                del catalog[known]
+        (tmp_path / "elsewhere").mkdir()
+        other = plugin.rename(tmp_path / "elsewhere" / "other.py")
+        [after] = lrbench.make_plan(matrix(name), plugins=[other]).missing
+        assert after.key == before.key
+
+    def test_two_files_of_one_name_are_refused_and_so_is_one_file_twice(self, planned, plugin, name, tmp_path):
+        planned()
+        (tmp_path / "copy.py").write_text(plugin.read_text())
+        with pytest.raises(BadInput, match=rf"there is one optimizer called 'sign-{name}' already \(from {plugin}\)"):
+            load_plugins([tmp_path / "copy.py"])
+        plugin.write_text(plugin.read_text() + plugin.read_text())
+        with pytest.raises(BadInput, match=rf"there is one optimizer called 'sign-{name}' already"):
+            load_plugins([plugin])
+
+
+RULE = """
+from lrbench.train.rules.base import rule, zeros
+@rule("NAME", zeros())
+def lbfgs(p, g, s, lr, h, **rest):
+    p -= 1.0 * lr * g
+"""
+
+
+def test_a_rule_that_is_added_to_a_built_in_optimizer_counts_for_it(tmp_path, monkeypatch):
+    monkeypatch.setitem(RULES, "lbfgs", RULES["adam"])  # which is put back
+    built_in, file = OPTIMIZERS["lbfgs"], tmp_path / "rule.py"
+    file.write_text(RULE.replace("NAME", "lbfgs"))
+    load_plugins([file])
+    first = OPTIMIZERS["lbfgs"].revision
+    assert isinstance(first, str)
+    file.write_text(RULE.replace("NAME", "lbfgs").replace("1.0", "2.0"))
+    load_plugins([file])
+    assert OPTIMIZERS["lbfgs"].revision not in (first, built_in.revision)
+    OPTIMIZERS.added.pop("lbfgs")
+    OPTIMIZERS["lbfgs"] = built_in
+
+
+def test_what_a_module_entered_stays_when_the_file_that_imports_it_is_edited(plugin, name, tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(tmp_path)
+    module = plugin.rename(tmp_path / f"entries_{name}.py")
+    plugin.write_text(f"import {module.stem}\n")
     [run] = lrbench.make_plan(matrix(name), plugins=[plugin]).missing
-    assert isinstance(run.optimizer.revision, str)
-    again = tmp_path / "changed.py"
-    for catalog in vocabulary().values():
-        for known in [k for k in catalog if k.endswith(name)]:
-            del catalog[known]
-    again.write_text(plugin.read_text().replace("0.5\n", "0.25\n").replace("else 0.5", "else 0.25"))
-    [changed] = lrbench.make_plan(matrix(name), plugins=[again]).missing
-    assert changed.schedule.revision != run.schedule.revision
-    assert changed.optimizer.revision == run.optimizer.revision
-    assert changed.key != run.key
+    plugin.write_text(f"import {module.stem}\nx = 1\n")
+    assert lrbench.make_plan(matrix(name), plugins=[plugin]).missing == (run,)
+
+
+def test_a_revision_of_its_own_counts_besides(plugin, name):
+    text = plugin.read_text()
+    plugin.write_text(text.replace('name="bowls', 'revision="b", name="bowls'))
+    [run] = lrbench.make_plan(matrix(name), plugins=[plugin]).missing
+    assert run.workload.revision.startswith("b-")
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from dataclasses import replace
@@ -10,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import synthetic
 from synthetic import crash, fake, step_costs, study
 
 from lrbench.analyse import STRATEGY
@@ -263,3 +265,44 @@ def test_what_is_left_out_is_counted():
 def test_an_unknown_failure_is_told():
     with pytest.raises(BadInput, match="there is no 'wrose'"):
         failures(compare("base", "base"), "wrose")
+
+
+class TestWhatHasOneNameAndIsNotTheSame:
+    """It is compared under that name, and said: never merged without a word."""
+
+    @pytest.fixture
+    def against(self, folder, tmp_path, monkeypatch):
+        """The warnings where the choices of head, by their names, have other values."""
+
+        def told(**others):
+            made = synthetic.choice
+            other = {name.replace("_", "-"): values for name, values in others.items()}
+            monkeypatch.setattr(synthetic, "choice", lambda label: made(label).model_copy(update=other.get(label, {})))
+            study(tmp_path / "head" / "synthetic" / "cpu-2", **ONE)
+            found = compare(str(folder / "base"), str(tmp_path / "head"))
+            return summary(found), [line.removeprefix("synthetic on cpu-2: ") for line in warnings(found)]
+
+        return told
+
+    def test_where_only_the_code_is_another_it_is_compared_by_settings(self, against):
+        counts, lines = against(adam={"revision": "0123456789ab"})
+        assert "none is better or worse" in counts
+        assert "new" not in counts
+        assert lines[0] == "adam differs in its code, or a package, between base and head: compared by its settings."
+
+    def test_other_settings_under_the_same_name_are_told(self, against):
+        _, lines = against(adam={"settings": {"label": "adam", "eps": 1e-3}}, digits_mlp={"revision": 2})
+        assert lines[0].startswith("adam has other settings in base and head, which its name does not tell: eps None then 0.001.")
+
+    def test_a_built_in_entry_with_a_new_revision_is_told(self, against):
+        assert against(adam={"revision": 2})[1][0] == "another revision of adam (1 then 2) in base and head: compared by settings."
+
+    def test_two_things_of_one_name_within_a_study_are_told(self, folder, tmp_path, monkeypatch):
+        made = synthetic.choice
+        for i, seeds in ((1, [0, 1, 2]), (2, [3, 4, 5])):
+            monkeypatch.setattr(synthetic, "choice", lambda label, i=i: made(label).model_copy(update={"revision": f"code {i}"}))
+            study(tmp_path / f"{i}" / "synthetic" / "cpu-2", seeds=seeds, **ONE)
+        for shard in (tmp_path / "2").rglob("*.parquet"):
+            shutil.copy(shard, tmp_path / "1" / "synthetic" / "cpu-2" / "runs" / f"other-{shard.name}")
+        [line] = [line for line in warnings(compare(str(folder / "base"), str(tmp_path / "1"))) if "more than one thing" in line]
+        assert "are each more than one thing in head" in line

@@ -44,7 +44,7 @@ def enter(monkeypatch):
         usual = {
             "name": model.__name__, "meaning": "a test", "source": "a test", "licence": "none", "data": data, "loss": cross_entropy,
             "lowest_loss": 0.0, "metric": ACCURACY, "examples": (48, 24, 24), "target": 0.9, "target_reason": "none", "steps": 8,
-            "batch_size": 8, "eval_every": 4,
+            "batch_size": 8, "eval_every": 4, "revision": "of a test",
         }  # fmt: skip
         made = Workload(model=model, layers=layers, **(usual | facts))
         monkeypatch.setitem(WORKLOADS, made.name, made)

@@ -17,11 +17,12 @@ from torch.optim.lr_scheduler import LambdaLR, LRScheduler, ReduceLROnPlateau
 from lrbench.execute.work import Unit, Worker
 from lrbench.plan import make_plan, vocabulary
 from lrbench.spec.matrix import parse_matrix
+from lrbench.spec.run import Run
 from lrbench.strategies import OPTIMIZERS, SCHEDULES, impossible
 from lrbench.train import AuditError, Checkpoint, Interrupted, Population, Training, alone, notices, train
 from lrbench.train.reference import ClosureError
 from lrbench.train.seeds import Order, derive, seed_generators
-from lrbench.train.trial import Trial, UnrepeatableError, is_plugged_in, tried, try_out
+from lrbench.train.trial import Trial, UnrepeatableError, tried, try_out
 from lrbench.workloads import WORKLOADS, describe
 
 DIGITS = WORKLOADS["digits-mlp"]
@@ -526,7 +527,7 @@ class TestProbe:
         run = a_run(optimizer="mine", schedule="plateau", layer_lr="gradual-unfreezing")
         monkeypatch.chdir(tmp_path)
         first = train(run, DIGITS, DATA, cpu)
-        monkeypatch.setattr("lrbench.train.trial.is_plugged_in", lambda *_: False)
+        monkeypatch.setattr(Run, "has_plugin", False)
         assert_same(first, train(run, DIGITS, DATA, cpu))
         assert not any(tmp_path.iterdir())
 
@@ -562,7 +563,7 @@ class TestProbe:
             run = a_run("digits-mlp", QUICK.get(name, name))
         if reason := impossible(run, describe(DIGITS, DIGITS.model())):
             pytest.skip(reason)
-        assert not is_plugged_in(run, DIGITS)
+        assert not run.has_plugin
         assert not any(vars(tried(run, lambda run: Trial(run, DIGITS, DATA, cpu))).values())
 
 
@@ -613,7 +614,7 @@ class TestRandomness:
 
     def test_one_that_draws_anew_crashes_alone_and_together(self, monkeypatch, tmp_path, cpu):
         generator = np.random.default_rng()
-        monkeypatch.setitem(WORKLOADS, "drawn", drawn_by(generator.random))
+        monkeypatch.setitem(WORKLOADS, "drawn", replace(drawn_by(generator.random), revision="of a test"))
         runs = [a_run("drawn", seed=seed) for seed in (0, 1)]
         for unit in (Unit(tuple(runs), width=2), Unit(tuple(runs[:1]))):
             for _, outcome in Worker(cpu, tmp_path).carry_out(unit):

@@ -86,3 +86,16 @@ def test_a_run_that_diverged_is_not_trained_on_after_its_checkpoint(lr, steps, t
     stopping = train(run, workload, workload.data(), cpu, Checkpoint(tmp_path / "run.pt", stop=lambda: True))
     assert_same(stopping, train(run, workload, workload.data(), cpu))
     assert stopping.diverged_at is not None
+
+
+@pytest.mark.parametrize(("optimizer", "layer_lr", "schedule"), FAMILIES[-10:], ids=str)
+@pytest.mark.parametrize(("asked", "done"), [(7, 7), (20, 19), (29, 27)])
+def test_one_that_stopped_within_an_interval_goes_on_to_the_same_bits(
+    asked, done, optimizer, layer_lr, schedule, tmp_path, monkeypatch, cpu
+):
+    workload, run = WORKLOADS["digits-mlp"], a_run("digits-mlp", optimizer, layer_lr, schedule, steps=30, lr=0.05)
+    monkeypatch.setattr("lrbench.train.checkpoint.ASK_SECONDS", 0.0)
+    interrupted(run, workload, tmp_path / "run.pt", after=asked - 1)  # after each step, and at each edge besides
+    assert torch.load(tmp_path / "run.pt")["done"] == done
+    monkeypatch.undo()
+    assert_same(train(run, workload, workload.data(), cpu, Checkpoint(tmp_path / "run.pt")), train(run, workload, workload.data(), cpu))

@@ -58,6 +58,8 @@ def rule(
 
     def enter(update: Callable[..., None]) -> Callable[..., None]:
         RULES[name] = Entry(start, update, switches, has_kinds)
+        OPTIMIZERS.extend(name, update)
+        _rule.cache_clear()
         return update
 
     return enter

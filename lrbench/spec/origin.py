@@ -1,0 +1,120 @@
+"""Where an entry was made that lrbench did not make, and whether worker processes come to have it."""
+
+import ast
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from types import CodeType, FrameType
+from typing import Any
+
+from lrbench.spec.prints import Prints
+from lrbench.spec.sources import SESSION, file_of, module_of
+
+MAIN, ENTRY_POINTS = "the main script", "entry points"
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Where an entry was made. ``file`` is that of its module, None for a session: ``__main__``, a notebook, text given to ``exec``."""
+
+    file: str | None
+    code: CodeType
+    """What was running: another one when the same file is run again."""
+    through: str | None
+    """By what a worker process comes to have it: the main script, entry points, or a plug-in's file; None where by nothing."""
+    fingerprint: str
+    live: Callable[[], str] | None = None
+    """Its fingerprint as it is now, where that can change: a session's globals do."""
+
+    def gives_way(self, other: "Origin") -> bool:
+        """Whether an entry of this origin is replaced by one of another: a cell or a file that is run again, a file in place of a cell."""
+        return self.file is None or (self.file == other.file and self.code is not other.code)
+
+    def now(self) -> str:
+        """The fingerprint, taken anew where it can change."""
+        return self.live() if self.live else self.fingerprint
+
+    @property
+    def told(self) -> str:
+        """The place, for people."""
+        return self.file or "this session"
+
+
+_loading: list[str] = []
+
+
+@contextmanager
+def loading(through: str) -> Iterator[None]:
+    """What is entered meanwhile is entered by each worker process, too: from a plug-in's file, or through ``ENTRY_POINTS``."""
+    _loading.append(through)
+    try:
+        yield
+    finally:
+        _loading.pop()
+
+
+def origin_of(caller: FrameType, values: Mapping[str, Any]) -> Origin:
+    """The origin of what a frame enters, which is made of some values: functions, classes, and plain settings."""
+    module = module_of(caller.f_globals)
+    file = None if module is None or module in SESSION else file_of(module)
+
+    def collected() -> Prints:
+        prints = Prints(module if file else None)
+        for name, value in values.items():
+            prints.add(name)
+            prints.value(value)
+        return prints
+
+    prints = collected()
+    live = (lambda: collected().digest) if prints.live else None
+    through = _loading[-1] if _loading else MAIN if runs_with_main(caller) else None
+    return Origin(file, caller.f_code, through, prints.digest, live)
+
+
+def joined(revision: int | str, fingerprint: str) -> str:
+    """The revision of an entry with a fingerprint, whose author may have given it one too.
+
+    >>> joined(1, "0123456789ab"), joined("b", "0123456789ab")
+    ('0123456789ab', 'b-0123456789ab')
+    """
+    return fingerprint if revision == 1 else f"{revision}-{fingerprint}"
+
+
+def refuse_edited(module: str) -> None:
+    """Raises: BadInput when a file was edited that a module imported."""
+    Prints(module)
+
+
+def runs_with_main(frame: FrameType) -> bool:
+    """Whether a process that imports the main script runs what a frame is running: not in a session, nor under the guard."""
+    main = sys.modules.get("__main__")
+    file = getattr(main, "__file__", None)
+    if main is None or not file or not Path(file).is_file():
+        return False
+    at: FrameType | None = frame
+    while at and not (at.f_globals is vars(main) and at.f_code.co_name == "<module>" and at.f_code.co_filename == file):
+        at = at.f_back
+    return at is not None and not any(at.f_lineno in lines for lines in _guarded(file))
+
+
+@cache
+def _guarded(file: str) -> tuple[range, ...]:
+    """The lines of a script that stand under ``if __name__ == ...``."""
+    guards = (node for node in ast.parse(Path(file).read_bytes()).body if isinstance(node, ast.If) and _names_itself(node.test))
+    return tuple(range(node.lineno, (node.body[-1].end_lineno or node.lineno) + 1) for node in guards)
+
+
+def _names_itself(test: ast.expr) -> bool:
+    return any(isinstance(node, ast.Name) and node.id == "__name__" for node in ast.walk(test))
+
+
+def outside(frame: FrameType | None) -> FrameType:
+    """The nearest frame, from one on, that is not lrbench's own."""
+    while frame and frame.f_back and str(frame.f_globals.get("__name__", "")).partition(".")[0] == "lrbench":
+        frame = frame.f_back
+    if frame is None:
+        raise LookupError("nothing is running")
+    return frame
