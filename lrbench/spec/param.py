@@ -8,7 +8,7 @@ class Param:
     """One parameter of a model.
 
     ``layer`` counts the workload's layers from 0 (input) to the last (head); ``shape`` is the tensor's shape. A tied parameter, which has
-    several names, lies in the last of the layers that use it.
+    several names, lies in the last of the layers that use it, and has its widths and roles there.
     """
 
     name: str
@@ -24,7 +24,9 @@ class Param:
     """Whether its gradients are sparse tensors."""
     is_complex: bool = False
     is_embedding: bool = False
-    """Whether its rows are picked by number."""
+    """Whether its rows are picked by number, or it is added to all inputs or put before them; of a tied one, whether any use is such."""
+    is_input: bool = False
+    """Whether it is an embedding, or the first weight that the data meets: then its inputs do not grow with the model."""
     tied: tuple[str, ...] = ()
     """Its other names in the model."""
     widths: tuple[int, int] | None = None
@@ -54,5 +56,5 @@ class Param:
 
     @property
     def is_hidden_matrix(self) -> bool:
-        """Whether it is a matrix between two layers of units: neither an embedding nor the head's."""
-        return len(self.shape) == 2 and not (self.is_vector or self.is_embedding or self.is_head)
+        """Whether it is a matrix of real numbers between two layers of units: neither an embedding nor the head's."""
+        return len(self.shape) == 2 and not (self.is_vector or self.is_embedding or self.is_head or self.is_complex)

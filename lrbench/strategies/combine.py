@@ -1,8 +1,10 @@
 """Which optimizer, layer-lr policy and schedule go together, and why the others do not."""
 
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from importlib.util import find_spec
+from typing import Any
 
 import torch
 
@@ -95,15 +97,24 @@ def _refusal(optimizer: str, groups: tuple[Group, ...], shapes: tuple[tuple[str,
 
 @cache
 def _refuses_sparse(optimizer: str) -> str | None:
-    """What an optimizer says to a sparse gradient: it is given one."""
+    """What an optimizer that takes a dense gradient says to a sparse one, or None: it is given both."""
+    choice, dense = Choice.model_validate_json(optimizer), torch.ones(2, 2)
+    return None if _fault_with(choice, dense) else _fault_with(choice, dense.to_sparse(1))
+
+
+def _fault_with(optimizer: Choice, gradient: torch.Tensor) -> str | None:
+    """What an optimizer raises in two steps with a gradient: at the second one it has a state."""
     tensor = torch.nn.Parameter(torch.ones(2, 2))
-    tensor.grad = torch.ones(2, 2).to_sparse(1)
     try:
-        built(Choice.model_validate_json(optimizer), [{"params": [tensor], "lr": 1.0}], 1.0).step()
-    except (RuntimeError, NotImplementedError, ValueError) as error:
+        made: Any = built(optimizer, [{"params": [tensor], "lr": 1.0}], 1.0)
+        if "train_eval" in OPTIMIZERS[optimizer.name].flags:
+            made.train()
+        with warnings.catch_warnings(action="ignore"):
+            for _ in range(2):
+                tensor.grad = gradient.clone()
+                made.step()
+    except Exception as error:  # noqa: BLE001 - a plug-in may raise anything
         return one_line(error, 200)
-    except Exception:  # noqa: BLE001 - not a matter of gradients, such as a closure that is missing
-        return None
     return None
 
 

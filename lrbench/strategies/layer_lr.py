@@ -131,28 +131,43 @@ def width_scaled(
 ) -> Policy:
     """Scale lrs with width as muP does, relative to a model of ``base_width``, so that the best lr carries over between widths.
 
-    The width of a model is how many outputs its first weight has; at ``base_width`` every multiplier is 1. With ``adam``, weights above the
-    input layer get base_width / width. With ``sgd``, input weights, biases and norms get width / base_width, and head weights
-    base_width / width. Embeddings and depthwise kernels, which sum no units, count as input weights. With ``width = "layer"`` each weight
-    has a width of its own, its inputs or outputs: a wider layer of a model at its base width is then scaled too. Initialisation stays
-    the model's own: muP-like, not muP.
+    The width of a model is how many outputs its first weight has; at ``base_width`` every multiplier is 1. With ``adam``, all weights but
+    the first get base_width / width. With ``sgd``, the first weight, biases and norms get width / base_width, and head weights
+    base_width / width. Embeddings and depthwise kernels sum no units, so they are treated as the first weight is. With
+    ``width = "layer"`` each weight has a width of its own, its inputs or outputs: a wider layer of a model at its base width is then
+    scaled too. Initialisation stays the model's own: muP-like, not muP.
 
     Source: Yang et al. 2022, arXiv:2203.03466, table 3.
     """
 
     def multipliers(params: Sequence[Param]) -> dict[str, Rate]:
-        whole = next((p.width_out for p in params if not p.is_vector), base_width)
-
-        def multiplier(p: Param) -> float:
-            width_in, width_out = (p.width_in, p.shape[0] if p.shape else 1) if width == "layer" else (whole, whole)
-            sums_units = not p.is_vector and not p.is_embedding and not (p.width_in == 1 and len(p.shape) > 2)
-            if (sums_units or (p.is_head and not p.is_vector)) and p.layer > 0:
-                return base_width / width_in if rule == "adam" or p.is_head else 1.0
-            return 1.0 if rule == "adam" or p.is_head else width_out / base_width
-
-        return {p.name: Rate(multiplier(p)) for p in params}
+        weights = sorted((p for p in params if not (p.is_vector or p.is_head)), key=lambda p: p.layer)
+        times = (weights[0].width_out if weights else base_width) / base_width
+        return {p.name: Rate(_by_layer_width(p, base_width, rule) if width == "layer" else _by_model_width(p, times, rule)) for p in params}
 
     return multipliers
+
+
+def _by_model_width(p: Param, times: float, rule: str) -> float:
+    """The multiplier of a parameter in a model of so many times the base width."""
+    if p.is_head and not p.is_vector:
+        return 1.0 / times
+    if _sums_units(p) and not p.is_input:
+        return 1.0 / times if rule == "adam" else 1.0
+    is_output_bias = p.is_head and p.is_bias and not p.is_norm
+    return 1.0 if rule == "adam" or is_output_bias or not p.shape else times
+
+
+def _by_layer_width(p: Param, base_width: int, rule: str) -> float:
+    """The multiplier of a parameter as if its own layer were the model."""
+    if (_sums_units(p) or (p.is_head and not p.is_vector)) and p.layer > 0:
+        return base_width / p.width_in if rule == "adam" or p.is_head else 1.0
+    return 1.0 if rule == "adam" or p.is_head or not p.shape else p.shape[0] / base_width
+
+
+def _sums_units(p: Param) -> bool:
+    is_depthwise = p.width_in == 1 and len(p.shape) > 2
+    return not (p.is_vector or p.is_embedding or is_depthwise)
 
 
 def _head(params: Sequence[Param]) -> int:

@@ -3,7 +3,7 @@
 import hashlib
 import math
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
 from lrbench.spec.param import Param
-from lrbench.workloads.roles import role_of
+from lrbench.workloads.roles import TABLES, role_of
 
 
 class Unavailable(Exception):  # noqa: N818 - a described fact about this machine, not a programming error
@@ -139,26 +139,35 @@ def describe(workload: Workload, model: nn.Module) -> tuple[Param, ...]:
 
     Raises: ValueError when a name of a parameter lies in no layer of the workload, or in two, or a layer has none.
     """
-    sparse = {id(m.weight) for m in model.modules() if isinstance(m, nn.Embedding | nn.EmbeddingBag) and m.sparse}
+    tables = {f"{path}.weight".lstrip("."): m.sparse for path, m in model.named_modules(remove_duplicate=False) if isinstance(m, TABLES)}
     names: dict[int, list[str]] = {}
     for name, value in model.named_parameters(remove_duplicate=False):
         names.setdefault(id(value), []).append(name)
     params: list[Param] = []
+    met: list[tuple[int, int]] = []
     used: set[int] = set()
     for name, value in model.named_parameters():
-        tied = tuple(other for other in names[id(value)] if other != name)
-        homes = {_layer(workload, one, name) for one in (name, *tied)}
-        i, used = max(homes), used | homes
-        role = role_of(model, name, value)
+        homes = {one: _layer(workload, one, name) for one in names[id(value)]}
+        roles = {one: role_of(model, one, value) for one in homes}
+        last = max(reversed(homes), key=lambda one: homes[one])
+        i, role, used = homes[last], roles[last], used | set(homes.values())
+        is_embedding = any(role.is_embedding for role in roles.values())
+        is_weight = value.ndim > 1 and not (role.is_bias or role.is_norm or is_embedding)
+        if is_weight or any(one in tables for one in homes):
+            met.append((min(homes.values()), len(params)))
         params.append(
             Param(
                 name, i, workload.layers[i], tuple(value.shape), role.is_bias, role.is_norm, i == len(workload.layers) - 1,
-                is_frozen=not value.requires_grad, is_sparse=id(value) in sparse, is_complex=value.is_complex(),
-                is_embedding=role.is_embedding, tied=tied, widths=(role.width_in, role.width_out), taps=role.taps,
+                is_frozen=not value.requires_grad, is_sparse=all(tables.get(one, False) for one in homes), is_complex=value.is_complex(),
+                is_embedding=is_embedding, is_input=is_embedding, tied=tuple(one for one in homes if one != name),
+                widths=(role.width_in, role.width_out), taps=role.taps,
             )
         )  # fmt: skip
     if empty := [layer for i, layer in enumerate(workload.layers) if i not in used]:
         raise ValueError(f"workload {workload.name!r}: layers {sorted(empty)} have no parameter.")
+    if met:
+        _, first = min(met)
+        params[first] = replace(params[first], is_input=True)
     return tuple(params)
 
 

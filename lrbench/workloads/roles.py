@@ -8,6 +8,7 @@ from torch.nn.modules.batchnorm import _NormBase
 from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
 
 NORMS = (_NormBase, nn.LayerNorm, nn.GroupNorm, nn.RMSNorm)
+TABLES = (nn.Embedding, nn.EmbeddingBag)
 GAINS = frozenset(("weight", "gamma", "beta", "scale", "shift", "gain", "g"))
 """How the vectors of norms of one's own, and of layer scales, are called."""
 PARAMETRIZATIONS = "parametrizations"
@@ -29,19 +30,21 @@ def role_of(model: nn.Module, name: str, value: Tensor) -> Role:
     """The role of a parameter by its name in the model.
 
     - A bias has the word bias in its own name: ``bias``, ``bias_ih_l0``, ``in_proj_bias``, ``relative_position_bias_table``.
-    - A norm's parameter belongs to a norm of torch; or it is a vector (at most one dimension is longer than 1) of a module of one's own
-      whose class is called a norm; or of a module below the model that holds no matrix, and is called as in ``GAINS``. So is the
-      magnitude that weight normalisation splits off.
-    - An embedding belongs to ``nn.Embedding`` or ``nn.EmbeddingBag``: a row is picked, so nothing is summed.
+    - A norm's parameter belongs to a norm of torch; or it is a vector (at most one dimension is longer than 1, and it is no ``weight`` of
+      two dimensions) of a module of one's own whose class is called a norm; or of a module below the model that holds no matrix, and is
+      called as in ``GAINS``. So is the magnitude that weight normalisation splits off.
+    - An embedding belongs to ``nn.Embedding`` or ``nn.EmbeddingBag``: a row is picked, so nothing is summed. Or a module of one's own holds
+      it, under a name with embed or token in it: ``pos_embed``, ``cls_token``. It is added or put before the inputs, units last.
     """
     owner, leaf, part = _owner(model, name)
     is_bias = "bias" in leaf.split("_")
     is_magnitude = part == "original0" or (leaf.endswith("_g") and hasattr(owner, leaf[:-1] + "v"))
-    is_vector = value.ndim == 0 or value.numel() == max(value.shape)
-    is_norm = isinstance(owner, NORMS) or is_magnitude or (is_vector and not is_bias and _is_own_norm(owner, leaf, model))
-    is_embedding = isinstance(owner, nn.Embedding | nn.EmbeddingBag)
+    is_vector = (value.ndim == 0 or value.numel() == max(value.shape)) and not (value.ndim == 2 and leaf == "weight")
+    is_norm = isinstance(owner, NORMS) or is_magnitude or (is_vector and _is_own_norm(owner, leaf, model))
+    is_named_embedding = _is_own(owner) and ("embed" in leaf or "token" in leaf) and value.ndim > 0
+    is_embedding = not (is_bias or is_norm) and (isinstance(owner, TABLES) or is_named_embedding)
     if is_norm or is_bias or is_embedding or value.ndim < 2:
-        return Role(is_bias, is_norm, is_embedding, 1, value.shape[-1] if is_embedding else value.numel())
+        return Role(is_bias, is_norm, is_embedding, 1, value.shape[-1] if is_embedding else _units(owner, value.numel()))
     return Role(False, False, False, *_widths(owner, value))
 
 
@@ -54,8 +57,12 @@ def _owner(model: nn.Module, name: str) -> tuple[nn.Module, str, str]:
     return model.get_submodule(".".join(path[:-1])), path[-1], ""
 
 
+def _is_own(owner: nn.Module) -> bool:
+    return not type(owner).__module__.startswith("torch.")
+
+
 def _is_own_norm(owner: nn.Module, leaf: str, model: nn.Module) -> bool:
-    if type(owner).__module__.startswith("torch."):
+    if not _is_own(owner):
         return False
     if "norm" in type(owner).__name__.lower():
         return True
@@ -70,10 +77,13 @@ def _widths(owner: nn.Module, value: Tensor) -> tuple[int, int, int]:
         return owner.in_channels // owner.groups, owner.out_channels, rest
     if isinstance(owner, _ConvNd):
         return owner.in_channels // owner.groups, owner.out_channels, rest
-    if isinstance(owner, nn.RNNBase):  # its rows are those of all gates
-        return value.shape[1], min(owner.hidden_size, value.shape[0]), rest
-    if isinstance(owner, nn.MultiheadAttention):  # its rows are those of queries, keys and values
-        return value.shape[1], owner.embed_dim, rest
     if isinstance(owner, nn.Bilinear):
         return owner.in1_features * owner.in2_features, owner.out_features, 1
-    return value.shape[1], value.shape[0], rest
+    return value.shape[1], _units(owner, value.shape[0]), rest
+
+
+def _units(owner: nn.Module, rows: int) -> int:
+    """The units of a weight or a bias with so many rows: there may be rows for each gate, or for queries, keys and values."""
+    if isinstance(owner, nn.RNNBase | nn.RNNCellBase):
+        return min(owner.hidden_size, rows)
+    return min(owner.embed_dim, rows) if isinstance(owner, nn.MultiheadAttention) else rows

@@ -23,7 +23,10 @@ def params(*widths):
     for i, (before, after) in enumerate(pairwise(widths)):
         name = "head" if i == last else f"layer{i + 1}"
         shapes = {"weight": (after, before), "bias": (after,)} | ({} if i == last else {"norm.weight": (after,)})
-        found += [Param(f"{name}.{leaf}", i, name, s, leaf == "bias", "norm" in leaf, i == last) for leaf, s in shapes.items()]
+        found += [
+            Param(f"{name}.{leaf}", i, name, s, leaf == "bias", "norm" in leaf, i == last, is_input=i == 0 and leaf == "weight")
+            for leaf, s in shapes.items()
+        ]
     return found
 
 

@@ -420,9 +420,14 @@ def test_a_metric_that_is_no_number_is_no_divergence(enter):
         ("adagrad", None),
         ("adam", "adam: Adam does not support sparse gradients"),
         ("lion", "lion: "),
+        ("schedule-free-adamw", "schedule-free-adamw: "),
+        (("sgd", {"weight_decay": 0.1}), "sgd(weight_decay=0.1): add(sparse, dense) is not supported"),
+        (("sgd", {"momentum": 0.9}), None),
     ],
 )
 def test_sparse_gradients_go_to_the_optimizers_that_take_them(optimizer, reason, enter):
+    if optimizer == "schedule-free-adamw":
+        pytest.importorskip("schedulefree")
     workload = enter(Rows, ("embed",), data=tokens)
     run = a_run("Rows", optimizer)
     found = impossible(run, params_of(workload))

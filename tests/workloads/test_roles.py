@@ -1,5 +1,7 @@
 """Roles of parameters, by hand for every kind of module."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from torch import nn
@@ -22,6 +24,22 @@ class T5LayerNorm(nn.Module):
     def __init__(self):
         super().__init__()
         self.strength, self.bias = nn.Parameter(torch.ones(6)), nn.Parameter(torch.zeros(6))
+
+
+class Narrow(nn.Linear):
+    """A layer of one's own with a single output: its weight is no vector."""
+
+    def __init__(self):
+        super().__init__(6, 1)
+
+
+class Patches(nn.Module):
+    """What a vision transformer adds to its patches and puts before them."""
+
+    def __init__(self):
+        super().__init__()
+        self.cls_token, self.pos_embed = nn.Parameter(torch.rand(1, 1, 6)), nn.Parameter(torch.rand(5, 6))
+        self.proj = nn.Conv2d(3, 6, 2)
 
 
 class Gated(nn.Module):
@@ -58,7 +76,9 @@ def test_norms_are_found_those_of_ones_own_too(module):
     assert all(role.is_norm or role.is_bias for role in roles(module).values())
 
 
-@pytest.mark.parametrize("module", [Gated(), nn.Linear(6, 1), nn.Conv1d(6, 1, 1), nn.PReLU(6)], ids=lambda of: type(of).__name__)
+@pytest.mark.parametrize(
+    "module", [Gated(), Narrow(), Patches(), nn.Linear(6, 1), nn.Conv1d(6, 1, 1), nn.PReLU(6)], ids=lambda of: type(of).__name__
+)
 def test_other_vectors_are_no_norms(module):
     assert not any(role.is_norm for role in roles(module).values())
 
@@ -79,7 +99,11 @@ WIDTHS = [
     (nn.LSTM(5, 7), "weight_ih_l0", (5, 7, 1)),
     (nn.LSTM(5, 7), "weight_hh_l0", (7, 7, 1)),
     (nn.LSTM(5, 7, proj_size=3), "weight_hr_l0", (7, 3, 1)),
+    (nn.LSTM(5, 7), "bias_hh_l0", (1, 7, 1)),
+    (nn.GRUCell(5, 7), "weight_ih", (5, 7, 1)),
+    (nn.GRUCell(5, 7), "bias_ih", (1, 7, 1)),
     (nn.MultiheadAttention(8, 2), "in_proj_weight", (8, 8, 1)),
+    (nn.MultiheadAttention(8, 2), "in_proj_bias", (1, 8, 1)),
     (nn.MultiheadAttention(8, 2, kdim=5, vdim=6), "k_proj_weight", (5, 8, 1)),
     (parametrizations.weight_norm(nn.Linear(5, 7)), "parametrizations.weight.original1", (5, 7, 1)),
     (parametrizations.spectral_norm(nn.Conv1d(5, 7, 3)), "parametrizations.weight.original", (5, 7, 3)),
@@ -121,8 +145,6 @@ class Wide(nn.Module):
 
 
 def described(width):
-    from dataclasses import replace
-
     return describe(replace(WORKLOADS["quadratic"], layers=("embed", "block", "head")), Wide(width))
 
 
@@ -155,3 +177,55 @@ def test_the_hidden_matrices_are_those_between_units():
         "block.up.weight", "block.down.weight", "block.attention.in_proj_weight", "block.attention.out_proj.weight",
         "block.lstm.weight_ih_l0", "block.lstm.weight_hh_l0",
     ]  # fmt: skip
+
+
+def of(model, *layers):
+    return {p.name: p for p in describe(replace(WORKLOADS["quadratic"], layers=layers), model)}
+
+
+def names(params, flag):
+    return [name for name, p in params.items() if getattr(p, flag)]
+
+
+def test_bare_embeddings_are_told_by_their_names():
+    params = of(nn.Sequential(Patches(), nn.Linear(6, 6), nn.Linear(6, 3)), "0", "1", "2")
+    assert names(params, "is_embedding") == ["0.cls_token", "0.pos_embed"]
+    assert [params[name].width_out for name in names(params, "is_embedding")] == [6, 6]
+    assert names(params, "is_hidden_matrix") == ["1.weight"]
+
+
+def test_the_first_weight_that_the_data_meets_is_an_input():
+    assert names(of(nn.Sequential(Patches(), nn.Linear(6, 3)), "0", "1"), "is_input") == ["0.cls_token", "0.pos_embed", "0.proj.weight"]
+    assert names(of(nn.Sequential(nn.Linear(1, 6), nn.Linear(6, 6), nn.Linear(6, 3)), "0", "1", "2"), "is_input") == ["0.weight"]
+    assert names({p.name: p for p in described(32)}, "is_input") == ["embed.weight"]
+    by_layers = nn.ModuleDict({"head": nn.Linear(6, 3), "second": nn.Linear(6, 6), "first": nn.Linear(4, 6)})
+    assert names(of(by_layers, "first", "second", "head"), "is_input") == ["first.weight"]
+
+
+class Tied(nn.Module):
+    """A table that is the head's weight, too."""
+
+    def __init__(self, *, tied, sparse=True):
+        super().__init__()
+        self.embed, self.body, self.head = nn.Embedding(9, 6, sparse=sparse), nn.Linear(6, 6), nn.Linear(6, 9, bias=False)
+        if tied:
+            self.head.weight = self.embed.weight
+
+
+def test_a_tied_table_is_an_embedding_with_the_widths_of_the_head():
+    table = of(Tied(tied=True), "embed", "body", "head")["embed.weight"]
+    assert (table.is_embedding, table.is_head, table.is_hidden_matrix) == (True, True, False)
+    assert (table.width_in, table.width_out) == (6, 9)
+
+
+@pytest.mark.parametrize("tied", [False, True])
+def test_gradients_are_sparse_where_every_use_is_of_a_sparse_table(tied):
+    model = Tied(tied=tied)
+    model.head(model.body(model.embed(torch.tensor([1, 2])))).sum().backward()
+    table = of(model, "embed", "body", "head")["embed.weight"]
+    assert table.is_sparse == model.embed.weight.grad.is_sparse == (not tied)
+
+
+def test_a_complex_matrix_is_not_orthogonalised():
+    params = of(nn.Sequential(nn.Linear(6, 6), nn.Linear(6, 6, dtype=torch.complex64), nn.Linear(6, 3)), "0", "1", "2")
+    assert names(params, "is_hidden_matrix") == ["0.weight"]
