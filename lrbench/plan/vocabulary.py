@@ -14,6 +14,7 @@ from lrbench.spec.origin import ENTRY_POINTS as THROUGH_ENTRY_POINTS
 from lrbench.spec.origin import Origin, loading, refuse_edited
 from lrbench.spec.prints import PLUGIN
 from lrbench.spec.run import Choice, Run
+from lrbench.spec.sources import file_of, imports_of
 from lrbench.strategies import LAYER_LRS, OPTIMIZERS, SCHEDULES
 from lrbench.workloads import WORKLOADS
 
@@ -58,6 +59,7 @@ def _load(file: Path) -> None:
         raise BadInput(f"--plugin {file}: is not a Python file")
     for catalog in (OPTIMIZERS, LAYER_LRS, SCHEDULES, WORKLOADS):
         catalog.forget(str(file))
+    _reach_beside(file, text)
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module
     try:
@@ -66,6 +68,20 @@ def _load(file: Path) -> None:
         del sys.modules[name]
         raise BadInput(f"--plugin {file}: cannot be imported: {type(error).__name__}: {error}") from error
     _texts[name] = text
+
+
+def _reach_beside(file: Path, text: bytes) -> None:
+    """Let a plug-in import the files beside it, as a script can.
+
+    Raises: BadInput where another module of the name of one of them would come in its place.
+    """
+    for name in {name.partition(".")[0] for name, _ in imports_of(text, "")} - sys.stdlib_module_names:
+        beside = next((place for place in (file.parent / f"{name}.py", file.parent / name / "__init__.py") if place.is_file()), None)
+        found = file_of(name) if beside else None
+        if beside and found and Path(found).resolve() != beside.resolve():
+            raise BadInput(f"--plugin {file}: imports {name}, which here is {found} and not {beside}: give one of them another name")
+    if str(file.parent) not in sys.path:
+        sys.path.append(str(file.parent))
 
 
 def vocabulary() -> Vocabulary:

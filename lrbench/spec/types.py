@@ -34,7 +34,9 @@ class Added:
 class Strict(BaseModel):
     """A frozen value that accepts no unknown key and no value of another type."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False, validate_default=True)
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", strict=True, allow_inf_nan=False, validate_default=True, ser_json_inf_nan="constants"
+    )
 
     @model_validator(mode="wrap")
     @classmethod

@@ -175,7 +175,7 @@ def _head(params: Sequence[Param]) -> int:
 
 
 def _matched(params: Sequence[Param], patterns: Sequence[str]) -> dict[str, str | None]:
-    """The first pattern that each parameter matches, by its own name or its layer's.
+    """The first pattern that each parameter matches, by its own name or its layer's; a tied one by any of its names, or their modules'.
 
     Raises: ValueError when a pattern matches nothing.
     """
@@ -190,4 +190,6 @@ def _matched(params: Sequence[Param], patterns: Sequence[str]) -> dict[str, str 
 
 
 def _matches(p: Param, pattern: str) -> bool:
-    return fnmatchcase(p.name, pattern) or fnmatchcase(p.layer_name, pattern)
+    names = [p.name, *p.tied]
+    modules = [name.rpartition(".")[0] for name in names] if p.tied else []
+    return any(fnmatchcase(name, pattern) for name in (*names, p.layer_name, *modules))

@@ -279,6 +279,7 @@ def plateau(
 ) -> Scheduler:
     """Multiply the lr by factor when the validation loss has not improved for patience evaluations and one more.
 
+    Improved means better by threshold x the size of the best value, so that a constant in the loss changes it; 0 takes any gain for one.
     With ``mode = "max"`` the validation metric is watched in place of the loss, for a metric of which more is better.
 
     Source: torch.optim.lr_scheduler.ReduceLROnPlateau.

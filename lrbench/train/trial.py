@@ -1,16 +1,20 @@
 """What a plug-in is tried for before its first run is trained: that its runs can be repeated and resumed, and what the lr does."""
 
-from collections.abc import Callable, Hashable
+from collections import deque
+from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.optim import Optimizer
 
 from lrbench.device import deterministic
 from lrbench.spec.faults import told
 from lrbench.spec.run import Run
 from lrbench.strategies import OPTIMIZERS
+from lrbench.strategies.composite import innermost
 from lrbench.train.checkpoint import from_bytes, to_bytes
 from lrbench.train.notices import say_once
 from lrbench.train.reference import Training
@@ -19,6 +23,8 @@ from lrbench.workloads import Data, Split, Workload
 
 STEPS = 4
 """A try is of twice so many steps, with an evaluation after each half."""
+OF_TORCH = {"_opt_called", "_step_count", "_get_lr_called_within_step", "_is_initial", "optimizer", "defaults", "_numel_cache"}
+"""What torch's optimizers and schedulers note for themselves, or hold of each other."""
 PROPORTIONAL = 1e-3
 """How far twice the update at half the lr may be from the update, as a share of it."""
 
@@ -42,9 +48,9 @@ class Trial(Training):
     def evaluate(self) -> None:
         """Evaluate as a training does between its intervals."""
         part, n = self.data.validation, self.run.batch_size
-        values = self._score(Split(part.x[:n], part.y[:n])).tolist()
+        self.last = self._score(Split(part.x[:n], part.y[:n])).cpu()
         if self.done:
-            self.pacer.after_evaluation(*values)
+            self.pacer.after_evaluation(*self.last.tolist())
 
     def go_on(self, *parts: int) -> "Trial":
         """Train so many steps, and evaluate after each part and before the first."""
@@ -56,10 +62,14 @@ class Trial(Training):
         return self
 
     def remains(self) -> dict[str, Tensor]:
-        """Losses, lrs and weights, to be compared bit for bit."""
-        curves = {"losses": self.record.loss[0].copy(), "lrs": np.concatenate(self.lrs)}
+        """Losses, lrs, the last evaluation and weights, to be compared bit for bit."""
+        curves = {"losses": self.record.loss[0].copy(), "lrs": np.concatenate(self.lrs), "evaluations": self.last.numpy()}
         weights = {f"weights: {k}": value.cpu().clone() for k, value in self.model.state_dict().items() if isinstance(value, Tensor)}
         return {name: torch.from_numpy(curve) for name, curve in curves.items()} | weights
+
+    def state(self) -> dict[str, Any]:
+        """What optimizer and scheduler hold, whether their state_dict says so or not, as plain values."""
+        return {type(held).__name__: plainly(held) for held in (innermost(self.optimizer), getattr(self.pacer, "scheduler", None))}
 
 
 Make = Callable[[Run], Trial]
@@ -100,34 +110,66 @@ def tried(run: Run, make: Make) -> Findings:
     half = max(1, min(STEPS, run.steps // 2))
     rest = min(half, run.steps - half)
     expected = make(run).go_on(half, rest).remains()
-    saved, again = _saved_on_the_way(make(run).go_on(half), rest)
+    saved, held, again = _saved_on_the_way(make(run).go_on(half), rest)
     if differing := _first_difference(expected, again):
         return Findings(
             unrepeatable=f"trained twice from the same seed, it gave other {differing}. Likely causes: a generator that is not seeded, "
             "such as numpy.random.default_rng(); one that all runs share; an order that depends on hashes or ids; the time"
         )
-    return Findings(unresumable=_unresumable(run, make, saved, expected, rest), disproportionate=_disproportionate(run, make, half))
+    return Findings(unresumable=_unresumable(run, make, saved, held, expected, rest), disproportionate=_disproportionate(run, make, half))
 
 
-def _saved_on_the_way(trial: Trial, rest: int) -> tuple[bytes | Exception, dict[str, Tensor]]:
-    """A trial's state as its checkpoint would be, or why there is none, and what remains of it at its end."""
+def _saved_on_the_way(trial: Trial, rest: int) -> tuple[bytes | Exception, dict[str, Any], dict[str, Tensor]]:
+    """A trial's state as its checkpoint would be, or why there is none; what it holds then; and what remains of it at its end."""
+    held = trial.state()
     try:
         saved: bytes | Exception = to_bytes(trial.state_dict())
     except Exception as error:  # noqa: BLE001 - a plug-in's state may refuse in any way
         saved = error
-    return saved, trial.go_on(rest).remains()
+    return saved, held, trial.go_on(rest).remains()
 
 
-def _unresumable(run: Run, make: Make, saved: bytes | Exception, expected: dict[str, Tensor], rest: int) -> str:
+def _unresumable(run: Run, make: Make, saved: bytes | Exception, held: dict[str, Any], expected: dict[str, Tensor], rest: int) -> str:
     if isinstance(saved, Exception):
         return f"its state cannot be saved ({told(saved)})"
     try:
         resumed = make(run)
         resumed.load_state_dict(from_bytes(saved))
-        differing = _first_difference(expected, resumed.go_on(rest).remains())
+        if lacking := _lacking(held, resumed.state()):
+            return f"what it saves is not all of its state: it leaves out {lacking}"
+        differing = _first_difference(expected, resumed.go_on(rest).remains()) if rest else ""
     except Exception as error:  # noqa: BLE001 - as above
         return f"its saved state cannot be restored ({told(error)})"
-    return f"its state_dict is not all of its state: gone on from there, it gave other {differing}" if differing else ""
+    return f"what it saves is not all of its state: gone on from there, it gave other {differing}" if differing else ""
+
+
+def _lacking(held: dict[str, Any], found: dict[str, Any]) -> str:
+    """The first thing that is held and was not found again."""
+    for owner, values in held.items():
+        for name, value in values.items() if isinstance(values, dict) else ():
+            if found.get(owner, {}).get(name) != value:
+                return f"{owner}.{name}"
+    return ""
+
+
+def plainly(value: Any, depth: int = 6) -> Any:
+    """A value as plain values that can be compared: tensors and arrays as their bytes, objects as what they hold; code is left out."""
+    if isinstance(value, Tensor | np.ndarray | np.generic):
+        array = value.detach().cpu().resolve_conj() if isinstance(value, Tensor) else torch.from_numpy(np.array(value))
+        dense = array.to_dense() if array.layout != torch.strided else array
+        return (str(dense.dtype), tuple(dense.shape), dense.reshape(-1).contiguous().view(torch.uint8).numpy().tobytes())
+    if isinstance(value, bool | int | float | str | bytes | None):
+        return repr(value)
+    if depth == 0 or callable(value):
+        return type(value).__name__
+    if isinstance(value, Mapping):
+        return {repr(plainly(k, depth - 1)): plainly(v, depth - 1) for k, v in value.items()}
+    if isinstance(value, list | tuple | set | frozenset | deque):
+        return [plainly(item, depth - 1) for item in value]
+    held = {name: v for name, v in getattr(value, "__dict__", {}).items() if name not in OF_TORCH and not callable(v)}
+    if isinstance(value, Optimizer):
+        held = {name: v for name, v in held.items() if name not in ("state", "param_groups")} | Optimizer.state_dict(value)
+    return {name: plainly(v, depth - 1) for name, v in held.items() if not isinstance(v, nn.Module)}
 
 
 def _first_difference(expected: dict[str, Tensor], found: dict[str, Tensor]) -> str:

@@ -1,6 +1,7 @@
 """What a parameter is within the module that owns it: a bias, a norm's, an embedding, and how many inputs one of its outputs sums."""
 
 import math
+import re
 from dataclasses import dataclass
 
 from torch import Tensor, nn
@@ -11,6 +12,8 @@ NORMS = (_NormBase, nn.LayerNorm, nn.GroupNorm, nn.RMSNorm)
 TABLES = (nn.Embedding, nn.EmbeddingBag)
 GAINS = frozenset(("weight", "gamma", "beta", "scale", "shift", "gain", "g"))
 """How the vectors of norms of one's own, and of layer scales, are called."""
+EMBEDDING = re.compile(r"embed|token|(^|_)(pos|position|positional|cls|query|queries)(_|$)")
+"""How embeddings are called that a module of one's own holds as they are."""
 PARAMETRIZATIONS = "parametrizations"
 
 
@@ -34,14 +37,14 @@ def role_of(model: nn.Module, name: str, value: Tensor) -> Role:
       two dimensions) of a module of one's own whose class is called a norm; or of a module below the model that holds no matrix, and is
       called as in ``GAINS``. So is the magnitude that weight normalisation splits off.
     - An embedding belongs to ``nn.Embedding`` or ``nn.EmbeddingBag``: a row is picked, so nothing is summed. Or a module of one's own holds
-      it, under a name with embed or token in it: ``pos_embed``, ``cls_token``. It is added or put before the inputs, units last.
+      it, under a name as in ``EMBEDDING``: ``pos_embed``, ``cls``. It is added or put before the inputs, units last.
     """
     owner, leaf, part = _owner(model, name)
     is_bias = "bias" in leaf.split("_")
     is_magnitude = part == "original0" or (leaf.endswith("_g") and hasattr(owner, leaf[:-1] + "v"))
     is_vector = (value.ndim == 0 or value.numel() == max(value.shape)) and not (value.ndim == 2 and leaf == "weight")
     is_norm = isinstance(owner, NORMS) or is_magnitude or (is_vector and _is_own_norm(owner, leaf, model))
-    is_named_embedding = _is_own(owner) and ("embed" in leaf or "token" in leaf) and value.ndim > 0
+    is_named_embedding = _is_own(owner) and value.ndim > 0 and bool(EMBEDDING.search(leaf))
     is_embedding = not (is_bias or is_norm) and (isinstance(owner, TABLES) or is_named_embedding)
     if is_norm or is_bias or is_embedding or value.ndim < 2:
         return Role(is_bias, is_norm, is_embedding, 1, value.shape[-1] if is_embedding else _units(owner, value.numel()))

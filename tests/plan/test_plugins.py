@@ -355,3 +355,41 @@ def test_one_that_is_not_python_is_bad_input(tmp_path):
     (tmp_path / "notes.txt").write_text("hello")
     with pytest.raises(BadInput, match="is not a Python file"):
         load_plugins([tmp_path / "notes.txt"])
+
+
+def test_a_file_beside_a_plugin_can_be_imported_and_another_of_its_name_is_refused(name, tmp_path):
+    paths = []
+    for place, lr in (("one", 0.1), ("other", 0.2)):
+        (tmp_path / place).mkdir()
+        (tmp_path / place / f"beside_{name.replace('-', '_')}.py").write_text(f"LR = {lr}\n")
+        paths.append(tmp_path / place / "plug.py")
+        paths[-1].write_text(
+            f"import torch, lrbench\nfrom beside_{name.replace('-', '_')} import LR\n"
+            f"@lrbench.optimizer('{place}-{name}', default_lr=LR)\ndef f(groups, lr):\n"
+            "    'Step. Source: a test.'\n    return torch.optim.SGD(groups, lr)\n"
+        )
+    plan = lrbench.make_plan({"workload": "quadratic", "optimizer": f"one-{name}", "seed": 0}, plugins=paths[:1])
+    assert [run.lr for run in plan.possible] == [0.1]
+    with pytest.raises(BadInput, match=r"imports beside_.*: give one of them another name"):
+        lrbench.make_plan({"workload": "quadratic", "optimizer": f"other-{name}", "seed": 0}, plugins=paths[1:])
+
+
+def test_a_schedule_that_draws_its_lrs_is_told_why_it_cannot_be_audited(name, plugin, tmp_path):
+    file = tmp_path / "draws.py"
+    file.write_text(SCHEDULE.replace("NAME", name).replace("LR for", "base * float(__import__('torch').rand(())) for"))
+    axes = {"workload": "quadratic", "optimizer": "sgd", "schedule": f"sets-{name}", "lr": 0.01, "seed": 0}
+    [found] = lrbench.run(axes, results=tmp_path / "r", plugins=[plugin, file], workers=1).runs.to_dict("records")
+    assert "the schedule gives other lrs each time" in found["reason"]
+
+
+def test_infinite_settings_are_stored_and_trained(name, tmp_path):
+    file = tmp_path / "inf.py"
+    file.write_text(
+        f"import torch, lrbench\n@lrbench.optimizer('inf-{name}', default_lr=0.1)\n"
+        "def f(groups, lr, *, most: float = float('inf')):\n    'Step. Source: a test.'\n"
+        "    assert most > 1e300\n    return torch.optim.SGD(groups, lr)\n"
+    )
+    axes = {"workload": "quadratic", "optimizer": f"inf-{name}", "seed": [0, 1]}
+    study = lrbench.run(axes, results=tmp_path / "r", plugins=[file], workers=1)
+    assert set(study.runs.status) <= {"missed", "reached"}
+    assert lrbench.make_plan(axes, results=tmp_path / "r", plugins=[file]).missing == ()

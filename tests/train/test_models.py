@@ -443,3 +443,10 @@ def test_an_optimizer_for_sparse_gradients_says_which_are_dense(enter):
     enter(Tied, ("embed", "body", "head"), data=tokens)
     reason = impossible(a_run("Tied", "sparse-adam"), params_of(WORKLOADS["Tied"]))
     assert reason == "sparse-adam accepts sparse gradients only, and those of 'embed.weight' are dense"
+
+
+def test_a_pattern_finds_a_tied_parameter_by_any_of_its_names(enter):
+    workload = enter(Tied, ("embed", "body", "head"), data=tokens)
+    for pattern in ("embed", "head", "head.weight", "embed.weight"):
+        groups = groups_of(a_run("Tied", layer_lr=("groups", {"multipliers": {pattern: 0.5}})), params_of(workload))
+        assert [g.params for g in groups if g.multiplier == 0.5] == [("embed.weight",)]

@@ -511,8 +511,27 @@ class TestProbe:
         expected = train(run, DIGITS, DATA, cpu)
         assert_same(resumed(run, tmp_path / "run.pt"), expected)
         [line] = said()
-        assert "mine / uniform / constant: its state_dict is not all of its state: gone on from there, it gave other losses" in line
+        assert "mine / uniform / constant: what it saves is not all of its state: it leaves out Forgets.sums" in line
         assert "no checkpoint is saved: a run that is interrupted starts again" in line
+
+    def test_a_state_that_acts_late_or_at_evaluations_only_is_missed_too(self, enter, said, tmp_path, cpu):
+        """As that of Lookahead after fifteen steps, and the count of an average of weights."""
+
+        class Counts(Plain):
+            count = 0
+
+            def step(self, closure=None):
+                self.count += 1
+                if self.count == 15:
+                    for group in self.param_groups:
+                        for p in group["params"]:
+                            p.data.mul_(0.5)
+                return super().step(closure)
+
+        enter(lambda groups, lr: Counts(groups, lr))
+        run = a_run(optimizer="mine")
+        assert_same(resumed(run, tmp_path / "run.pt"), train(run, DIGITS, DATA, cpu))
+        assert any("it leaves out Counts.count; no checkpoint is saved" in line for line in said())
 
     def test_an_update_that_the_lr_does_not_scale_is_told_once_unless_declared(self, enter, said, cpu):
         for flags in ([], ["not_proportional"]):
