@@ -73,9 +73,10 @@ class Plan:
     def facts(self) -> dict[str, Any]:
         """``study.toml``: the resolved matrix, and what a report must know of each choice."""
         runs = [*self.possible, *(s.run for s in self.skips)]
+        one_of_each = {run.workload.label: run for run in reversed(runs)}
         return {
             "matrix": {"name": self.matrix.name, "runs": len(self.possible), "seeds": sorted({run.seed for run in runs})},
-            "workloads": {run.workload.label: _workload_facts(WORKLOADS[run.workload.name], run) for run in reversed(runs)},
+            "workloads": {label: _workload_facts(WORKLOADS[run.workload.name], run) for label, run in one_of_each.items()},
             "optimizers": _choices(runs, "optimizer", OPTIMIZERS),
             "layer_lrs": _choices(runs, "layer_lr", LAYER_LRS),
             "schedules": _choices(runs, "schedule", SCHEDULES),

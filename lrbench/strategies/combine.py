@@ -13,7 +13,7 @@ from lrbench.spec.param import Param
 from lrbench.spec.run import Choice, Run
 from lrbench.strategies.groups import Group, param_groups
 from lrbench.strategies.layer_lr import LAYER_LRS
-from lrbench.strategies.optimizers import OPTIMIZERS, built
+from lrbench.strategies.optimizers import OPTIMIZERS, built, swaps_weights
 from lrbench.strategies.schedules import SCHEDULES
 
 
@@ -107,7 +107,7 @@ def _fault_with(optimizer: Choice, gradient: torch.Tensor) -> str | None:
     tensor = torch.nn.Parameter(torch.ones(2, 2))
     try:
         made: Any = built(optimizer, [{"params": [tensor], "lr": 1.0}], 1.0)
-        if "train_eval" in OPTIMIZERS[optimizer.name].flags:
+        if swaps_weights(optimizer, made):
             made.train()
         with warnings.catch_warnings(action="ignore"):
             for _ in range(2):

@@ -15,7 +15,7 @@ from lrbench.spec.catalog import Catalog
 from lrbench.spec.faults import fault, one_line
 from lrbench.spec.run import Choice
 from lrbench.spec.types import Added, Betas, Count, Fraction, NonNegative, Positive
-from lrbench.strategies.composite import Adopted, Groups, Paired
+from lrbench.strategies.composite import Adopted, Groups, Paired, innermost
 from lrbench.strategies.layerwise import LAMB, LARS, Lion
 
 Build = Callable[..., Optimizer]
@@ -69,6 +69,12 @@ def built(choice: Choice, groups: Groups, lr: float) -> Optimizer:
             'as they are, with the key "lr", so that the lr of each can be told'
         )
     return made if isinstance(made, Optimizer) else Adopted(made)
+
+
+def swaps_weights(choice: Choice, optimizer: Any) -> bool:
+    """Whether an optimizer has weights for training and others for evaluation: its entry says so, or it has the two methods."""
+    made = innermost(optimizer)
+    return "train_eval" in OPTIMIZERS[choice.name].flags or all(callable(getattr(made, name, None)) for name in ("train", "eval"))
 
 
 def _etas(values: tuple[float, float]) -> tuple[float, float]:

@@ -210,14 +210,15 @@ def audit_run(
     rounding = max(rounding, rounding_of(choice))
     curve, twice = curve_at(base_lr), None
     if choice.is_plugin:  # the tests hold every built-in schedule to it
-        if not np.array_equal(curve, curve_at(base_lr), equal_nan=True):
-            return (
-                f"lr audit: {choice.label}: the schedule gives other lrs each time, so that none can be held to it: draw its random "
-                "numbers from a generator of its own, seeded where it is built."
-            )
         with suppress(Exception):  # a schedule may refuse an lr
             twice = 2.0 * curve_at(0.5 * base_lr)
-    if fault := _no_factor(curve[: len(recorded)], curve if twice is None else twice, base_lr, rounding):
+    fault = _no_factor(curve[: len(recorded)], curve if twice is None else twice, base_lr, rounding)
+    if fault and choice.is_plugin and not np.array_equal(curve, curve_at(base_lr), equal_nan=True):
+        fault = (
+            "the schedule gives other lrs each time, so that none can be held to it: draw its random numbers from a generator of its own, "
+            "seeded where it is built."
+        )
+    if fault:
         return f"lr audit: {choice.label}: {fault}"
     multipliers, joins, names = zip(*((g.multiplier, g.joins, g.name) for g in groups), strict=True)
     return audit(recorded, curve, multipliers, joins, names, rounding)

@@ -15,8 +15,8 @@ from torch import Tensor
 from lrbench.device import DTYPES, use_tf32
 from lrbench.spec.outcome import Outcome
 from lrbench.spec.run import Run
-from lrbench.strategies import OPTIMIZERS, Group, Pacer, Timing, Unpaced, audit_run, built, groups_of, rounding_of
-from lrbench.strategies.composite import Staged, innermost
+from lrbench.strategies import OPTIMIZERS, Group, Pacer, Timing, Unpaced, audit_run, built, groups_of, rounding_of, swaps_weights
+from lrbench.strategies.composite import Staged
 from lrbench.train.clocks import Clocks
 from lrbench.train.data import dtype_of
 from lrbench.train.model_state import attributes, load_model_state, model_state
@@ -78,9 +78,7 @@ class Training:
         self.flags = OPTIMIZERS[run.optimizer.name].flags
         self.optimizer = self._build_optimizer()
         self.is_staged = isinstance(self.optimizer, Staged)
-        made = innermost(self.optimizer)
-        pair = callable(getattr(made, "train", None)) and callable(getattr(made, "eval", None))
-        self.swaps_weights = pair or "train_eval" in self.flags
+        self.swaps_weights = swaps_weights(run.optimizer, self.optimizer)
         self.sets_own_lr = "no_schedule" in self.flags
         self.pacer = Unpaced() if self.sets_own_lr else Pacer(run.schedule, self.optimizer, self.timing)
         low = run.precision in ("bf16", "fp16")
