@@ -1,8 +1,8 @@
 """What the reference trainer adds to the loop that one would write by hand: `make overhead`.
 
-Both train the same model from the same seed on the same batches, in turn, an interval each; the ratio is the median over the pairs, so a
-change of the machine's speed meets both. By hand, the losses are kept and nothing else; lrbench's side includes all that it records and
-checks. Evaluations are in neither.
+Both train the same model from the same seed on the same batches, in turn, an interval each; the ratio is the median
+over the pairs, so a change of the machine's speed meets both. By hand, the losses are kept and nothing else; lrbench's
+side includes all that it records and checks. Evaluations are in neither.
 """
 
 import itertools
@@ -14,8 +14,8 @@ import torch
 from torch.nn.functional import cross_entropy
 from torch.optim.lr_scheduler import CosineAnnealingLR
 
+from lrbench.config.matrix import parse_matrix
 from lrbench.plan import expand, vocabulary
-from lrbench.spec.matrix import parse_matrix
 from lrbench.train import Training
 from lrbench.workloads import WORKLOADS
 
@@ -34,7 +34,9 @@ def ours(workload, optimizer):
     steps = INTERVAL * (PAIRS + 2)
     matrix = {"name": "overhead", "workload": workload, "optimizer": optimizer, "schedule": "cosine", "seed": 0}
     words = vocabulary()
-    [run] = expand(parse_matrix(matrix | {"budget": {workload: {"steps": steps, "eval_every": INTERVAL}}}, words), words)
+    [run] = expand(
+        parse_matrix(matrix | {"budget": {workload: {"steps": steps, "eval_every": INTERVAL}}}, words), words
+    )
     return Unevaluated(run, WORKLOADS[workload], WORKLOADS[workload].data(), torch.device("cpu"))
 
 
@@ -77,6 +79,12 @@ def bench_overhead(benchmark, workload, optimizer, capsys):
     benchmark.pedantic(training.advance, (INTERVAL,), setup=one_by_hand, rounds=PAIRS, warmup_rounds=2)
     mine = benchmark.stats.stats.data
     ratio = float(np.median(np.array(mine) / np.array(bare[-PAIRS:])))
-    benchmark.extra_info |= {"ratio to the loop by hand": ratio, "microseconds per step by hand": 1e6 * float(np.median(bare)) / INTERVAL}
+    benchmark.extra_info |= {
+        "ratio to the loop by hand": ratio,
+        "microseconds per step by hand": 1e6 * float(np.median(bare)) / INTERVAL,
+    }
     with capsys.disabled():
-        print(f"\n{workload}, {optimizer}: {ratio:.3f} x the loop by hand ({1e6 * np.median(bare) / INTERVAL:.0f} us per step)")
+        print(
+            f"\n{workload}, {optimizer}: {ratio:.3f} x the loop by hand ({1e6 * np.median(bare) / INTERVAL:.0f} us per "
+            f"step)"
+        )

@@ -1,7 +1,7 @@
 """How long the report of a large study takes, and how much memory: ``pytest benchmarks/bench_report.py``.
 
-Studies of a formula, of as many runs as their names say, in the shape of ``fifty-thousand.toml``: five optimizers, four layer-lr policies,
-five schedules, up to 20 lrs and 25 seeds. What is timed is the whole command ``lrbench report``.
+Studies of a formula, of as many runs as their names say, in the shape of ``fifty-thousand.toml``: five optimizers, four
+layer-lr policies, five schedules, up to 20 lrs and 25 seeds. What is timed is the whole command ``lrbench report``.
 """
 
 import os

@@ -1,17 +1,18 @@
 """What a training step costs, as pytest-benchmark benchmarks: `pytest benchmarks/bench_step_cost.py`.
 
-The steps are those of `lrbench cost`: the reference trainer's own, warmed up, some of them per round, the device waited for at the edges.
-`--benchmark-json`, `--benchmark-save` and `--benchmark-compare` work as they do everywhere; `extra_info` holds the rest of a step's cost.
-On a machine with GPUs the first one is measured; `--benchmark-disable` only tries the code.
+The steps are those of `lrbench cost`: the reference trainer's own, warmed up, some of them per round, the device waited
+for at the edges. `--benchmark-json`, `--benchmark-save` and `--benchmark-compare` work as they do everywhere;
+`extra_info` holds the rest of a step's cost. On a machine with GPUs the first one is measured; `--benchmark-disable`
+only tries the code.
 """
 
 import pytest
 
+from lrbench.config.cost import Case
+from lrbench.config.matrix import parse_matrix
 from lrbench.cost import Bench, Step, Wanted, measure
 from lrbench.device import Telemetry, describe, deterministic, name_of, select
 from lrbench.plan import expand, vocabulary
-from lrbench.spec.cost import Case
-from lrbench.spec.matrix import parse_matrix
 
 DEVICE = select("auto")[0]
 WARM_UP, STEPS, ROUNDS = 5, 20, 25
@@ -21,7 +22,14 @@ IMPLEMENTATIONS = ("for-loop", "foreach", "fused")
 
 def case(workload, optimizer="adam", schedule="constant", precision="fp32", **how):
     """A case by the names of its choices."""
-    matrix = {"name": "cost", "workload": workload, "optimizer": optimizer, "schedule": schedule, "precision": precision, "seed": 0}
+    matrix = {
+        "name": "cost",
+        "workload": workload,
+        "optimizer": optimizer,
+        "schedule": schedule,
+        "precision": precision,
+        "seed": 0,
+    }
     words = vocabulary()
     [run] = expand(parse_matrix(matrix, words), words)
     return Case(run=run, **how)

@@ -1,7 +1,7 @@
 """How often the intervals hold the truth: `python benchmarks/coverage.py` prints the table of docs/statistics.md.
 
-Seeds are drawn from distributions whose mean and interquartile mean are known; a nominal 95 % interval should hold them in 95 % of
-the draws.
+Seeds are drawn from distributions whose mean and interquartile mean are known; a nominal 95 % interval should hold them
+in 95 % of the draws.
 """
 
 from collections.abc import Callable, Iterator
@@ -38,7 +38,11 @@ def coverage(name: str, seeds: int, draws: int = DRAWS) -> list[float]:
     def bootstrap(statistic: Callable):
         return bootstrap_intervals([value_CS], np.random.default_rng(0), statistic)  # as reports do
 
-    known = [(bootstrap(iqm), middle_mean(distribution)), (bootstrap(mean), distribution.mean()), (student(value_CS), distribution.mean())]
+    known = [
+        (bootstrap(iqm), middle_mean(distribution)),
+        (bootstrap(mean), distribution.mean()),
+        (student(value_CS), distribution.mean()),
+    ]
     return [float(np.mean((low <= truth) & (truth <= high))) for (low, high), truth in known]
 
 

@@ -1,12 +1,14 @@
 """What one training step of one run costs lrbench and its peers, side by side: `make peers`, or `python benchmarks/peers.py --device cuda`.
 
-Every side trains the same model sizes on the digits data with Adam, a cosine schedule and an lr of its own for each run, and has the whole
-machine to itself. Every side is warmed up, its compilation is shown apart, and the sides of a model take turns, so that a change of the
-machine's speed meets all; each figure is the median over the rounds.
+Every side trains the same model sizes on the digits data with Adam, a cosine schedule and an lr of its own for each
+run, and has the whole machine to itself. Every side is warmed up, its compilation is shown apart, and the sides of a
+model take turns, so that a change of the machine's speed meets all; each figure is the median over the rounds.
 
-- ``lrbench``: its own population trainer, at the width that its measurements choose, with lr tables and two layer-lr policies; a process
+- ``lrbench``: its own population trainer, at the width that its measurements choose, with lr tables and two layer-lr
+policies; a process
   per core, as `lrbench run` has.
-- ``plain``: the plain torch loop as a script runs it: one run after the other in one process with torch's default threads.
+- ``plain``: the plain torch loop as a script runs it: one run after the other in one process with torch's default
+threads.
 - ``plain-per-core``: the same with one thread, and a process per core: what a careful user would do.
 - ``vmap``: ``vmap(grad)`` and a stacked Adam written by hand, a process per core.
 - ``lightning``: Lightning's Trainer as a script runs it.
@@ -34,8 +36,8 @@ MODELS = {
     "cnn-8x8-16-32": (1, 16, 32),
 }
 RUNS = {"cpu": 64, "cuda": 2048}
-"""How many the stacked peers train at once in a process: on a CPU, more or fewer cost them more on the machine that this was written on; on
-a GPU, as many as lrbench."""
+"""How many the stacked peers train at once in a process: on a CPU, more or fewer cost them more on the machine that
+this was written on; on a GPU, as many as lrbench."""
 ROUNDS = 5
 SECONDS = 1.0
 """About how long one round of one side trains."""
@@ -89,21 +91,25 @@ class Lrbench:
     def __init__(self, sizes: tuple[int, ...], batch: int, device: str) -> None:
         import torch
 
+        from lrbench.config.matrix import parse_matrix
         from lrbench.device import cpu_cores, memory_limit, settle
         from lrbench.execute.units import Trial
         from lrbench.plan import expand, vocabulary
-        from lrbench.spec.matrix import parse_matrix
         from lrbench.train import Population
         from lrbench.workloads import ACCURACY, WORKLOADS, Data, Split, Workload
 
         started = time.perf_counter()
         base = WORKLOADS["digits-mlp"]
         shaped = [
-            Split(part.x.reshape(-1, 1, 8, 8), part.y) if len(sizes) == 3 else part for part in (base.data().train, base.data().validation)
+            Split(part.x.reshape(-1, 1, 8, 8), part.y) if len(sizes) == 3 else part
+            for part in (base.data().train, base.data().validation)
         ]
         data = Data(*shaped, shaped[1])
         layers = ("conv1", "conv2", "head") if len(sizes) == 3 else ("layer1", "layer2", "head")
-        facts = {name: getattr(base, name) for name in ("meaning", "source", "licence", "loss", "examples", "target", "target_reason")}
+        facts = {
+            name: getattr(base, name)
+            for name in ("meaning", "source", "licence", "loss", "examples", "target", "target_reason")
+        }
         name = f"peers-{'-'.join(map(str, sizes))}"
         workload = Workload(
             name=name,
@@ -187,7 +193,9 @@ class Vmap:
         self.params = {name: value.detach() for name, value in self.params.items()}
         self.state = {name: (torch.zeros_like(p), torch.zeros_like(p)) for name, p in self.params.items()}
         self.lr = torch.logspace(-4, -2, self.runs, device=device)
-        self.step_of = vmap(grad_and_value(lambda p, b, x, y: cross_entropy(functional_call(models[0], (p, b), (x,)), y)))
+        self.step_of = vmap(
+            grad_and_value(lambda p, b, x, y: cross_entropy(functional_call(models[0], (p, b), (x,)), y))
+        )
         self.compile_seconds = 0.0
 
     def train(self) -> int:
@@ -237,7 +245,11 @@ class Lightning:
             """Batches gathered as the plain loop gathers them, so that no data loader is in the figure."""
 
             def __iter__(self):
-                return ((x[rows], y[rows]) for rows in torch.randperm(len(x), device=x.device).split(batch) if len(rows) == batch)
+                return (
+                    (x[rows], y[rows])
+                    for rows in torch.randperm(len(x), device=x.device).split(batch)
+                    if len(rows) == batch
+                )
 
             def __len__(self) -> int:
                 return len(x) // batch
@@ -278,13 +290,18 @@ class Jax:
                     for k, a, b in zip(keys, sizes, sizes[1:], strict=False)
                 ]
                 return convs, (jax.random.normal(keys[-1], (sizes[-1], 10)) * 0.1, jnp.zeros(10))
-            return [(jax.random.normal(k, (a, b)) * (2 / a) ** 0.5, jnp.zeros(b)) for k, a, b in zip(keys, sizes, sizes[1:], strict=False)]
+            return [
+                (jax.random.normal(k, (a, b)) * (2 / a) ** 0.5, jnp.zeros(b))
+                for k, a, b in zip(keys, sizes, sizes[1:], strict=False)
+            ]
 
         def outputs(params, x):
             if len(sizes) == 3:
                 x = x.reshape(-1, 8, 8, 1)
                 for w, scale, shift in params[0]:
-                    x = jax.lax.conv_general_dilated(x, w, (2, 2), ((1, 1), (1, 1)), dimension_numbers=("NHWC", "HWIO", "NHWC"))
+                    x = jax.lax.conv_general_dilated(
+                        x, w, (2, 2), ((1, 1), (1, 1)), dimension_numbers=("NHWC", "HWIO", "NHWC")
+                    )
                     x = (x - x.mean((0, 1, 2))) / jnp.sqrt(x.var((0, 1, 2)) + 1e-5) * scale + shift
                     x = jax.nn.relu(x)
                 return x.mean((1, 2)) @ params[1][0] + params[1][1]
@@ -306,7 +323,9 @@ class Jax:
 
         params = jax.vmap(initial)(jax.random.split(jax.random.PRNGKey(0), self.runs))
         self.carry = params, jax.vmap(optimizer.init)(params)
-        self.lrs = jnp.logspace(-4, -2, self.runs)[:, None] * jnp.asarray([cosine(i, self.steps) for i in range(self.steps)])
+        self.lrs = jnp.logspace(-4, -2, self.runs)[:, None] * jnp.asarray(
+            [cosine(i, self.steps) for i in range(self.steps)]
+        )
         self.rows = jax.random.randint(jax.random.PRNGKey(1), (self.runs, self.steps, batch), 0, len(x))
         self.all_runs, self.wait = jax.jit(jax.vmap(run)), jax.block_until_ready
         started = time.perf_counter()
@@ -319,7 +338,14 @@ class Jax:
         return self.steps * self.runs
 
 
-MAKE: dict[str, Callable] = {"lrbench": Lrbench, "plain": Plain, "plain-per-core": Plain, "vmap": Vmap, "lightning": Lightning, "jax": Jax}
+MAKE: dict[str, Callable] = {
+    "lrbench": Lrbench,
+    "plain": Plain,
+    "plain-per-core": Plain,
+    "vmap": Vmap,
+    "lightning": Lightning,
+    "jax": Jax,
+}
 NEEDS = {"lightning": ("lightning",), "jax": ("jax", "optax")}
 ONE_PROCESS = ("plain", "lightning", "jax")
 
@@ -383,7 +409,10 @@ def compare(model: str, batch: int, names: list[str], device: str, cores: int) -
     for side in sides:
         side.stop()
     middle = [statistics.median(column) for column in zip(*rounds, strict=True)]
-    return [Row(s.name, model, batch, s.runs, round(us, 3), round(s.compile_seconds, 2)) for s, us in zip(sides, middle, strict=True)]
+    return [
+        Row(s.name, model, batch, s.runs, round(us, 3), round(s.compile_seconds, 2))
+        for s, us in zip(sides, middle, strict=True)
+    ]
 
 
 def peak(device: str, cores: int) -> dict[str, float]:
@@ -430,7 +459,9 @@ def main() -> None:
     """Measure, print a table, and write the rows."""
     from lrbench.device import cpu_cores, describe
 
-    parser = argparse.ArgumentParser(description="lrbench beside its peers, in microseconds per step of a run on the whole machine")
+    parser = argparse.ArgumentParser(
+        description="lrbench beside its peers, in microseconds per step of a run on the whole machine"
+    )
     parser.add_argument("--json", metavar="FILE", help="write the rows to a file")
     parser.add_argument("--device", default="cpu", choices=tuple(RUNS), help="where to train (default: cpu)")
     parser.add_argument("--sides", default=",".join(SIDES), help="which to measure (default: all that are installed)")
@@ -438,17 +469,24 @@ def main() -> None:
     parser.add_argument("--batches", default="32,128", help="which batch sizes (default: 32,128)")
     asked, cores = parser.parse_args(), cpu_cores()
     wanted = [name.strip() for name in asked.sides.split(",")]
-    if unknown := [name for name in wanted if name not in SIDES] + [name for name in asked.models.split(",") if name not in MODELS]:
+    if unknown := [name for name in wanted if name not in SIDES] + [
+        name for name in asked.models.split(",") if name not in MODELS
+    ]:
         parser.error(f"unknown: {', '.join(unknown)}. Sides: {', '.join(SIDES)}; models: {', '.join(MODELS)}")
     lacking = [name for name in wanted if not all(find_spec(package) for package in NEEDS.get(name, ()))]
     if lacking:
         print(f"not installed, so not measured: {', '.join(lacking)} (make peers installs them)", file=sys.stderr)
-    names = [name for name in wanted if name not in lacking and not (asked.device == "cuda" and name == "plain-per-core")]
+    names = [
+        name for name in wanted if name not in lacking and not (asked.device == "cuda" and name == "plain-per-core")
+    ]
     import torch
 
     machine = describe([torch.device(asked.device)])
     unit = f"{cores} cores" if asked.device == "cpu" else "one GPU"
-    print(f"{machine.model}, {unit}, torch {machine.torch}; microseconds per step of a run on the whole machine (compilation, s)")
+    print(
+        f"{machine.model}, {unit}, torch {machine.torch}; microseconds per step of a run on the whole machine "
+        f"(compilation, s)"
+    )
     peaks = peak(asked.device, cores)
     print("large matrix products, float32: " + ", ".join(f"{name} {value:g} GFLOP/s" for name, value in peaks.items()))
     rows: list[Row] = []
@@ -458,8 +496,16 @@ def main() -> None:
             by_side = {row.side: row for row in found}
             for row in found:
                 microseconds = row.microseconds_per_run_step
-                ratio = f"{microseconds / by_side['lrbench'].microseconds_per_run_step:8.2f} x" if "lrbench" in by_side else ""
-                how = f"{row.runs} at once, compiled in {row.compile_seconds:.1f} s" if row.compile_seconds else f"{row.runs} at once"
+                ratio = (
+                    f"{microseconds / by_side['lrbench'].microseconds_per_run_step:8.2f} x"
+                    if "lrbench" in by_side
+                    else ""
+                )
+                how = (
+                    f"{row.runs} at once, compiled in {row.compile_seconds:.1f} s"
+                    if row.compile_seconds
+                    else f"{row.runs} at once"
+                )
                 print(f"{model:18} batch {batch:4d}  {row.side:14}{microseconds:10.2f}{ratio}  {how}", flush=True)
             if "lrbench" in by_side and model.startswith("mlp"):
                 rate = flops(MODELS[model], batch) / by_side["lrbench"].microseconds_per_run_step / 1e3

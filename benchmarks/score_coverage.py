@@ -1,7 +1,8 @@
 """How often the bootstrap range of a score holds the true score: `python benchmarks/score_coverage.py` prints the table of docs/score.md.
 
-The true time of a strategy on a workload is log-normal, a study's time is that times another log-normal factor. The true score is that of
-the true times, which are the medians of the studies' distributions. A range that were a 95 % interval would hold it in 95 % of the draws.
+The true time of a strategy on a workload is log-normal, a study's time is that times another log-normal factor. The
+true score is that of the true times, which are the medians of the studies' distributions. A range that were a 95 %
+interval would hold it in 95 % of the draws.
 """
 
 from collections.abc import Iterator

@@ -1,7 +1,7 @@
 """Picture ``report.html`` of a study as a PNG: ``python benchmarks/screenshot.py results/published/reference-1/<machine> docs/report.png``.
 
-Needs selenium (the ``dev`` extra), and chromium and chromedriver on the machine. The page is made anew from the study, light, 1280 pixels
-wide; its SHA-256 is kept in the picture.
+Needs selenium (the ``dev`` extra), and chromium and chromedriver on the machine. The page is made anew from the study,
+light, 1280 pixels wide; its SHA-256 is kept in the picture.
 """
 
 import argparse
@@ -51,7 +51,9 @@ def shoot(document, height):
             file.flush()
             size = {"width": WIDTH, "height": height, "deviceScaleFactor": 1, "mobile": False}
             browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
-            browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": [{"name": "prefers-color-scheme", "value": "light"}]})
+            browser.execute_cdp_cmd(
+                "Emulation.setEmulatedMedia", {"features": [{"name": "prefers-color-scheme", "value": "light"}]}
+            )
             browser.get(Path(file.name).as_uri())
             return base64.b64decode(browser.execute_cdp_cmd("Page.captureScreenshot", {"format": "png"})["data"])
     finally:

@@ -1,7 +1,8 @@
 """lrbench compares learning-rate strategies: optimizer x per-layer lr x schedule.
 
-``make_plan``, ``run``, ``results`` and ``write_reports`` do from Python what the command line does; ``optimizer``, ``layer_lr``,
-``schedule`` and ``add_workload`` enter your own strategies and workloads. All are imported when first used.
+``make_plan``, ``run``, ``results`` and ``write_reports`` do from Python what the command line does; ``optimizer``,
+``layer_lr``, ``schedule`` and ``add_workload`` enter your own strategies and workloads. All are imported when first
+used.
 """
 
 import importlib
@@ -14,10 +15,23 @@ if TYPE_CHECKING:
     from lrbench.strategies import Rate, layer_lr, optimizer, schedule
     from lrbench.workloads import add_workload
 
-os.environ.setdefault("MKL_CBWR", "AUTO")  # one row of a batched product like another; MKL reads it at its first product
+os.environ.setdefault(
+    "MKL_CBWR", "AUTO"
+)  # one row of a batched product like another; MKL reads it at its first product
 
 __version__ = "0.1.0"
-__all__ = ["Rate", "__version__", "add_workload", "layer_lr", "make_plan", "optimizer", "results", "run", "schedule", "write_reports"]
+__all__ = [
+    "Rate",
+    "__version__",
+    "add_workload",
+    "layer_lr",
+    "make_plan",
+    "optimizer",
+    "results",
+    "run",
+    "schedule",
+    "write_reports",
+]
 
 _HOMES = {
     "lrbench.execute": ("make_plan", "run"),

@@ -1,6 +1,7 @@
 """The command line: it reads arguments, calls the package, prints, and chooses the exit code.
 
-Exit codes: 0 done (a diverged run is a result), 1 some runs crashed or are not what is on record, 2 bad input, 130 interrupted.
+Exit codes: 0 done (a diverged run is a result), 1 some runs crashed or are not what is on record, 2 bad input, 130
+interrupted.
 """
 
 import io
@@ -22,19 +23,31 @@ app = typer.Typer(
     help="Compare learning-rate strategies.",
 )
 
-MatrixFile = Annotated[Path, typer.Argument(help="A matrix file (TOML), such as benchmarks/reference.toml.", show_default=False)]
+MatrixFile = Annotated[
+    Path, typer.Argument(help="A matrix file (TOML), such as benchmarks/reference.toml.", show_default=False)
+]
 Results = Annotated[Path, typer.Option(help="Where results are kept: RESULTS/<matrix>/<machine>/.")]
 DeviceWish = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:i,j, mps or xpu.")]
-Workers = Annotated[int | None, typer.Option(help="Worker processes. Default: one per GPU, or one per CPU core.", show_default=False)]
-Threads = Annotated[int, typer.Option(help="Threads of the CPU in each worker; another number counts as another machine.")]
-Plugins = Annotated[list[Path], typer.Option("--plugin", help="A Python file that enters strategies or workloads. Can be repeated.")]
-StudyPlace = Annotated[Path, typer.Argument(help="A study, a folder with one study below it, or a bundle.", show_default=False)]
+Workers = Annotated[
+    int | None, typer.Option(help="Worker processes. Default: one per GPU, or one per CPU core.", show_default=False)
+]
+Threads = Annotated[
+    int, typer.Option(help="Threads of the CPU in each worker; another number counts as another machine.")
+]
+Plugins = Annotated[
+    list[Path], typer.Option("--plugin", help="A Python file that enters strategies or workloads. Can be repeated.")
+]
+StudyPlace = Annotated[
+    Path, typer.Argument(help="A study, a folder with one study below it, or a bundle.", show_default=False)
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
 @app.command("list")
 def list_entries(
-    what: Annotated[str, typer.Argument(help="workload, optimizer, layer_lr, schedule, or a name; all when left out.")] = "",
+    what: Annotated[
+        str, typer.Argument(help="workload, optimizer, layer_lr, schedule, or a name; all when left out.")
+    ] = "",
     plugin: Plugins = [],  # noqa: B006 - typer reads the default, nobody changes it
     as_json: AsJson = False,
 ) -> None:
@@ -59,7 +72,9 @@ def plan(
     from lrbench.execute import make_session
     from lrbench.execute.preview import preview, preview_text
 
-    found = preview(make_session(matrix, results=results, device=device, workers=workers, threads=threads, plugins=plugin))
+    found = preview(
+        make_session(matrix, results=results, device=device, workers=workers, threads=threads, plugins=plugin)
+    )
     typer.echo(json.dumps(found, indent=2) if as_json else preview_text(found))
 
 
@@ -70,13 +85,15 @@ def run(
     device: DeviceWish = "auto",
     workers: Workers = None,
     threads: Threads = 1,
-    cost: Annotated[bool, typer.Option("--cost", help="Then measure what the steps cost, as `lrbench cost` does.")] = False,
+    cost: Annotated[
+        bool, typer.Option("--cost", help="Then measure what the steps cost, as `lrbench cost` does.")
+    ] = False,
     plugin: Plugins = [],  # noqa: B006 - typer reads the default, nobody changes it
 ) -> None:
     """Train what is missing of a matrix, then write and show its report."""
+    from lrbench.config.faults import BadInput
     from lrbench.execute import carry_out, make_session
     from lrbench.execute.preview import reason_lines, reasons
-    from lrbench.spec.faults import BadInput
 
     session = make_session(matrix, results=results, device=device, workers=workers, threads=threads, plugins=plugin)
     missing, stored = len(session.plan.missing), len(session.plan.possible) - len(session.plan.missing)
@@ -96,8 +113,8 @@ def run(
 
 def _conclude(session: "Session", summary: "Summary") -> None:
     from lrbench import report
+    from lrbench.config.outcome import Status
     from lrbench.execute.progress import spoken
-    from lrbench.spec.outcome import Status
     from lrbench.store import load
 
     study = load(session.store.folder)
@@ -106,7 +123,9 @@ def _conclude(session: "Session", summary: "Summary") -> None:
     typer.echo(report.verdict_text(study))
     typer.echo(f"{sum(summary.counts.values())} runs in {spoken(summary.seconds)}. Report: {path}")
     if crashed := summary.counts[Status.CRASHED]:
-        typer.echo(f"{crashed} runs crashed; the report says how. Give the same command again to try them once more.", err=True)
+        typer.echo(
+            f"{crashed} runs crashed; the report says how. Give the same command again to try them once more.", err=True
+        )
         raise typer.Exit(1)
 
 
@@ -130,15 +149,20 @@ def cost(
 
 def _measured(session: "Session") -> str:
     """Measure the costs of a session, and say how it went."""
+    from lrbench.config.cost import IN_DOUBT
     from lrbench.execute.costs import measure_costs
-    from lrbench.spec.cost import IN_DOUBT
 
     try:
         found = measure_costs(session)
     except KeyboardInterrupt:
-        typer.echo("interrupted: the costs from before stay as they were. Give the same command again to measure anew.", err=True)
+        typer.echo(
+            "interrupted: the costs from before stay as they were. Give the same command again to measure anew.",
+            err=True,
+        )
         raise typer.Exit(130) from None
-    lost, doubtful = (sum(map(bool, values)) for values in ([c.reason for c in found.costs], [c.noise for c in found.costs]))
+    lost, doubtful = (
+        sum(map(bool, values)) for values in ([c.reason for c in found.costs], [c.noise for c in found.costs])
+    )
     meaning = f" ({IN_DOUBT})" if doubtful else ""
     return f"{len(found.costs) - lost} steps measured, {doubtful} of them in doubt{meaning}, {lost} not to be had"
 
@@ -172,9 +196,14 @@ def doctor(device: DeviceWish = "auto", as_json: AsJson = False) -> None:
 def write_report(
     folder: Annotated[Path, typer.Argument(help="A study, or a folder of studies.")] = Path("results"),
     price: Annotated[
-        list[str], typer.Option("--price", help="NAME=PRICE of a machine, per hour of all of it, in any currency. Can be repeated.")
+        list[str],
+        typer.Option(
+            "--price", help="NAME=PRICE of a machine, per hour of all of it, in any currency. Can be repeated."
+        ),
     ] = [],  # noqa: B006 - typer reads the default, nobody changes it
-    export: Annotated[bool, typer.Option("--export", help="Also every table as LaTeX and CSV, every figure as SVG and PDF.")] = False,
+    export: Annotated[
+        bool, typer.Option("--export", help="Also every table as LaTeX and CSV, every figure as SVG and PDF.")
+    ] = False,
 ) -> None:
     """Write the report of every study below a folder anew, and compare the machines of a matrix. Needs neither GPU nor torch."""
     from lrbench.report import write_reports
@@ -185,11 +214,21 @@ def write_report(
 
 @app.command()
 def score(
-    curves: Annotated[list[Path], typer.Argument(help="Measurements of other tools: tidy CSV or Parquet files.", show_default=False)],
-    targets: Annotated[Path, typer.Option(help="A file (TOML) with the metric and the target of each workload.", show_default=False)],
-    baseline: Annotated[str, typer.Option(help="A strategy; also tell how many times as fast as it the others are.")] = "",
-    columns: Annotated[list[str], typer.Option("--map", help="COLUMN=NAME where a column has another name. Can be repeated.")] = [],  # noqa: B006 - as above
-    plot: Annotated[Path | None, typer.Option(help="Draw the performance profiles (PNG, SVG or PDF).", show_default=False)] = None,
+    curves: Annotated[
+        list[Path], typer.Argument(help="Measurements of other tools: tidy CSV or Parquet files.", show_default=False)
+    ],
+    targets: Annotated[
+        Path, typer.Option(help="A file (TOML) with the metric and the target of each workload.", show_default=False)
+    ],
+    baseline: Annotated[
+        str, typer.Option(help="A strategy; also tell how many times as fast as it the others are.")
+    ] = "",
+    columns: Annotated[
+        list[str], typer.Option("--map", help="COLUMN=NAME where a column has another name. Can be repeated.")
+    ] = [],  # noqa: B006 - as above
+    plot: Annotated[
+        Path | None, typer.Option(help="Draw the performance profiles (PNG, SVG or PDF).", show_default=False)
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Score curves that other tools recorded by their time to target, as AlgoPerf does. Needs neither GPU nor torch."""
@@ -203,10 +242,14 @@ def score(
 
 @app.command()
 def compare(
-    base: Annotated[str, typer.Argument(help="Results before: a folder, a git revision, or REVISION:FOLDER.", show_default=False)],
+    base: Annotated[
+        str, typer.Argument(help="Results before: a folder, a git revision, or REVISION:FOLDER.", show_default=False)
+    ],
     head: Annotated[str, typer.Argument(help="Results now, likewise.", show_default=False)],
     path: Annotated[str, typer.Option(help="The folder of results in a git revision.")] = "results",
-    fail_on: Annotated[str, typer.Option(help="Exit with 1 on any of these, separated by commas: worse, gone, crashed.")] = "",
+    fail_on: Annotated[
+        str, typer.Option(help="Exit with 1 on any of these, separated by commas: worse, gone, crashed.")
+    ] = "",
     how: Annotated[str, typer.Option("--format", help="text, md (for a pull request) or json.")] = "text",
 ) -> None:
     """Tell what is new, gone, better, worse or not separated between two sets of results, with effect sizes and tests."""
@@ -267,7 +310,9 @@ def reproduce(
         int | None, typer.Option(help="Threads of the CPU in each worker. Default: as recorded.", show_default=False)
     ] = None,
     plugin: Plugins = [],  # noqa: B006 - as above
-    output: Annotated[Path | None, typer.Option(help="Folder of the certificate. Default: certificate-<name>.", show_default=False)] = None,
+    output: Annotated[
+        Path | None, typer.Option(help="Folder of the certificate. Default: certificate-<name>.", show_default=False)
+    ] = None,
 ) -> None:
     """Train a stored study again, compare, and certify what agrees. Exit code 1 if something is different."""
     from lrbench.execute.reproduce import Stopped, refuse_file
@@ -298,13 +343,17 @@ def publish(
     """Take a complete study into the record, with its report, methods, citation and the certificate of a sample trained again."""
     from lrbench.publish import publish as enter
 
-    typer.echo(enter(study, sample=sample, record=record, replace=replace, device=device, workers=workers, plugins=plugin))
+    typer.echo(
+        enter(study, sample=sample, record=record, replace=replace, device=device, workers=workers, plugins=plugin)
+    )
 
 
 @app.command("bundle")
 def write_bundle(
     study: StudyPlace,
-    output: Annotated[Path | None, typer.Option(help="The file. Default: <matrix>-<machine>.tar.gz here.", show_default=False)] = None,
+    output: Annotated[
+        Path | None, typer.Option(help="The file. Default: <matrix>-<machine>.tar.gz here.", show_default=False)
+    ] = None,
 ) -> None:
     """Pack a study into one file with checksums, which report, show, cite and reproduce take like its folder. Same study, same bytes."""
     from lrbench.store import bundle
@@ -317,7 +366,10 @@ def cite(
     study: StudyPlace,
     form: Annotated[str, typer.Option("--format", help="bibtex, text or all.")] = "all",
     year: Annotated[
-        int | None, typer.Option(min=1, max=9999, help="Of the study, which holds no date. Default: this year.", show_default=False)
+        int | None,
+        typer.Option(
+            min=1, max=9999, help="Of the study, which holds no date. Default: this year.", show_default=False
+        ),
     ] = None,
 ) -> None:
     """Print how to cite a study and what it used: BibTeX, a methods paragraph, a check-list, the licences of the data."""
@@ -356,7 +408,7 @@ def options(
 
 def main(arguments: list[str] | None = None) -> Any:
     """Run the command line; the entry point of ``lrbench``."""
-    from lrbench.spec.faults import BadInput
+    from lrbench.config.faults import BadInput
 
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):

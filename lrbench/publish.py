@@ -1,7 +1,8 @@
 """A complete study taken into the record: the folder of results that is tracked, reviewed and cited.
 
-Everything else below ``results/`` is work in progress. What enters the record was trained whole by a known state of the code, and a sample
-of it, trained again, was not different. It comes with its report, its methods, its citation and the certificate of the sample.
+Everything else below ``results/`` is work in progress. What enters the record was trained whole by a known state of the
+code, and a sample of it, trained again, was not different. It comes with its report, its methods, its citation and the
+certificate of the sample.
 """
 
 import shutil
@@ -10,11 +11,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from lrbench.analyse.reproduction import Reproduction
+from lrbench.config.faults import BadInput
+from lrbench.config.outcome import Status
 from lrbench.execute.reproduce import reproduce
 from lrbench.report import certificate as certificates
 from lrbench.report import cite, comparison, write
-from lrbench.spec.faults import BadInput
-from lrbench.spec.outcome import Status
 from lrbench.store import RECORD, Study, in_record, load, one_study, studies, unpacked
 from lrbench.store.study import LEFT_OUT, RETIRED
 
@@ -36,11 +37,13 @@ def publish(
 ) -> Path:
     """Take a study (its folder, one with this single study below it, or a bundle) into the record, ``<record>/<matrix>/<machine>/``.
 
-    ``sample`` runs, drawn by the same rule as for ``lrbench reproduce``, are trained again first. A study of the same matrix and machine
-    that is in the record already is kept unless ``replace`` is set. The comparison of the matrix's machines is written anew.
+    ``sample`` runs, drawn by the same rule as for ``lrbench reproduce``, are trained again first. A study of the same
+    matrix and machine that is in the record already is kept unless ``replace`` is set. The comparison of the matrix's
+    machines is written anew.
 
     Returns: the folder in the record.
-    Raises: BadInput when the study is incomplete, its code had uncommitted changes, it is in the record, or the sample was different.
+    Raises: BadInput when the study is incomplete, its code had uncommitted changes, it is in the record, or the sample
+    was different.
     """
     name = one_study(place)
     with unpacked(name) as folder:
@@ -53,7 +56,8 @@ def publish(
             raise BadInput(f"{name}: does not enter the record: {found.overall}. What was found: {written}.")
         if found.here.get("dirty"):
             raise BadInput(
-                "publish: the checkout of lrbench has uncommitted changes. Commit them, so that others can repeat the certificate."
+                "publish: the checkout of lrbench has uncommitted changes. Commit them, so that others can repeat the "
+                "certificate."
             )
         _enter(folder, found, target, year)
     for place_of, machines in comparison.together(load(path) for path in studies(target.parent)).items():
@@ -67,14 +71,24 @@ def _refuse(name: Path, study: Study, target: Path, *, replace: bool) -> None:
     if in_record(name):
         raise BadInput(f"{name}: is in the record already. Give a study of your own, results/<matrix>/<machine>.")
     if len(study.runs) != planned:
-        told = f"has {len(study.runs):,} of {planned:,} runs" if planned >= 0 else "does not say how many runs its matrix has"
+        told = (
+            f"has {len(study.runs):,} of {planned:,} runs"
+            if planned >= 0
+            else "does not say how many runs its matrix has"
+        )
         raise BadInput(f"{name}: is not complete: it {told}. Give `lrbench run` with its matrix again, then publish.")
     if not planned:
         raise BadInput(f"{name}: has no run.")
     if crashed:
-        raise BadInput(f"{name}: is not complete: {crashed:,} of its runs crashed. Mend or exclude them, run it again, then publish.")
+        raise BadInput(
+            f"{name}: is not complete: {crashed:,} of its runs crashed. Mend or exclude them, run it again, then "
+            f"publish."
+        )
     if study.machine.get("dirty"):
-        raise BadInput(f"{name}: was run by code with uncommitted changes, which nobody can repeat. Commit them, then train it anew.")
+        raise BadInput(
+            f"{name}: was run by code with uncommitted changes, which nobody can repeat. Commit them, then train it "
+            f"anew."
+        )
     if target.exists() and not replace:
         raise BadInput(f"{target}: is in the record already. Give --replace to put this study in its place.")
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from lrbench.spec.targets import Target, Targets
+from lrbench.config.targets import Target, Targets
 
 TARGETS = {
     "criteo1tb": ("loss", 0.123735), "fastmri": ("ssim", 0.723653), "imagenet_resnet": ("accuracy", 0.77431),

@@ -9,7 +9,9 @@ import torch
 from lrbench.cost import Bench
 from lrbench.device import Telemetry, use_threads
 
-os.environ.setdefault("TORCHINDUCTOR_VEC_ISA_OK", "1")  # else PyTorch compiles a program for each kind of vectors first: 20 seconds
+os.environ.setdefault(
+    "TORCHINDUCTOR_VEC_ISA_OK", "1"
+)  # else PyTorch compiles a program for each kind of vectors first: 20 seconds
 
 hypothesis.settings.register_profile("all", deadline=None, max_examples=100)  # a busy machine is no failure
 hypothesis.settings.register_profile("some", deadline=None, max_examples=25)

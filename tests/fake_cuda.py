@@ -1,9 +1,9 @@
 """GPUs that are not there: four fake ones whose tensors lie in the CPU's memory, so that the loops for CUDA run to their end.
 
-``with Remap():`` sends what is asked of ``cuda`` to the CPU; ``pretend(monkeypatch)`` makes torch say that it has the fake GPUs. As a
-plug-in file, it does both in worker processes, for good. A GPU whose number stands in
-the file that LRBENCH_TEST_FALLEN names has fallen off: all that is asked of it fails; one with the number and an ``!`` falls at its 10th
-operation.
+``with Remap():`` sends what is asked of ``cuda`` to the CPU; ``pretend(monkeypatch)`` makes torch say that it has the
+fake GPUs. As a plug-in file, it does both in worker processes, for good. A GPU whose number stands in the file that
+LRBENCH_TEST_FALLEN names has fallen off: all that is asked of it fails; one with the number and an ``!`` falls at its
+10th operation.
 """
 
 import multiprocessing

@@ -14,7 +14,8 @@ def pairs_of(row: Row) -> set[tuple[tuple[int, Hashable], ...]]:
 def every_pair(rows: Iterable[Row]) -> list[Row]:
     """A few of the rows, always the same, in which every pair of values occurs that occurs in any of them.
 
-    Greedy: the row with the most new pairs is the next. What is new in a row only becomes less, so one pass for each number finds it.
+    Greedy: the row with the most new pairs is the next. What is new in a row only becomes less, so one pass for each
+    number finds it.
     """
     left: Sequence[Row] = sorted(set(rows), key=repr)
     chosen: list[Row] = []

@@ -2,9 +2,9 @@
 
 from typing import Any
 
+from lrbench.config.run import Choice, Run
 from lrbench.plan.expand import label
 from lrbench.plan.vocabulary import vocabulary
-from lrbench.spec.run import Choice, Run
 from lrbench.workloads import WORKLOADS
 
 NEEDED = {"groups": {"multipliers": {"layer1": 0.1, "head": 0.5}}, "freeze": {"layers": ["layer1"]}}
@@ -26,7 +26,10 @@ def a_run(
 ) -> Run:
     known = WORKLOADS[workload]
     axes = {"optimizer": optimizer, "layer_lr": layer_lr, "schedule": schedule}
-    picks = {axis: choice(axis, pick) if isinstance(pick, str) else choice(axis, pick[0], **pick[1]) for axis, pick in axes.items()}
+    picks = {
+        axis: choice(axis, pick) if isinstance(pick, str) else choice(axis, pick[0], **pick[1])
+        for axis, pick in axes.items()
+    }
     lr = vocabulary()["optimizer"][picks["optimizer"].name].facts["default_lr"]
     plain = {
         "lr": lr,

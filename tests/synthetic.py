@@ -1,8 +1,8 @@
 """Studies with a known answer: runs whose curves come from a formula.
 
-Every optimizer has an optimum lr. With ``d`` the distance of an lr from it in decades and ``k = lr / optimum``, the training descends
-to ``FLOOR + 0.3 min(d, 2)^2`` at a speed that grows with ``k``, oscillates with an amplitude that grows with ``k``, and diverges from
-``k = 30``. A schedule other than the constant one takes ``0.05`` off the floor.
+Every optimizer has an optimum lr. With ``d`` the distance of an lr from it in decades and ``k = lr / optimum``, the
+training descends to ``FLOOR + 0.3 min(d, 2)^2`` at a speed that grows with ``k``, oscillates with an amplitude that
+grows with ``k``, and diverges from ``k = 30``. A schedule other than the constant one takes ``0.05`` off the floor.
 """
 
 from collections.abc import Callable, Sequence
@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from lrbench.spec.cost import Costs, Peak, StepCost, TimedRun
-from lrbench.spec.outcome import Outcome, Status
-from lrbench.spec.run import Choice, Run
+from lrbench.config.cost import Costs, Peak, StepCost, TimedRun
+from lrbench.config.outcome import Outcome, Status
+from lrbench.config.run import Choice, Run
 from lrbench.store import Store, Study, load
 from lrbench.store.costs import write_costs
 
@@ -40,7 +40,9 @@ def train(run: Run, *, higher_is_better: bool = True) -> Outcome:
     noise = np.random.default_rng(run.seed).normal(0.0, 0.01) + rng.normal(0.0, 0.003)
     floor = FLOOR + 0.3 * min(abs(np.log10(k)), 2.0) ** 2 - 0.05 * (run.schedule.label != "constant") + noise
     t = np.arange(run.steps + 1)
-    curve = floor + (START - floor) * np.exp(-0.15 * np.sqrt(k) * t) + 0.02 * np.sqrt(k) * np.abs(np.sin(0.9 * t)) * (t > 0)
+    curve = (
+        floor + (START - floor) * np.exp(-0.15 * np.sqrt(k) * t) + 0.02 * np.sqrt(k) * np.abs(np.sin(0.9 * t)) * (t > 0)
+    )
     diverged_at = 5 if k >= CLIFF else None
     if diverged_at:
         curve = np.minimum(START * 1.6**t, 1e30)
@@ -76,7 +78,9 @@ def crash(run: Run, _: Outcome) -> Outcome:
 
 def diverge(_: Run, outcome: Outcome) -> Outcome:
     """The outcome of a run that diverged at its first step."""
-    first = {name: getattr(outcome, name)[:1] for name in ("eval_step", "val_metric", "val_loss", "step_loss", "group_lr")}
+    first = {
+        name: getattr(outcome, name)[:1] for name in ("eval_step", "val_metric", "val_loss", "step_loss", "group_lr")
+    }
     return replace(outcome, status=Status.DIVERGED, diverged_at=1, test_metric=None, test_loss=None, **first)
 
 
@@ -100,8 +104,8 @@ def study(
 ) -> Study:
     """Write and load a study of the full product.
 
-    ``change`` may replace any outcome, ``skipped`` pairs an optimizer with a reason, ``limits`` are facts of all workloads, such as
-    ``lowest_loss``.
+    ``change`` may replace any outcome, ``skipped`` pairs an optimizer with a reason, ``limits`` are facts of all
+    workloads, such as ``lowest_loss``.
     """
     axes = {"workloads": workloads, "optimizers": optimizers, "layer_lrs": layer_lrs, "schedules": schedules}
     runs = [
@@ -135,7 +139,9 @@ def _skipped(pairs: Sequence[tuple[str, str]], workloads: Sequence[str], seeds: 
     return pd.DataFrame(rows, columns=columns)
 
 
-def facts(axes: dict[str, Sequence[str]], seeds: Sequence[int], target: float, *, higher_is_better: bool, **limits: Any) -> dict[str, Any]:
+def facts(
+    axes: dict[str, Sequence[str]], seeds: Sequence[int], target: float, *, higher_is_better: bool, **limits: Any
+) -> dict[str, Any]:
     """What ``study.toml`` says of such a study."""
     workload = {
         "meaning": "Handwritten digits, 8 x 8, by a small network.",
@@ -157,7 +163,9 @@ def facts(axes: dict[str, Sequence[str]], seeds: Sequence[int], target: float, *
     return {
         "matrix": {"name": "synthetic", "seeds": list(seeds)},
         "workloads": {label: {"name": label.partition("(")[0]} | workload for label in axes["workloads"]},
-        "optimizers": {label: {"name": label.partition("(")[0], "default_lr": 1e-3} | entry for label in axes["optimizers"]},
+        "optimizers": {
+            label: {"name": label.partition("(")[0], "default_lr": 1e-3} | entry for label in axes["optimizers"]
+        },
         "layer_lrs": {label: {"name": label.partition("(")[0]} | entry for label in axes["layer_lrs"]},
         "schedules": {label: {"name": label.partition("(")[0]} | entry for label in axes["schedules"]},
     }
@@ -174,7 +182,9 @@ SLOWNESS = {"sgd(momentum=0.9)": 1.0, "adam": 1.5, "rmsprop": 1.25}
 """What a step of each optimizer costs, as a multiple of that of sgd."""
 
 
-def step_cost(workload: str, optimizer: str, seconds: float, *, strategies: Sequence[tuple[str, str, str]] = (), **more: Any) -> StepCost:
+def step_cost(
+    workload: str, optimizer: str, seconds: float, *, strategies: Sequence[tuple[str, str, str]] = (), **more: Any
+) -> StepCost:
     """A measured step; quartiles 2 % around the median, 50 W, a quarter of the time in the optimizer."""
     case = {
         "device": "fake:0", "layer_lr": "uniform", "schedule": "constant", "batch_size": 32, "accumulate": 1, "precision": "fp32",
@@ -198,8 +208,8 @@ def step_costs(
 ) -> Costs:
     """Costs of the strategies of ``study``: ``unit`` seconds a step, times the optimizer's slowness, times 2 on the second workload.
 
-    One case stands for all schedules. Besides, how sgd's groups and implementations cost, in closed form: foreach halves the time, each
-    group of a parameter's own adds a tenth.
+    One case stands for all schedules. Besides, how sgd's groups and implementations cost, in closed form: foreach
+    halves the time, each group of a parameter's own adds a tenth.
     """
     found, factor = [], SLOWNESS | (slowness or {})
     for scale, workload in enumerate(workloads, 1):
@@ -212,7 +222,9 @@ def step_costs(
                 kind = {"implementation": how, "grouping": grouping, "groups": count}
                 found.append(step_cost(workload, "sgd(momentum=0.9)", seconds, **(more | kind)))
     found.append(replace(step_cost(workloads[0], "rmsprop", unit, **more), **UNMEASURED))
-    return Costs(tuple(found), peaks=(Peak("fake:0", "fp32", 1e12, 2048),), conditions={"threads": 1, "load_before": 0.1})
+    return Costs(
+        tuple(found), peaks=(Peak("fake:0", "fp32", 1e12, 2048),), conditions={"threads": 1, "load_before": 0.1}
+    )
 
 
 UNMEASURED: dict[str, Any] = dict.fromkeys(
@@ -225,7 +237,9 @@ def timed(study: Study, key: str, *, ratio: float) -> TimedRun:
     """A run of a study timed whole, which took ``ratio`` times what the study's costs predict of a run at one cost throughout."""
     row = study.runs.set_index("key").loc[key]
     axes = {axis: row[axis] for axis in ("workload", "optimizer", "layer_lr", "schedule")}
-    cost = next(c for c in study.costs.costs if c.workload == row.workload and c.optimizer == row.optimizer and c.strategies)
+    cost = next(
+        c for c in study.costs.costs if c.workload == row.workload and c.optimizer == row.optimizer and c.strategies
+    )
     return TimedRun(key=key, device=cost.device, **axes, steps=STEPS, seconds=ratio * (cost.seconds or 0.0) * STEPS)
 
 

@@ -11,9 +11,9 @@ import typer
 
 import lrbench
 from lrbench.cli import app, main
+from lrbench.config.cost import Costs
 from lrbench.device import cpu_cores
 from lrbench.plan import vocabulary
-from lrbench.spec.cost import Costs
 from lrbench.store import load, write_costs
 from lrbench.strategies import SCHEDULES
 
@@ -78,7 +78,8 @@ def study(away, trained):
 def test_the_commands_and_their_options_are_these():
     """A change here is one that users notice: it belongs in the CHANGELOG."""
     known = {
-        name: [p.opts[-1] for p in command.params if p.name != "help"] for name, command in typer.main.get_command(app).commands.items()
+        name: [p.opts[-1] for p in command.params if p.name != "help"]
+        for name, command in typer.main.get_command(app).commands.items()
     }
     assert known == COMMANDS
 
@@ -121,7 +122,9 @@ class TestList:
         assert "adamw" not in out
 
     def test_every_default_is_shown(self, cli):
-        assert "default_lr=0.001, momentum=0, dampening=0, weight_decay=0, nesterov=False" in cli("list", "optimizer")[1]
+        assert (
+            "default_lr=0.001, momentum=0, dampening=0, weight_decay=0, nesterov=False" in cli("list", "optimizer")[1]
+        )
 
 
 class TestPlan:
@@ -270,7 +273,9 @@ class TestReproduce:
     def test_a_study_is_certified(self, cli, study, away):
         code, out, _ = cli("reproduce", "results", "--device", "cpu", "--workers", 1)
         assert code == 0
-        assert out == f"{len(study.runs)} of {len(study.runs)} bitwise equal. Certificate: certificate-m/certificate.md\n"
+        assert (
+            out == f"{len(study.runs)} of {len(study.runs)} bitwise equal. Certificate: certificate-m/certificate.md\n"
+        )
         assert sorted(p.name for p in (away / "certificate-m").iterdir()) == ["certificate.json", "certificate.md"]
 
     def test_a_record_that_was_edited_is_exit_code_one(self, cli, study, away):
@@ -298,7 +303,10 @@ class TestReproduce:
         assert cli("reproduce", "results", "--device", "cpu", "--workers", 1, "--output", study.folder)[0] == 0
         assert cli("bundle", "results", "--output", "b.tar.gz") == (0, "b.tar.gz\n", "")
         for place in ("results", "b.tar.gz"):
-            assert f"[x] The record was trained again, and a certificate is with it: {len(study.runs)} of " in cli("cite", place)[1]
+            assert (
+                f"[x] The record was trained again, and a certificate is with it: {len(study.runs)} of "
+                in cli("cite", place)[1]
+            )
         assert cli("report", "b.tar.gz")[0] == 0
         assert cli("show", study.runs.key[0], "--results", "b.tar.gz")[0] == 0
 
@@ -326,7 +334,8 @@ def test_schedules_are_drawn(suffix, cli, away):
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["plan", "none.toml"], "none.toml: cannot be read: No such file or directory. Give the path of a matrix file (TOML)."),
+        (["plan", "none.toml"], "none.toml: cannot be read: No such file or directory. Give the path of a matrix file "
+        "(TOML)."),
         (["plan", "."], ".: cannot be read: Is a directory. Give the path of a matrix file (TOML)."),
         (["plan", "bad.toml"], "bad.toml: is not TOML: "),
         (["run", "wrong.toml"], "wrong.toml: optimizer[0]: no optimizer called 'admw'. Did you mean 'adamw'?"),
@@ -342,8 +351,10 @@ def test_schedules_are_drawn(suffix, cli, away):
         (["plan", "m.toml", "--plugin", "none.py"], "none.py: there is no such file"),
         (["list", "--plugin", "m.toml"], "m.toml: is not a Python file"),
         (["list", "optimiser"], "list optimiser: there is no such kind or entry. Did you mean 'optimizer'?"),
-        (["show", "abc"], "results: holds no study. Give a folder that `lrbench run` has written to, such as results/reference."),
-        (["report", "none"], "none: holds no study. Give a folder that `lrbench run` has written to, such as results/reference."),
+        (["show", "abc"], "results: holds no study. Give a folder that `lrbench run` has written to, such as "
+        "results/reference."),
+        (["report", "none"], "none: holds no study. Give a folder that `lrbench run` has written to, such as "
+        "results/reference."),
         (["run", "m.toml", "--device", "cpu", "--workers", 1, "--results", "m.toml"], "Not a directory"),
         (["compare", "none", "none"], "none: is neither a folder nor a git revision"),
         (["compare", ".", "."], ".: holds no study. Give a folder that `lrbench run` has written to"),
@@ -374,7 +385,9 @@ def test_bad_input_is_one_line_and_exit_code_two(arguments, said, cli, away):
     assert said in lines[0]
 
 
-@pytest.mark.parametrize("arguments", [["nosuch"], ["plan"], ["run", "m.toml", "--nosuch"], ["run", "m.toml", "--workers", "two"]], ids=str)
+@pytest.mark.parametrize(
+    "arguments", [["nosuch"], ["plan"], ["run", "m.toml", "--nosuch"], ["run", "m.toml", "--workers", "two"]], ids=str
+)
 def test_a_command_line_that_makes_no_sense_shows_its_usage(arguments, cli):
     code, _, err = cli(*arguments)
     assert code == 2
@@ -382,7 +395,9 @@ def test_a_command_line_that_makes_no_sense_shows_its_usage(arguments, cli):
 
 
 def test_all_faults_of_a_matrix_are_told(cli, away):
-    (away / "many.toml").write_text('workload = "quadratc"\noptimizer = { name = "adam", betas = [0.9, 1.0] }\nseed = 1.5')
+    (away / "many.toml").write_text(
+        'workload = "quadratc"\noptimizer = { name = "adam", betas = [0.9, 1.0] }\nseed = 1.5'
+    )
     code, _, err = cli("plan", "many.toml")
     assert code == 2
     assert len(err.splitlines()) == 3

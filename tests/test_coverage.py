@@ -24,7 +24,9 @@ def script():
 SCRIPT = script()
 TOLD = {
     (int(seeds), name): [int(share) for share in shares]
-    for seeds, name, *shares in re.findall(r"^\| (\d+) \| ([a-z-]+) \| (\d+) % \| (\d+) % \| (\d+) % \|$", PAGE, re.MULTILINE)
+    for seeds, name, *shares in re.findall(
+        r"^\| (\d+) \| ([a-z-]+) \| (\d+) % \| (\d+) % \| (\d+) % \|$", PAGE, re.MULTILINE
+    )
 }
 
 
@@ -33,7 +35,9 @@ def test_the_page_has_every_row_under_the_header_of_the_script():
     assert "| " + " | ".join(SCRIPT.HEADER) + " |" in PAGE
 
 
-@pytest.mark.parametrize(("seeds", "name"), [(2, "normal"), (3, "skewed"), (5, "heavy-tailed"), (10, "skewed"), (20, "normal")])
+@pytest.mark.parametrize(
+    ("seeds", "name"), [(2, "normal"), (3, "skewed"), (5, "heavy-tailed"), (10, "skewed"), (20, "normal")]
+)
 def test_the_table_is_what_is_measured(seeds, name):
     """With a tenth of the draws, so up to five points off."""
     found = SCRIPT.coverage(name, seeds, draws=400)
@@ -45,7 +49,9 @@ def test_students_interval_of_normal_seeds_keeps_its_word():
 
 
 def test_what_reports_say_stands_in_the_table():
-    assert {seeds: round(100 * share) for seeds, share in COVERAGE.items()} == {seeds: TOLD[seeds, "normal"][0] for seeds in COVERAGE}
+    assert {seeds: round(100 * share) for seeds, share in COVERAGE.items()} == {
+        seeds: TOLD[seeds, "normal"][0] for seeds in COVERAGE
+    }
     assert f"with 5 seeds a 95 % interval covers about {TOLD[5, 'normal'][0]} %" in HOW_TO_READ
 
 

@@ -14,10 +14,10 @@ import typer
 from PIL import Image
 
 from lrbench.cli import app, main
+from lrbench.config.matrix import read_matrix
 from lrbench.execute import make_plan, reproduce
 from lrbench.plan import vocabulary
 from lrbench.plan.listing import entries, text
-from lrbench.spec.matrix import read_matrix
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
@@ -106,14 +106,18 @@ def test_every_command_of_the_readme_works_in_its_order(folder, monkeypatch):
     for command in commands():
         for path in folder.glob("results/*/*/machine.json"):
             path.write_text(json.dumps(json.loads(path.read_text()) | {"dirty": False}))
-        if command[0] in ("run", "cost", "reproduce") or "--plugin" in command:  # these start processes, or add to what this one knows
+        if (
+            command[0] in ("run", "cost", "reproduce") or "--plugin" in command
+        ):  # these start processes, or add to what this one knows
             run([*LRBENCH, *command], folder)
         else:
             run_here(command)
     assert (folder / "schedules.png").stat().st_size > 10_000
     [example] = [block for block in blocks("python") if "make_plan" in block]
     assert re.search(r"^adam +0\.001", run([sys.executable, "-c", example], folder), re.MULTILINE)
-    key = re.search(r"\b[0-9a-f]{16}\b", run([*LRBENCH, "plan", "mine.toml", "--json", "--results", "elsewhere"], folder))[0]
+    key = re.search(
+        r"\b[0-9a-f]{16}\b", run([*LRBENCH, "plan", "mine.toml", "--json", "--results", "elsewhere"], folder)
+    )[0]
     assert f"run {key}:" in run([*LRBENCH, "show", key], folder)
 
 
@@ -136,12 +140,20 @@ def test_the_committed_methods_and_citation_are_what_cite_prints(capsys):
 
 def test_the_picture_of_the_readme_is_that_of_the_committed_page():
     picture, page = ROOT / re.search(r"\((docs/report\.png)\)", README)[1], COMMITTED / "report.html"
-    assert Image.open(picture).text["Source"] == hashlib.sha256(page.read_bytes()).hexdigest(), "benchmarks/screenshot.py makes it anew"
+    assert Image.open(picture).text["Source"] == hashlib.sha256(page.read_bytes()).hexdigest(), (
+        "benchmarks/screenshot.py makes it anew"
+    )
 
 
 def test_what_the_docs_quote_of_the_committed_study_is_in_its_files():
-    told = {" ".join(line.split()) for name in ("certificate.md", "methods.md") for line in (COMMITTED / name).read_text().splitlines()}
-    quoted = [block for block in blocks("", (ROOT / "docs" / "reproduce.md").read_text()) if not block.startswith("lrbench ")]
+    told = {
+        " ".join(line.split())
+        for name in ("certificate.md", "methods.md")
+        for line in (COMMITTED / name).read_text().splitlines()
+    }
+    quoted = [
+        block for block in blocks("", (ROOT / "docs" / "reproduce.md").read_text()) if not block.startswith("lrbench ")
+    ]
     verdict, rest = "".join(quoted).split("\n\n", 1)
     verdict, rows = " ".join(verdict.split()), [" ".join(line.split()) for line in rest.splitlines()]
     assert any(verdict in line for line in told)

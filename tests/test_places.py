@@ -15,7 +15,18 @@ def test_a_cache_that_cannot_be_written_is_done_without_and_said_in_a_line(tmp_p
     (tmp_path / "m.toml").write_text(MATRIX)
     monkeypatch.setenv("LRBENCH_CACHE", str(tmp_path / "occupied" / "cache"))
     with pytest.raises(SystemExit) as end:
-        main(["run", str(tmp_path / "m.toml"), "--results", str(tmp_path / "results"), "--workers", "1", "--device", "cpu"])
+        main(
+            [
+                "run",
+                str(tmp_path / "m.toml"),
+                "--results",
+                str(tmp_path / "results"),
+                "--workers",
+                "1",
+                "--device",
+                "cpu",
+            ]
+        )
     assert not end.value.code
     said = [line for line in capsys.readouterr().err.splitlines() if "occupied" in line]
     assert len(said) == 1

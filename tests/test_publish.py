@@ -11,10 +11,10 @@ import pytest
 
 import lrbench
 from lrbench import publish as module
+from lrbench.config.faults import BadInput
 from lrbench.publish import publish
 from lrbench.report import write_reports
 from lrbench.report.changes import compare, summary
-from lrbench.spec.faults import BadInput
 from lrbench.store import bundle, load, studies
 
 ROOT = Path(__file__).parents[1]
@@ -75,11 +75,16 @@ class TestAccepted:
         (study / "checkpoints" / "a.pt").write_text("half of a run")
         place = enter(study)
         assert place == Path("results/published/small") / study.name
-        assert {"report.md", "report.html", "summary.csv", "methods.md", "citation.bib", "certificate.md"} <= files(place)
+        assert {"report.md", "report.html", "summary.csv", "methods.md", "citation.bib", "certificate.md"} <= files(
+            place
+        )
         assert not [name for name in files(place) if name.startswith(("checkpoints", "."))]
         assert load(place).runs.equals(load(study).runs)
         assert json.loads((place / "certificate.json").read_text())["verdict"] == "3 of 3 bitwise equal"
-        assert "[x] The record was trained again, and a certificate is with it: 3 of 3 bitwise equal" in (place / "methods.md").read_text()
+        assert (
+            "[x] The record was trained again, and a certificate is with it: 3 of 3 bitwise equal"
+            in (place / "methods.md").read_text()
+        )
         assert "2031" in (place / "citation.bib").read_text()
         assert [path.name for path in place.parent.iterdir()] == [study.name]
 
@@ -131,7 +136,9 @@ class TestRefused:
             return row | {"val_loss": [value / 2 for value in row["val_loss"]]}
 
         edit(study, lambda rows: [better(row) for row in rows])
-        self.refused(study, r"does not enter the record: 3 of 3 different\. What was found: certificate-small/certificate\.md")
+        self.refused(
+            study, r"does not enter the record: 3 of 3 different\. What was found: certificate-small/certificate\.md"
+        )
         assert Path("certificate-small/certificate.md").exists()
 
     def test_a_checkout_with_changes(self, study, monkeypatch):
@@ -179,7 +186,9 @@ class TestTheRecordIsApart:
         place = enter(study)
         shutil.rmtree("results/small")
         assert studies(Path("results")) == [place]
-        with pytest.raises(BadInput, match=r"holds no study but the record\. To write that anew, give results/published"):
+        with pytest.raises(
+            BadInput, match=r"holds no study but the record\. To write that anew, give results/published"
+        ):
             write_reports("results")
         assert write_reports("results/published") == [place / "report.md"]
 
@@ -195,6 +204,8 @@ class TestTheRecordIsApart:
 
         assert ignored("results/reference/cpu-x/report.md")
         assert not ignored("results/published/reference/cpu-x/report.md")
-        tracked = subprocess.run(["git", "ls-files", "results"], cwd=ROOT, capture_output=True, text=True, check=True).stdout.split()
+        tracked = subprocess.run(
+            ["git", "ls-files", "results"], cwd=ROOT, capture_output=True, text=True, check=True
+        ).stdout.split()
         assert {name.split("/")[1] for name in tracked} == {"published"}
         assert max((ROOT / name).stat().st_size for name in tracked) < 2 * 2**20

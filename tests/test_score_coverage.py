@@ -11,7 +11,9 @@ PAGE = (ROOT / "docs" / "score.md").read_text()
 
 
 def script():
-    spec = importlib.util.spec_from_file_location("benchmark_of_score_coverage", ROOT / "benchmarks" / "score_coverage.py")
+    spec = importlib.util.spec_from_file_location(
+        "benchmark_of_score_coverage", ROOT / "benchmarks" / "score_coverage.py"
+    )
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module

@@ -68,7 +68,10 @@ def executable(path, text):
 class TestWorkflow:
     def test_it_is_as_githubs_schema_has_it(self, path):
         done = subprocess.run(
-            [BIN / "check-jsonschema", "--builtin-schema", "vendor.github-workflows", path], capture_output=True, text=True, check=False
+            [BIN / "check-jsonschema", "--builtin-schema", "vendor.github-workflows", path],
+            capture_output=True,
+            text=True,
+            check=False,
         )
         assert done.returncode == 0, done.stdout
 
@@ -150,7 +153,9 @@ def compare(repository, base="main", **environment):
     done = subprocess.run(command, capture_output=True, text=True, check=False, env=os.environ | known | environment)
     told = (repository / "build" / "compare" / "changes.md").read_text()
     assert (repository.parent / "summary.md").read_text() == told
-    trees = subprocess.run(["git", "worktree", "list"], cwd=repository, check=True, capture_output=True, text=True).stdout
+    trees = subprocess.run(
+        ["git", "worktree", "list"], cwd=repository, check=True, capture_output=True, text=True
+    ).stdout
     assert len(trees.splitlines()) == 1
     return done.returncode, told, done
 
@@ -193,7 +198,11 @@ class TestCommentScript:
         (tmp_path / "bin").mkdir(exist_ok=True)
         executable(tmp_path / "bin" / "gh", GH)
         (tmp_path / "changes.md").write_text("**lrbench:** nothing changed\n")
-        known = {"PATH": f"{tmp_path / 'bin'}:{os.environ['PATH']}", "CALLS": str(tmp_path / "calls.json"), "GH_TOKEN": "none"}
+        known = {
+            "PATH": f"{tmp_path / 'bin'}:{os.environ['PATH']}",
+            "CALLS": str(tmp_path / "calls.json"),
+            "GH_TOKEN": "none",
+        }
         command = [ROOT / "benchmarks" / "comment.sh", "owner/name", "7", tmp_path / "changes.md"]
         subprocess.run(command, check=True, capture_output=True, env=os.environ | known | environment)
         return json.loads((tmp_path / "calls.json").read_text())

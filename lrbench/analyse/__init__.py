@@ -1,6 +1,15 @@
 """What stored outcomes say: pure functions, arrays and tables in, numbers out. Needs no torch."""
 
-from lrbench.analyse.costs import CASE, CONDITIONS, contrasts, joules_after, predicted, seconds_after, step_costs, time_to_target
+from lrbench.analyse.costs import (
+    CASE,
+    CONDITIONS,
+    contrasts,
+    joules_after,
+    predicted,
+    seconds_after,
+    step_costs,
+    time_to_target,
+)
 from lrbench.analyse.effects import CLAIMS, DEFINITIONS, effect_measures, effects
 from lrbench.analyse.factorial import Factorial, contributions, factorials, level_means
 from lrbench.analyse.frames import AXES, STRATEGY, by_seed, groups, of_strategy, rows, strategy

@@ -1,10 +1,10 @@
 """Whether runs that were trained again are those on record: measure by measure, then over the seeds of a cell.
 
-Two trainings of one run share initialisation and batches, so their losses can only differ by rounding, which grows from nothing. A digest
-of every training loss and the losses of some steps are on record, so three things can be told apart: the same bits all the way (then
-everything else must be the same too), losses that stay within float32's reach (then what is evaluated must stay near), and losses that
-*part* between two of the kept steps, as rounding makes them do in a long or unstable training. Only what comes after a parting is left to
-statistics over seeds.
+Two trainings of one run share initialisation and batches, so their losses can only differ by rounding, which grows from
+nothing. A digest of every training loss and the losses of some steps are on record, so three things can be told apart:
+the same bits all the way (then everything else must be the same too), losses that stay within float32's reach (then
+what is evaluated must stay near), and losses that *part* between two of the kept steps, as rounding makes them do in a
+long or unstable training. Only what comes after a parting is left to statistics over seeds.
 """
 
 import math
@@ -32,26 +32,32 @@ MEASURES = (
 
 TRAJECTORY = 1e-3
 """Relative difference of a kept step's training loss, beyond which two trainings have parted: what float32
-populations are held to elsewhere. One rounding is 6e-8; a few hundred steps that sum in another order make it some thousand times larger
-in a training that is stable."""
+populations are held to elsewhere. One rounding is 6e-8; a few hundred steps that sum in another order make it some
+thousand times larger in a training that is stable."""
 EVALUATED = 5e-3
-"""The same for a loss that is evaluated, while the training losses stay together: other examples may be more sensitive than a batch."""
+"""The same for a loss that is evaluated, while the training losses stay together: other examples may be more sensitive
+than a batch."""
 EXAMPLES = 0.01
 """The share of the evaluated examples, one at least, whose class may change meanwhile: those that lie on the border."""
 EXACT = 1e-5
-"""What an evaluated value may differ by where every training loss is the same to the bit: another order of summation."""
+"""What an evaluated value may differ by where every training loss is the same to the bit: another order of
+summation."""
 SCHEDULED = 1e-9
 """What an lr may differ by: it is computed in float64 from the settings alone."""
 FLOOR = 1e-6
-"""Losses below this share of the first one count as that: differences of numbers that are zero but for rounding say nothing."""
+"""Losses below this share of the first one count as that: differences of numbers that are zero but for rounding say
+nothing."""
 MARGIN = 0.05
-"""Over seeds, two trainings are equivalent if a measure differs by at most this share of what the training improves it by."""
+"""Over seeds, two trainings are equivalent if a measure differs by at most this share of what the training improves it
+by."""
 FAST = 0.5
-"""A record that reaches the target in at most this share of the steps of its re-run, and more than an evaluation earlier, is suspicious."""
+"""A record that reaches the target in at most this share of the steps of its re-run, and more than an evaluation
+earlier, is suspicious."""
 FAR = 0.1
-"""A record that ends better than any re-run of its cell by more than this share of the way from the untrained model to the target (of
-losses, of how far training brings the one of validation down), and by two standard deviations of the other seeds, is suspicious. That is no
-test: how often an honest record is so depends on how the results of the seeds are distributed."""
+"""A record that ends better than any re-run of its cell by more than this share of the way from the untrained model to
+the target (of losses, of how far training brings the one of validation down), and by two standard deviations of the
+other seeds, is suspicious. That is no test: how often an honest record is so depends on how the results of the seeds
+are distributed."""
 ENOUGH = 3
 """So many other seeds on record are needed to say how far one is from the rest."""
 
@@ -71,10 +77,11 @@ class Measured:
 class Pair:
     """A run on record and the same run trained again, both with the columns of the store.
 
-    ``cell`` names all that decides the run but its seed. ``alike`` says that both were computed in the same way on the same machine with
-    the same software, so that they must be equal to the bit; ``closed_loop`` that the lrs depend on the losses. ``examples`` are those
-    of validation and test where the metric is a share of them, else 0. ``others`` are the runs on record of the cell's other seeds.
-    ``goes_on`` says that the re-run has the record's losses to the bit, and then more of them.
+    ``cell`` names all that decides the run but its seed. ``alike`` says that both were computed in the same way on the
+    same machine with the same software, so that they must be equal to the bit; ``closed_loop`` that the lrs depend on
+    the losses. ``examples`` are those of validation and test where the metric is a share of them, else 0. ``others``
+    are the runs on record of the cell's other seeds. ``goes_on`` says that the re-run has the record's losses to the
+    bit, and then more of them.
     """
 
     cell: str
@@ -97,8 +104,8 @@ class Pair:
 class CellTest:
     """A measure of a cell judged over the seeds that were trained again: mean difference (re-run - record), margin and p-values.
 
-    ``p_equivalent`` is of the equivalence test, ``p_different`` of the paired t-test. Each is Holm-corrected over the cells of its measure,
-    not over measures. ``seeds`` are those where both trainings have a number.
+    ``p_equivalent`` is of the equivalence test, ``p_different`` of the paired t-test. Each is Holm-corrected over the
+    cells of its measure, not over measures. ``seeds`` are those where both trainings have a number.
     """
 
     cell: str
@@ -134,7 +141,9 @@ def parting(one: Mapping[str, Any], two: Mapping[str, Any]) -> Parting | None:
     if ends[0] != ends[1]:
         return Parting(together[-1], min(ends) + 1)
     scale = abs(float(one["loss_at_step"][0])) if len(one["loss_at_step"]) else 0.0
-    last_but_two = together[-3:][0]  # the last two steps agree, and so may their losses by chance where the late ones on average do not
+    last_but_two = together[-3:][
+        0
+    ]  # the last two steps agree, and so may their losses by chance where the late ones on average do not
     late = relative([_number(one["late_loss"])], [_number(two["late_loss"])], scale)
     return Parting(last_but_two, ends[0]) if late[0] > TRAJECTORY else None
 
@@ -153,7 +162,9 @@ def compare(pair: Pair) -> dict[str, Measured]:
         "test_metric": _value(one, two, "test_metric", parted, same=same, examples=pair.examples[1]),
         "status": _status(pair, parted, same=same),
         "diverged_at": _exactly(_number(one["diverged_at"]), _number(two["diverged_at"]), same=same),
-        "steps_to_target": _crossing(reaches(one, pair.higher_is_better), reaches(two, pair.higher_is_better), parted, same=same),
+        "steps_to_target": _crossing(
+            reaches(one, pair.higher_is_better), reaches(two, pair.higher_is_better), parted, same=same
+        ),
     }
     if pair.alike:
         found = {name: _held(measured, parted) for name, measured in found.items()}
@@ -205,10 +216,14 @@ def _trajectory(pair: Pair, parted: Parting | None, *, same: bool) -> Measured:
     if parted is None:
         return Measured(TOLERANCE, apart)
     if parted.by == 1:
-        return Measured(DIFFERENT, apart, "the loss of the first step, before any update, is another: other data, weights or loss")
+        return Measured(
+            DIFFERENT, apart, "the loss of the first step, before any update, is another: other data, weights or loss"
+        )
     if pair.goes_on:
         return Measured(
-            DIFFERENT, apart, f"the same to the bit for {pair.recorded['steps']} steps, where the record ends and training does not"
+            DIFFERENT,
+            apart,
+            f"the same to the bit for {pair.recorded['steps']} steps, where the record ends and training does not",
         )
     return Measured(PARTED, apart, str(parted))
 
@@ -223,7 +238,11 @@ def _lrs(one: Mapping[str, Any], two: Mapping[str, Any], *, loose: bool, ended: 
     apart = float(relative(a[:n], b[:n], 0.0).max(initial=0.0))
     if apart <= SCHEDULED and (len(a) == len(b) or ended):
         return Measured(TOLERANCE, apart)
-    return Measured(PARTED if loose else DIFFERENT, apart if len(a) == len(b) else math.inf, "" if loose else "other lrs were recorded")
+    return Measured(
+        PARTED if loose else DIFFERENT,
+        apart if len(a) == len(b) else math.inf,
+        "" if loose else "other lrs were recorded",
+    )
 
 
 def _table(rows: Any) -> Floats:
@@ -245,7 +264,9 @@ def _apart(a: ArrayLike, b: ArrayLike, examples: int) -> Floats:
     return np.where(np.isfinite(apart), apart, np.where(np.isnan(a) & np.isnan(b), 0.0, np.inf))
 
 
-def _curve(one: Mapping[str, Any], two: Mapping[str, Any], name: str, parted: Parting | None, *, same: bool, examples: int) -> Measured:
+def _curve(
+    one: Mapping[str, Any], two: Mapping[str, Any], name: str, parted: Parting | None, *, same: bool, examples: int
+) -> Measured:
     if same_bits(one[name], two[name]) and np.array_equal(one["eval_step"], two["eval_step"]):
         return Measured(BITWISE)
     n = min(len(one[name]), len(two[name]))
@@ -260,10 +281,16 @@ def _curve(one: Mapping[str, Any], two: Mapping[str, Any], name: str, parted: Pa
     wrong = np.flatnonzero((apart > limit) & together)
     if len(wrong):
         return Measured(DIFFERENT, worst, f"the training losses agree at step {at[wrong[0]]}, and this does not")
-    return Measured(PARTED, worst) if (apart > limit).any() or len(one[name]) != len(two[name]) else Measured(TOLERANCE, worst)
+    return (
+        Measured(PARTED, worst)
+        if (apart > limit).any() or len(one[name]) != len(two[name])
+        else Measured(TOLERANCE, worst)
+    )
 
 
-def _value(one: Mapping[str, Any], two: Mapping[str, Any], name: str, parted: Parting | None, *, same: bool, examples: int) -> Measured:
+def _value(
+    one: Mapping[str, Any], two: Mapping[str, Any], name: str, parted: Parting | None, *, same: bool, examples: int
+) -> Measured:
     a, b = ([_number(values[name])] for values in (one, two))
     if same_bits(a, b, "f8"):
         return Measured(BITWISE)
@@ -272,7 +299,9 @@ def _value(one: Mapping[str, Any], two: Mapping[str, Any], name: str, parted: Pa
     if worst <= limit:
         return Measured(TOLERANCE, worst)
     return (
-        Measured(DIFFERENT, worst, "the training losses agree to the end, and this does not") if parted is None else Measured(PARTED, worst)
+        Measured(DIFFERENT, worst, "the training losses agree to the end, and this does not")
+        if parted is None
+        else Measured(PARTED, worst)
     )
 
 
@@ -296,7 +325,9 @@ def _crossing(one: Any, two: Any, parted: Parting | None, *, same: bool) -> Meas
 
 def _status(pair: Pair, parted: Parting | None, *, same: bool) -> Measured:
     recorded = pair.recorded["status"]
-    if recorded in ("reached", "missed") and (recorded == "reached") != math.isfinite(reaches(pair.recorded, pair.higher_is_better)):
+    if recorded in ("reached", "missed") and (recorded == "reached") != math.isfinite(
+        reaches(pair.recorded, pair.higher_is_better)
+    ):
         return Measured(DIFFERENT, math.inf, f"{recorded} on record, and its own recorded curve says otherwise")
     return _crossing(recorded, pair.found["status"], parted, same=same)
 
@@ -334,18 +365,20 @@ def scalar(run: Mapping[str, Any], measure: str, higher_is_better: bool) -> floa
 
 TESTED = ("step_loss", "val_loss", "val_metric", "train_loss", "test_loss", "test_metric", "steps_to_target")
 FOLLOWS = {"status": "val_metric", "lrs": "step_loss"}
-"""Measures that are no numbers to be tested, and the one whose verdict they share; a status never that it is consistent: values that
-are equivalent may still lie on both sides of the target."""
+"""Measures that are no numbers to be tested, and the one whose verdict they share; a status never that it is
+consistent: values that are equivalent may still lie on both sides of the target."""
 
 
-def judge(pairs: Sequence[Pair], compared: Mapping[str, Mapping[str, Measured]]) -> tuple[dict[str, dict[str, Measured]], list[CellTest]]:
+def judge(
+    pairs: Sequence[Pair], compared: Mapping[str, Mapping[str, Measured]]
+) -> tuple[dict[str, dict[str, Measured]], list[CellTest]]:
     """Replace every ``PARTED`` by a verdict over the seeds of its cell.
 
-    *statistically consistent*: the paired equivalence test within a margin of ``MARGIN`` times the improvement (steps: ``ALIKE``) is below
-    5 %. *different*: not so, and the paired t-test is below 5 %. *undecided*: neither; train more seeds of the cell again. So is a run of
-    a consistent cell that the test left out, for only one of its two trainings has a number (reached on one side only, diverged on one
-    side), and a status that is another here. Both p-values are Holm-corrected over the cells of a measure, for each measure by itself and
-    not over measures.
+    *statistically consistent*: the paired equivalence test within a margin of ``MARGIN`` times the improvement (steps:
+    ``ALIKE``) is below 5 %. *different*: not so, and the paired t-test is below 5 %. *undecided*: neither; train more
+    seeds of the cell again. So is a run of a consistent cell that the test left out, for only one of its two trainings
+    has a number (reached on one side only, diverged on one side), and a status that is another here. Both p-values are
+    Holm-corrected over the cells of a measure, for each measure by itself and not over measures.
     """
     tests = [test for measure in TESTED for test in _tests(pairs, compared, measure)]
     verdicts = {(test.cell, test.measure): test for test in tests}
@@ -365,7 +398,9 @@ def _judged(pair: Pair, name: str, measured: Measured, verdicts: Mapping[tuple[s
     if test is None or not (both_ended or name in TESTED):
         return replace(measured, verdict=UNDECIDED, why=measured.why or "one of the two diverged")
     if test.verdict == CONSISTENT and not _compared(pair, tested):
-        return replace(measured, verdict=UNDECIDED, why=_and(measured.why, "no number on one side, so not in the test over seeds"))
+        return replace(
+            measured, verdict=UNDECIDED, why=_and(measured.why, "no number on one side, so not in the test over seeds")
+        )
     if test.verdict == CONSISTENT and name == "status":
         return replace(measured, verdict=UNDECIDED, why=_and(measured.why, "a test of values does not judge it"))
     return replace(measured, verdict=test.verdict, why=measured.why or f"seeds of its cell compared: {test.seeds}")

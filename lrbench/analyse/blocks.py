@@ -17,12 +17,13 @@ MOST = 32
 def largest_block(present: Bools, worth: Callable[[Block], float] | None = None) -> Block | None:
     """The block without a hole that is worth most.
 
-    Args: present: which combinations there are, one dimension per axis. worth: of a complete block, by default its number of cells; 0
-    where it will not do, and never more than its number of cells.
-    Returns: None if no block is worth anything. Of blocks that are worth the same, the one found first, which depends on the order of
-    the levels alone. A union of a few full products, as matrices write them, has few patterns of holes, and the answer is exact: in an
-    optimal block, the part behind the first axis lies in the intersection of the slices that it keeps, and all such intersections are
-    tried. With more than ``MOST`` patterns (many single holes) it is a good block, not surely the best.
+    Args: present: which combinations there are, one dimension per axis. worth: of a complete block, by default its
+    number of cells; 0 where it will not do, and never more than its number of cells.
+    Returns: None if no block is worth anything. Of blocks that are worth the same, the one found first, which depends
+    on the order of the levels alone. A union of a few full products, as matrices write them, has few patterns of holes,
+    and the answer is exact: in an optimal block, the part behind the first axis lies in the intersection of the slices
+    that it keeps, and all such intersections are tried. With more than ``MOST`` patterns (many single holes) it is a
+    good block, not surely the best.
     """
     best: tuple[float, Block | None] = (0.0, None)
 

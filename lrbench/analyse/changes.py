@@ -1,8 +1,8 @@
 """What changed between two studies of one matrix: what is new, gone, better, worse, not separated, unchanged.
 
-A change counts with an effect size *and* a test: the mean difference must exceed a least effect, and its p-value, Holm-corrected over all
-measures and strategies of a workload, must be below 5 %. Exchanging the studies exchanges better and worse, new and gone, crashes and
-mended, and the sign of every difference; nothing else.
+A change counts with an effect size *and* a test: the mean difference must exceed a least effect, and its p-value,
+Holm-corrected over all measures and strategies of a workload, must be below 5 %. Exchanging the studies exchanges
+better and worse, new and gone, crashes and mended, and the sign of every difference; nothing else.
 """
 
 import hashlib
@@ -23,7 +23,7 @@ from lrbench.analyse.pairs import Pair
 from lrbench.analyse.response import responses
 from lrbench.analyse.tables import CONDITIONS, per_run, scale, seedless, under
 from lrbench.analyse.testing import MARGIN, holm
-from lrbench.spec.cost import StepCost
+from lrbench.config.cost import StepCost
 from lrbench.store import Study
 from lrbench.store.table import CONTENT
 
@@ -34,7 +34,8 @@ NOT_SEPARATED, UNCHANGED, DOUBTFUL = "not separated", "unchanged", "doubtful"
 VALIDATION, STEPS, DIVERGENCE, CRASHED, STEP_COST = "validation", "steps to target", "diverged", "crashed", "step cost"
 MEASURES = [VALIDATION, STEPS, DIVERGENCE, CRASHED, STEP_COST]
 STEP_MARGIN = 0.1
-"""Two step costs must differ by this share of the lesser to be told apart: measured again, a whole machine can be some per cent slower."""
+"""Two step costs must differ by this share of the lesser to be told apart: measured again, a whole machine can be some
+per cent slower."""
 
 STRATEGIES = [
     *STRATEGY, "state", "base_lr", "base_edge", "head_lr", "head_edge", "base_runs", "head_runs", "base_crashed", "head_crashed", "shared",
@@ -59,13 +60,14 @@ Sides = tuple[pd.DataFrame, pd.DataFrame]
 class Changes:
     """What changed between two studies.
 
-    ``strategies`` has a row per workload and strategy of either: where it is (``state``), the best lr of each side, chosen on validation
-    (NaN where none is), and its runs: crashed, ``shared`` (same key on both sides), ``identical`` (same key, same outcome).
-    ``measures`` has a row per workload, strategy and measure that both have, each side at its best lr; ``cells`` one per workload,
-    strategy and lr that both have, of the final validation result. Their ``difference`` is head - base with a 95 % interval; ``p`` is
-    Holm-corrected within the workload, over all measures or over all cells; hits are the runs that finished (validation), reached the
-    target (steps), diverged or crashed. Step costs have quartiles in place of a test, and no p. ``base_keys`` and ``head_keys`` are the
-    runs under each row, by a space between, sorted; none under step costs.
+    ``strategies`` has a row per workload and strategy of either: where it is (``state``), the best lr of each side,
+    chosen on validation (NaN where none is), and its runs: crashed, ``shared`` (same key on both sides), ``identical``
+    (same key, same outcome). ``measures`` has a row per workload, strategy and measure that both have, each side at its
+    best lr; ``cells`` one per workload, strategy and lr that both have, of the final validation result. Their
+    ``difference`` is head - base with a 95 % interval; ``p`` is Holm-corrected within the workload, over all measures
+    or over all cells; hits are the runs that finished (validation), reached the target (steps), diverged or crashed.
+    Step costs have quartiles in place of a test, and no p. ``base_keys`` and ``head_keys`` are the runs under each row,
+    by a space between, sorted; none under step costs.
     """
 
     strategies: pd.DataFrame
@@ -81,7 +83,9 @@ def changes(pair: Pair) -> Changes:
     strategies, measures, at_lr = [], [], []
     for names, (b, h) in _parts((base, head), STRATEGY):
         found = dict(zip(STRATEGY, names, strict=True))
-        strategies.append(found | _presence((b, h), (best[0].get(names), best[1].get(names)), _reason(names, (b, h), skipped)))
+        strategies.append(
+            found | _presence((b, h), (best[0].get(names), best[1].get(names)), _reason(names, (b, h), skipped))
+        )
         if len(b) and len(h):
             measures += [found | row for row in _measures((b, h), (best[0].get(names), best[1].get(names)))]
             at_lr += [found | row for row in _cells((b, h))]
@@ -116,7 +120,8 @@ def _print(run: Mapping[Any, Any]) -> str:
         if isinstance(value, np.ndarray):
             told = value.tobytes()
         else:
-            told = b"" if value is None or value != value else (f"{value:.17g}" if isinstance(value, int | float) else str(value)).encode()  # noqa: PLR0124 - NaN
+            missing = value is None or value != value  # noqa: PLR0124 - NaN
+            told = b"" if missing else (f"{value:.17g}" if isinstance(value, int | float) else str(value)).encode()
         content.update(f"|{name}|{len(told)}|".encode() + told)
     return content.hexdigest()
 
@@ -178,7 +183,10 @@ Reasons = dict[tuple[str, ...], str]
 
 
 def _skip_reasons(study: Study) -> Reasons:
-    return {tuple(getattr(row, name) for name in STRATEGY): str(row.reason) for row in rows(study.skipped.sort_values(["key", "reason"]))}
+    return {
+        tuple(getattr(row, name) for name in STRATEGY): str(row.reason)
+        for row in rows(study.skipped.sort_values(["key", "reason"]))
+    }
 
 
 def _reason(names: tuple[Any, ...], sides: Sides, skipped: tuple[Reasons, Reasons]) -> str:
@@ -224,7 +232,12 @@ def _crashes(sides: Sides) -> Iterator[dict[str, Any]]:
         if (now - base) * moved > 0.0:
             counts = {"base_hits": base, "base_runs": base_runs, "head_hits": now, "head_runs": runs}
             facts = {"measure": CRASHED, "base": base / base_runs, "head": now / runs, "difference": moved, "seeds": 0}
-            yield facts | counts | {"paired": False, "p": math.nan, "verdict": CRASHES if moved > 0.0 else MENDED} | _keys(part)
+            yield (
+                facts
+                | counts
+                | {"paired": False, "p": math.nan, "verdict": CRASHES if moved > 0.0 else MENDED}
+                | _keys(part)
+            )
             return
 
 
@@ -244,8 +257,8 @@ def _validation(at: Sides, scale: float) -> dict[str, Any]:
 def _steps(at: Sides) -> dict[str, Any]:
     """Steps until the target within the budget, by seed: a run that does not reach it is known to need the budget or more.
 
-    The difference is that of restricted means, which no value has to be made up for. It must exceed an evaluation interval: less is
-    not seen.
+    The difference is that of restricted means, which no value has to be made up for. It must exceed an evaluation
+    interval: less is not seen.
     Source: Royston & Parmar 2013, BMC Medical Research Methodology 13:152.
     """
     base, head = (_by_seed(side, side.steps_to_target.fillna(side.budget)) for side in at)
@@ -295,7 +308,10 @@ def _corrected(found: list[dict[str, Any]]) -> list[dict[str, Any]]:
         tested = [found[i]["p"] if found[i]["verdict"] in (BETTER, WORSE) else math.nan for i in at]
         for i, p in zip(at, holm(tested).tolist(), strict=True):
             verdict = found[i]["verdict"]
-            decided[i] = found[i] | {"p": p, "verdict": NOT_SEPARATED if verdict in (BETTER, WORSE) and not p < 1 - LEVEL else verdict}
+            decided[i] = found[i] | {
+                "p": p,
+                "verdict": NOT_SEPARATED if verdict in (BETTER, WORSE) and not p < 1 - LEVEL else verdict,
+            }
     return decided
 
 
@@ -319,7 +335,9 @@ def _cost_changes(pair: Pair) -> Iterator[dict[str, Any]]:
     base, head = stages_of(pair.base.costs), stages_of(pair.head.costs)
     names = _cost_names(base.keys() & head.keys())
     for where in sorted(names):
-        budget = float(max(study.facts["workloads"].get(where[0], {}).get("steps", 1) for study in (pair.base, pair.head)))
+        budget = float(
+            max(study.facts["workloads"].get(where[0], {}).get("steps", 1) for study in (pair.base, pair.head))
+        )
         one, other = _cost(base[where], budget), _cost(head[where], budget)
         if one and other:
             axes = dict(zip(STRATEGY, (names[where], *where[1 : 1 + len(AXES)]), strict=True))

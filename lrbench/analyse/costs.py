@@ -1,7 +1,7 @@
 """What a step costs, and what that makes of steps to target: time and energy.
 
-A strategy's step cost is a number, or several where its policy unfreezes layers: each holds from a step on. The cost of k steps is
-the sum over them.
+A strategy's step cost is a number, or several where its policy unfreezes layers: each holds from a step on. The cost of
+k steps is the sum over them.
 """
 
 import math
@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from lrbench.analyse.frames import AXES, STRATEGY, groups, rows, strategy
 from lrbench.analyse.intervals import Interval, median_interval
 from lrbench.analyse.tables import median_steps
-from lrbench.spec.cost import Costs, StepCost
+from lrbench.config.cost import Costs, StepCost
 from lrbench.store import Study
 
 CONDITIONS = ["batch_size", "accumulate", "precision"]
@@ -49,8 +49,10 @@ def step_costs(costs: Costs) -> pd.DataFrame:
 def seconds_after(stages: Sequence[StepCost], steps: float) -> float:
     """Seconds of the first ``steps`` training steps of one strategy on one device, evaluations not counted.
 
-    Args: stages: its step costs, one for each step from which another one holds. steps: may be infinite, and so are the seconds then.
-    Returns: the integral of the step cost over the steps; NaN where a stage that is needed was not measured, or its cost varies.
+    Args: stages: its step costs, one for each step from which another one holds. steps: may be infinite, and so are the
+    seconds then.
+    Returns: the integral of the step cost over the steps; NaN where a stage that is needed was not measured, or its
+    cost varies.
     """
     return _after(stages, steps, lambda cost: None if cost.varies else cost.seconds)
 
@@ -76,8 +78,8 @@ def _number(value: float | None) -> float:
 def stages_of(costs: Costs) -> dict[tuple[Any, ...], Stages]:
     """The step costs of every strategy, by workload, the three axes of the strategy, batch size, accumulation and precision.
 
-    Only steps as a run does them count: the optimizer's own implementation, the policy's own groups, not compiled. A case stands for all
-    of its ``strategies``.
+    Only steps as a run does them count: the optimizer's own implementation, the policy's own groups, not compiled. A
+    case stands for all of its ``strategies``.
     """
     found: dict[tuple[Any, ...], dict[str, dict[int, StepCost]]] = {}
     for cost in sorted(filter(_as_trained, costs.costs), key=lambda cost: (not cost.measured, repr(cost))):
@@ -104,12 +106,13 @@ def time_to_target(best: pd.DataFrame, costs: Costs) -> pd.DataFrame:
     """Training time and energy until the target, per workload and strategy: each seed's steps to target x what those steps cost.
 
     Args: best: the runs of each strategy at one lr, from ``per_run``; see ``at_best_lr``.
-    Returns: one row each, in order of names. ``steps`` is the median over seeds, NaN when half or more never reach the target;
-    ``seconds`` and ``joules`` likewise, but infinite then, and NaN only where a cost is not known (``reason``, ``joules_reason`` say why).
-    A seed that never reaches the target counts as infinite and is never dropped. The bounds of ``seconds`` run from the lower bound of a
-    bootstrap 95 % interval over seeds at the first quartile of the step time to the upper one at the third, so they cover the seeds
-    and the clock; those of ``joules`` cover the seeds. ``step_seconds`` and ``step_joules`` are means over the whole budget. Where
-    several devices of the machine were measured, the median over them counts.
+    Returns: one row each, in order of names. ``steps`` is the median over seeds, NaN when half or more never reach the
+    target; ``seconds`` and ``joules`` likewise, but infinite then, and NaN only where a cost is not known (``reason``,
+    ``joules_reason`` say why). A seed that never reaches the target counts as infinite and is never dropped. The bounds
+    of ``seconds`` run from the lower bound of a bootstrap 95 % interval over seeds at the first quartile of the step
+    time to the upper one at the third, so they cover the seeds and the clock; those of ``joules`` cover the seeds.
+    ``step_seconds`` and ``step_joules`` are means over the whole budget. Where several devices of the machine were
+    measured, the median over them counts.
     """
     known = stages_of(costs)
     found = [dict(zip(STRATEGY, names, strict=True)) | _until(part, known) for names, part in groups(best, STRATEGY)]
@@ -144,8 +147,12 @@ def _until(runs: pd.DataFrame, known: dict[tuple[Any, ...], Stages]) -> dict[str
         "joules": float(np.median(joules)),
         "joules_low": spread.low,
         "joules_high": spread.high,
-        "reason": VARIES if measured and not devices else _reasons((c.reason for part in devices.values() for c in part), devices),
-        "joules_reason": _reasons((c.reason or c.joules_reason for part in devices.values() for c in part if c.joules is None), devices),
+        "reason": VARIES
+        if measured and not devices
+        else _reasons((c.reason for part in devices.values() for c in part), devices),
+        "joules_reason": _reasons(
+            (c.reason or c.joules_reason for part in devices.values() for c in part if c.joules is None), devices
+        ),
         "devices": " ".join(devices),
         "keys": " ".join(runs.key),
     }
@@ -153,7 +160,9 @@ def _until(runs: pd.DataFrame, known: dict[tuple[Any, ...], Stages]) -> dict[str
 
 def _measured_for(run: Any, known: dict[tuple[Any, ...], Stages]) -> Stages:
     """The step costs of a run's strategy under its conditions."""
-    return known.get((run.base, *(getattr(run, axis) for axis in AXES), *(getattr(run, name) for name in CONDITIONS)), {})
+    return known.get(
+        (run.base, *(getattr(run, axis) for axis in AXES), *(getattr(run, name) for name in CONDITIONS)), {}
+    )
 
 
 def _steady(measured: Stages) -> Stages:
@@ -188,16 +197,30 @@ def _reasons(reasons: Iterable[str], devices: Stages) -> str:
     return "; ".join(sorted(set(filter(None, reasons)))) if devices else UNMEASURED
 
 
-PREDICTED = ["key", "device", *STRATEGY, "steps", "seconds", "predicted", "ratio", "joules", "joules_predicted", "joules_ratio"]
+PREDICTED = [
+    "key",
+    "device",
+    *STRATEGY,
+    "steps",
+    "seconds",
+    "predicted",
+    "ratio",
+    "joules",
+    "joules_predicted",
+    "joules_ratio",
+]
 
 
 def predicted(study: Study) -> pd.DataFrame:
     """Each run that was timed whole beside what its step costs predict, in order of strategy and key.
 
-    ``ratio`` is actual / predicted, 1 where the step cost tells all; NaN where the step cost, or the conditions of the run, are not known.
+    ``ratio`` is actual / predicted, 1 where the step cost tells all; NaN where the step cost, or the conditions of the
+    run, are not known.
     """
     known = stages_of(study.costs)
-    conditions = {row.key: tuple(getattr(row, name) for name in CONDITIONS) for row in rows(study.runs[["key", *CONDITIONS]])}
+    conditions = {
+        row.key: tuple(getattr(row, name) for name in CONDITIONS) for row in rows(study.runs[["key", *CONDITIONS]])
+    }
     found = []
     for run in study.costs.timed:
         axes = tuple(getattr(run, axis) for axis in STRATEGY)
@@ -227,9 +250,9 @@ CONTRAST = ["property", "base", "value", *CASE, "device", "base_groups", "groups
 def contrasts(costs: Costs) -> pd.DataFrame:
     """Every measured case beside the one that differs from it in one property only; ``ratio`` is its step time / that one's.
 
-    Properties: implementation (against for-loop), number of groups (against one), precision (against fp32), compilation (against none),
-    and ``layer_lr``: the step of a strategy against that of the same one with the policy ``uniform``. A policy with one group
-    stands for one group where that was not measured besides, for their steps are the same.
+    Properties: implementation (against for-loop), number of groups (against one), precision (against fp32), compilation
+    (against none), and ``layer_lr``: the step of a strategy against that of the same one with the policy ``uniform``. A
+    policy with one group stands for one group where that was not measured besides, for their steps are the same.
     """
     cases = step_costs(costs)
     cases = cases[cases.seconds > 0.0]
@@ -240,9 +263,14 @@ def contrasts(costs: Costs) -> pd.DataFrame:
     parts = [
         _beside(whole[~uniform], whole[uniform], "layer_lr", UNIFORM),
         _beside(cut, one, "grouping", "one"),
-        *(_beside(cases[cases[name] != PLAIN[name]], cases[cases[name] == PLAIN[name]], name, PLAIN[name]) for name in _OTHERS),
+        *(
+            _beside(cases[cases[name] != PLAIN[name]], cases[cases[name] == PLAIN[name]], name, PLAIN[name])
+            for name in _OTHERS
+        ),
     ]
-    return pd.concat(parts, ignore_index=True)[CONTRAST].sort_values(["property", "value", *CASE, "device"], ignore_index=True)
+    return pd.concat(parts, ignore_index=True)[CONTRAST].sort_values(
+        ["property", "value", *CASE, "device"], ignore_index=True
+    )
 
 
 _OTHERS = ("implementation", "precision", "compiled")
@@ -254,4 +282,6 @@ def _beside(cases: pd.DataFrame, plain: pd.DataFrame, name: str, base: object) -
     agree = [column for column in [*CASE, "device"] if column not in free]
     others = plain[[*agree, "groups", "seconds"]].rename(columns={"groups": "base_groups", "seconds": "base_seconds"})
     found = cases.merge(others.drop_duplicates(agree), on=agree)
-    return found.assign(property=name, base=str(base), value=found[name].astype(str), ratio=found.seconds / found.base_seconds)
+    return found.assign(
+        property=name, base=str(base), value=found[name].astype(str), ratio=found.seconds / found.base_seconds
+    )

@@ -20,8 +20,8 @@ Floats = NDArray[np.float64]
 class Difference(NamedTuple):
     """How two arms differ: ``base`` and ``head`` are the means that were compared, ``difference`` is the second less the first.
 
-    ``low`` and ``high`` are a 95 % interval of it, from the t distribution; ``p`` is two-sided. NaN where they cannot be told. ``seeds``
-    counts the pairs, or the lesser number of values of the two arms.
+    ``low`` and ``high`` are a 95 % interval of it, from the t distribution; ``p`` is two-sided. NaN where they cannot
+    be told. ``seeds`` counts the pairs, or the lesser number of values of the two arms.
     """
 
     base: float
@@ -34,13 +34,16 @@ class Difference(NamedTuple):
     paired: bool
 
 
-def difference(base: "pd.Series[Any]", head: "pd.Series[Any]", margin: float = 0.0, *, seedless: bool = False) -> Difference:
+def difference(
+    base: "pd.Series[Any]", head: "pd.Series[Any]", margin: float = 0.0, *, seedless: bool = False
+) -> Difference:
     """Compare two arms whose values have the seed as index, values that are not finite left out.
 
-    With ``FEWEST`` shared seeds or more, or where all are shared, only these are compared, pair by pair (the t-test of ``paired_p``); else
-    all of both (Welch's t-test). A mean difference within ``margin`` of zero has p = 1. Beyond it, where neither arm varies, p is the most
-    by which two independent arms of n and m values of one distribution could be so, each at a value of its own:
-    2 n^n m^m / (n + m)^(n + m); or 0 if ``seedless``, as of ``paired_p``. Exchanging the arms changes signs and nothing else.
+    With ``FEWEST`` shared seeds or more, or where all are shared, only these are compared, pair by pair (the t-test of
+    ``paired_p``); else all of both (Welch's t-test). A mean difference within ``margin`` of zero has p = 1. Beyond it,
+    where neither arm varies, p is the most by which two independent arms of n and m values of one distribution could be
+    so, each at a value of its own: 2 n^n m^m / (n + m)^(n + m); or 0 if ``seedless``, as of ``paired_p``. Exchanging
+    the arms changes signs and nothing else.
     Source: Student 1908; Welch 1947, Biometrika 34, 28-35; of arms that do not vary, Barnard 1945, Nature 156, 177.
     """
     base, head = _known(base), _known(head)

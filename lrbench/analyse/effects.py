@@ -24,7 +24,8 @@ APART = 0.5
 class Arms:
     """The runs that the claims about one optimizer on one workload compare: at a small, the best and a large constant lr.
 
-    ``decayed`` are the runs whose first lr is the large one (the best one where no larger was run) and whose last is below half of it.
+    ``decayed`` are the runs whose first lr is the large one (the best one where no larger was run) and whose last is
+    below half of it.
     """
 
     small: pd.DataFrame
@@ -63,7 +64,9 @@ def _wilder(one: pd.DataFrame, other: pd.DataFrame) -> "pd.Series[Any]":
 
 def _rise(runs: pd.DataFrame) -> "pd.Series[Any]":
     """Oscillation on a bounded scale that keeps its order: the rising share of all variation, 1/2 where nothing is gained."""
-    return (runs.oscillation / (1.0 + 2.0 * runs.oscillation)).where(np.isfinite(runs.oscillation) | runs.oscillation.isna(), 0.5)
+    return (runs.oscillation / (1.0 + 2.0 * runs.oscillation)).where(
+        np.isfinite(runs.oscillation) | runs.oscillation.isna(), 0.5
+    )
 
 
 def _overfits(one: pd.DataFrame, other: pd.DataFrame) -> "pd.Series[Any]":
@@ -83,7 +86,8 @@ class Claim:
 
 EXPLODES = Claim(
     "a large lr may explode",
-    "some run at an lr above the best one exploded, and a larger share of them than at the best lr; this is counted, not tested",
+    "some run at an lr above the best one exploded, and a larger share of them than at the best lr; this is counted, "
+    "not tested",
     lambda _: [],
 )
 CLAIMS = (
@@ -111,7 +115,8 @@ CLAIMS = (
     ),
     Claim(
         "a small lr suits later training",
-        "schedules that start at the large lr (the best one if no larger was run) and end below half of it end with a lower validation "
+        "schedules that start at the large lr (the best one if no larger was run) and end below half of it end with a "
+        "lower validation "
         "loss than the constant one",
         lambda arms: [_better(arms.decayed, arms.highest)],
     ),
@@ -122,7 +127,8 @@ CLAIMS = (
     ),
 )
 DEFINITIONS = (
-    "best: the lr with the best final validation metric; small and large: the grid's lrs nearest to a decade below and above it, at least "
+    "best: the lr with the best final validation metric; small and large: the grid's lrs nearest to a decade below and "
+    "above it, at least "
     "half a decade away. Only runs with one constant lr for all layers count, except where schedules are named."
 )
 
@@ -149,10 +155,11 @@ def effects(runs: pd.DataFrame) -> pd.DataFrame:
     """The verdict on every claim for every workload and optimizer with constant, uniform runs.
 
     Args: runs: what ``per_run`` returns.
-    Returns: one row per workload, optimizer and claim. *supported*: every difference that makes up the claim is positive and its
-    paired t-test is below 5 % after Holm's correction over the whole table; *not supported*: one of them is negative and so tested;
-    *not separated*: neither; *not tested*: an lr, or the seeds, are missing. "May explode" says that something happens, so it is
-    counted and not tested. ``difference`` is the mean over seeds of the claim's first difference, ``p`` its largest corrected value.
+    Returns: one row per workload, optimizer and claim. *supported*: every difference that makes up the claim is
+    positive and its paired t-test is below 5 % after Holm's correction over the whole table; *not supported*: one of
+    them is negative and so tested; *not separated*: neither; *not tested*: an lr, or the seeds, are missing. "May
+    explode" says that something happens, so it is counted and not tested. ``difference`` is the mean over seeds of the
+    claim's first difference, ``p`` its largest corrected value.
     """
     judged = [_judge(names, arms, claim) for names, arms in _all_arms(runs) for claim in CLAIMS]
     adjusted = iter(holm([p for row in judged for p in row["ps"]]))
@@ -163,8 +170,8 @@ def effects(runs: pd.DataFrame) -> pd.DataFrame:
 def effect_measures(runs: pd.DataFrame) -> pd.DataFrame:
     """The numbers behind the claims: for every workload and optimizer, one row each for its small, best and large lr.
 
-    ``early`` is the share of the best lr's total descent that is done after 10 % of the budget; ``exploded`` and ``diverged`` are shares
-    of runs; the rest are interquartile means over seeds.
+    ``early`` is the share of the best lr's total descent that is done after 10 % of the budget; ``exploded`` and
+    ``diverged`` are shares of runs; the rest are interquartile means over seeds.
     """
     found = [
         dict(zip(["workload", "optimizer"], names, strict=True)) | {"which": which} | _describe(part, arms.best)
@@ -178,7 +185,9 @@ def effect_measures(runs: pd.DataFrame) -> pd.DataFrame:
 def _all_arms(runs: pd.DataFrame) -> list[tuple[tuple[str, str], Arms]]:
     trained = dict(groups(runs[runs.trained], ["workload", "optimizer"]))
     best = responses(runs[runs.plain]).dropna(subset="best_lr").drop_duplicates(["workload", "optimizer"])
-    return [((row.workload, row.optimizer), _arms(trained[row.workload, row.optimizer], row.best_lr)) for row in rows(best)]
+    return [
+        ((row.workload, row.optimizer), _arms(trained[row.workload, row.optimizer], row.best_lr)) for row in rows(best)
+    ]
 
 
 def _arms(runs: pd.DataFrame, best: float) -> Arms:
@@ -194,13 +203,20 @@ def _arms(runs: pd.DataFrame, best: float) -> Arms:
         large=constant[constant.lr == large],
         above=constant[constant.lr > best],
         decayed=uniform[
-            uniform.schedule.isin(falling) & (uniform.lr == start) & uniform.starts_high & (uniform.ends_low | ~uniform.finished)
+            uniform.schedule.isin(falling)
+            & (uniform.lr == start)
+            & uniform.starts_high
+            & (uniform.ends_low | ~uniform.finished)
         ],
     )
 
 
 def _judge(names: tuple[str, str], arms: Arms, claim: Claim) -> dict[str, Any]:
-    row: dict[str, Any] = dict(zip(["workload", "optimizer"], names, strict=True)) | {"claim": claim.text, "ps": [], "signs": []}
+    row: dict[str, Any] = dict(zip(["workload", "optimizer"], names, strict=True)) | {
+        "claim": claim.text,
+        "ps": [],
+        "signs": [],
+    }
     if claim is EXPLODES:
         return row | _seen(arms)
     differences = [d.dropna() for d in claim.contrasts(arms)]

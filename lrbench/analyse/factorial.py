@@ -1,11 +1,13 @@
 """What each axis of a strategy contributes: analysis of variance of the outcomes in a full factorial.
 
-The score of a run is that of ``tuning.outcomes``: a run that diverged, or ended worse than the untrained model, counts as the untrained
-model. The factors are the optimizer, the layer-lr policy, the schedule and the lr; the seed is a block, the same for all of them.
+The score of a run is that of ``tuning.outcomes``: a run that diverged, or ended worse than the untrained model, counts
+as the untrained model. The factors are the optimizer, the layer-lr policy, the schedule and the lr; the seed is a
+block, the same for all of them.
 
-Optimizers have lrs of different sizes, so an lr is known by its *position* on its optimizer's own grid, from the lowest; where the grids
-differ in length, the middle part of the longer ones is used. How positions are matched moves variance between an effect with the lr
-and the same one crossed with the optimizer, as between *lr* and *optimizer x lr*: the sum of the two is the same whatever the matching.
+Optimizers have lrs of different sizes, so an lr is known by its *position* on its optimizer's own grid, from the
+lowest; where the grids differ in length, the middle part of the longer ones is used. How positions are matched moves
+variance between an effect with the lr and the same one crossed with the optimizer, as between *lr* and *optimizer x
+lr*: the sum of the two is the same whatever the matching.
 """
 
 from dataclasses import dataclass
@@ -32,9 +34,9 @@ EFFECT = ["factors", "df", "ss", "share", "by_chance"]
 class Factorial:
     """A complete block of the runs of one workload.
 
-    ``levels`` has the labels of each factor and the seeds, those of the lr being positions from 1; ``lrs`` are, by optimizer, the lrs at
-    these positions. ``outcome`` has one dimension per factor in the order of ``FACTORS`` and the seeds last. ``runs`` counts all runs of
-    the workload that are no crash, in the block or not.
+    ``levels`` has the labels of each factor and the seeds, those of the lr being positions from 1; ``lrs`` are, by
+    optimizer, the lrs at these positions. ``outcome`` has one dimension per factor in the order of ``FACTORS`` and the
+    seeds last. ``runs`` counts all runs of the workload that are no crash, in the block or not.
     """
 
     workload: str
@@ -131,9 +133,10 @@ def _middle(grid: list[float], count: int) -> list[float]:
 def sums_of_squares(y: ArrayLike) -> dict[tuple[int, ...], float]:
     """The sum of squares of every effect in a balanced array with one value per cell.
 
-    Shapes: one dimension per factor. Returns: for every set of dimensions, ascending, the sum of squares of their interaction (of one
-    dimension: its main effect; of none: of the mean); all together are the sum of the squares of ``y``. An effect is what the mean over
-    the other dimensions has beyond all lesser effects, so that in balanced data effects are orthogonal and their order does not matter.
+    Shapes: one dimension per factor. Returns: for every set of dimensions, ascending, the sum of squares of their
+    interaction (of one dimension: its main effect; of none: of the mean); all together are the sum of the squares of
+    ``y``. An effect is what the mean over the other dimensions has beyond all lesser effects, so that in balanced data
+    effects are orthogonal and their order does not matter.
     Source: the fixed-effects analysis of variance, Fisher 1925, Statistical Methods for Research Workers.
     """
     values = np.asarray(y, np.float64)
@@ -150,11 +153,12 @@ def shares(y: ArrayLike, factors: list[str]) -> pd.DataFrame:
     """The share of the variance of some outcomes that each factor, each interaction, the seed and the rest explain.
 
     Shapes: y: a dimension for each factor, named by ``factors``, and a last one for the seeds.
-    Returns: one row each, main effects first, then interactions of two, and so on, ``factors`` joined by " x "; then *seed*, what all runs
-    of a seed have in common, and *rest*, what is left: how seeds differ in what the factors do. ``share`` is the sum of squares ``ss`` /
-    the total one (eta squared); the shares sum to 1, and all are NaN where nothing varies. ``by_chance`` is the share that noise of the
-    size of the rest would give to an effect with as many degrees of freedom ``df``: an effect not well above it is none. NaN with a single
-    seed, where nothing tells noise from interactions.
+    Returns: one row each, main effects first, then interactions of two, and so on, ``factors`` joined by " x "; then
+    *seed*, what all runs of a seed have in common, and *rest*, what is left: how seeds differ in what the factors do.
+    ``share`` is the sum of squares ``ss`` / the total one (eta squared); the shares sum to 1, and all are NaN where
+    nothing varies. ``by_chance`` is the share that noise of the size of the rest would give to an effect with as many
+    degrees of freedom ``df``: an effect not well above it is none. NaN with a single seed, where nothing tells noise
+    from interactions.
     """
     values = np.asarray(y, np.float64)
     last = values.ndim - 1
@@ -169,7 +173,9 @@ def shares(y: ArrayLike, factors: list[str]) -> pd.DataFrame:
     found = pd.DataFrame({"factors": order, "df": [df_of[n] for n in order], "ss": [total_of[n] for n in order]})
     total, noise = float(found.ss.sum()), total_of[REST] / df_of[REST] if df_of[REST] else np.nan
     total = total if np.ptp(values) > 1e-12 * np.abs(values).max() else np.nan
-    return found.assign(share=found.ss / total, by_chance=(found.df * noise / total).where(found.factors != REST))[EFFECT]
+    return found.assign(share=found.ss / total, by_chance=(found.df * noise / total).where(found.factors != REST))[
+        EFFECT
+    ]
 
 
 def contributions(block: Factorial) -> pd.DataFrame:
@@ -191,7 +197,13 @@ def level_means(block: Factorial) -> pd.DataFrame:
         other = tuple(j for j in range(len(block.factors)) if j != i)
         by_seed = block.varied.mean(axis=other)
         found += [
-            {"factor": factor, "level": level, "mean": float(seeds.mean()), "low": float(seeds.min()), "high": float(seeds.max())}
+            {
+                "factor": factor,
+                "level": level,
+                "mean": float(seeds.mean()),
+                "low": float(seeds.min()),
+                "high": float(seeds.max()),
+            }
             for level, seeds in zip(block.levels[factor], by_seed, strict=True)
         ]
     return pd.DataFrame(found, columns=["factor", "level", "mean", "low", "high"])

@@ -23,7 +23,9 @@ def groups(table: pd.DataFrame, by: Sequence[str]) -> Iterator[tuple[Any, pd.Dat
     yield from table.groupby(list(by), sort=True)
 
 
-def arrays(table: pd.DataFrame, by: Sequence[str], columns: Sequence[str]) -> Iterator[tuple[Any, dict[str, NDArray[Any]]]]:
+def arrays(
+    table: pd.DataFrame, by: Sequence[str], columns: Sequence[str]
+) -> Iterator[tuple[Any, dict[str, NDArray[Any]]]]:
     """``groups`` where there are very many: of each part, some columns as arrays."""
     if table.empty:
         return

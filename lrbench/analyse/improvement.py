@@ -17,7 +17,8 @@ Pairs = Sequence[tuple[ArrayLike, ArrayLike]]
 def probability_of_improvement(pairs: Pairs) -> float:
     """P(X > Y) + P(X = Y) / 2 for a run X of the one and a run Y of the other, the mean over workloads; NaN without any.
 
-    Shapes: any number of seeds in each; values that are not finite are left out, and a workload where an arm has none says nothing.
+    Shapes: any number of seeds in each; values that are not finite are left out, and a workload where an arm has none
+    says nothing.
     Source: Agarwal et al. 2021, arXiv:2108.13264, section 4.3; on each workload Mann and Whitney's U / (n m).
     """
     wins = _wins(pairs)
@@ -27,12 +28,12 @@ def probability_of_improvement(pairs: Pairs) -> float:
 def improvement_interval(pairs: Pairs, rng: np.random.Generator, *, resamples: int = 2000) -> Interval:
     """95 % interval of ``probability_of_improvement``: percentile bootstrap, widened by the workloads where it sees no chance at all.
 
-    Both arms are resampled on their own, within each workload (stratified). Where all pairs of a workload end alike (all won, all lost,
-    all tied) every resample does, too; such a workload adds the distance from its share to Wilson's bound for as many trials as the
-    smaller arm has seeds, squares added to those of the bootstrap's distances. So the interval is never empty. NaN bounds where no
-    workload has two values in both arms.
-    Source: Wilson 1927, Journal of the American Statistical Association 22, 209-212; adding squared distances to bounds of independent
-    parts: Newcombe 1998, Statistics in Medicine 17, 873-890.
+    Both arms are resampled on their own, within each workload (stratified). Where all pairs of a workload end alike
+    (all won, all lost, all tied) every resample does, too; such a workload adds the distance from its share to Wilson's
+    bound for as many trials as the smaller arm has seeds, squares added to those of the bootstrap's distances. So the
+    interval is never empty. NaN bounds where no workload has two values in both arms.
+    Source: Wilson 1927, Journal of the American Statistical Association 22, 209-212; adding squared distances to bounds
+    of independent parts: Newcombe 1998, Statistics in Medicine 17, 873-890.
     """
     wins = _wins(pairs)
     if not any(min(win.shape) > 1 for win in wins):

@@ -1,6 +1,7 @@
 """What a handful of seeds says of a mean: means over seeds, and their bootstrap intervals.
 
-Shapes: S seeds, G groups of seeds (a group is a workload), C cells (a cell is what has one mean: a strategy, at one lr).
+Shapes: S seeds, G groups of seeds (a group is a workload), C cells (a cell is what has one mean: a strategy, at one
+lr).
 """
 
 import math
@@ -92,11 +93,14 @@ def bootstrap_interval(
 ) -> Interval:
     """Percentile bootstrap 95 % interval of a statistic of the pooled groups, resampled within each group (stratified).
 
-    Shapes: one array of seeds per group; one group: the plain bootstrap. All groups weigh alike, whatever their sizes. Values that are
-    not finite are left out. Returns NaN bounds when no group has two values. With few seeds it is too narrow: see ``COVERAGE``.
+    Shapes: one array of seeds per group; one group: the plain bootstrap. All groups weigh alike, whatever their sizes.
+    Values that are not finite are left out. Returns NaN bounds when no group has two values. With few seeds it is too
+    narrow: see ``COVERAGE``.
     Source: stratified bootstrap, Agarwal et al. 2021, arXiv:2108.13264.
     """
-    low_C, high_C = bootstrap_intervals([a[None] for a in _finite(groups)] or [np.empty((1, 0))], rng, statistic, resamples)
+    low_C, high_C = bootstrap_intervals(
+        [a[None] for a in _finite(groups)] or [np.empty((1, 0))], rng, statistic, resamples
+    )
     return Interval(float(low_C[0]), float(high_C[0]))
 
 
@@ -110,8 +114,8 @@ def bootstrap_intervals(
 ) -> tuple[Floats, Floats]:
     """``bootstrap_interval`` of many cells at once, which have equal numbers of seeds, all finite.
 
-    Shapes: for each group one array [C, S]; S may differ between groups. The same seeds are drawn for every cell, so the interval of
-    one does not depend on its neighbours. Returns: the bounds, [C] each.
+    Shapes: for each group one array [C, S]; S may differ between groups. The same seeds are drawn for every cell, so
+    the interval of one does not depend on its neighbours. Returns: the bounds, [C] each.
     """
     cells, sizes = len(groups_CS[0]), [group.shape[1] for group in groups_CS]
     if max(sizes) < 2:
@@ -121,7 +125,9 @@ def bootstrap_intervals(
     bounds = []
     for i in range(0, cells, step):
         parts = [group[i : i + step][:, drawn] for group, drawn in zip(groups_CS, drawn_BS, strict=True)]
-        bounds.append(np.quantile(statistic(np.concatenate(parts, axis=-1), counts), [(1 - LEVEL) / 2, (1 + LEVEL) / 2], axis=-1))
+        bounds.append(
+            np.quantile(statistic(np.concatenate(parts, axis=-1), counts), [(1 - LEVEL) / 2, (1 + LEVEL) / 2], axis=-1)
+        )
     low_C, high_C = np.concatenate(bounds, axis=-1) if bounds else np.empty((2, 0))
     return low_C, high_C
 
@@ -139,7 +145,8 @@ def seeds_intervals(cells: Sequence[ArrayLike], *, statistic: Statistic = iqm) -
 def cell_intervals(cells: Sequence[Sequence[ArrayLike]], *, statistic: Statistic = iqm) -> list[Interval]:
     """The stratified interval of many cells, each a sequence of groups, from a generator of its own for each shape of cell.
 
-    Equals ``bootstrap_interval`` of each on its sorted values: neither their order nor that of the cells changes anything.
+    Equals ``bootstrap_interval`` of each on its sorted values: neither their order nor that of the cells changes
+    anything.
     """
     sorted_cells = [[np.sort(a) for a in _finite(groups)] for groups in cells]
     places: dict[tuple[int, ...], list[int]] = {}
@@ -158,9 +165,9 @@ def cell_intervals(cells: Sequence[Sequence[ArrayLike]], *, statistic: Statistic
 def median_interval(value_S: ArrayLike, rng: np.random.Generator, *, resamples: int = 2000) -> Interval:
     """Percentile bootstrap 95 % interval of the median, where infinity (never reached) is a value above all others.
 
-    Shapes: S seeds. Bounds are medians that were drawn, never a mean of two, so that one of them may be infinite and the other not.
-    NaN bounds when a value is NaN or there are fewer than two. It is wide of the mark for few seeds: with 5 the bounds are about the
-    least and the greatest value.
+    Shapes: S seeds. Bounds are medians that were drawn, never a mean of two, so that one of them may be infinite and
+    the other not. NaN bounds when a value is NaN or there are fewer than two. It is wide of the mark for few seeds:
+    with 5 the bounds are about the least and the greatest value.
     Source: Efron 1979, Annals of Statistics 7, 1-26.
     """
     values = np.sort(np.asarray(value_S, np.float64))
@@ -192,6 +199,7 @@ def seed_warning(seeds: int) -> str | None:
     if seeds == 1:
         return f"Only 1 seed: no interval and no test is possible, no difference is told from chance. Use {ENOUGH_SEEDS} or more."
     return (
-        f"Only {seeds} seeds: intervals are too narrow (a nominal 95 % covers about {100 * COVERAGE[seeds]:.0f} %) and few differences "
+        f"Only {seeds} seeds: intervals are too narrow (a nominal 95 % covers about {100 * COVERAGE[seeds]:.0f} %) and "
+        f"few differences "
         f"can be separated. Use {ENOUGH_SEEDS} or more."
     )

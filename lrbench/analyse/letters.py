@@ -12,16 +12,18 @@ Group = frozenset[int]
 def compact_letters(separated_CC: ArrayLike) -> list[str]:
     """Letters for C arms in rank order, such that two share one if, and only if, they are not separated.
 
-    Shapes: [C, C], symmetric, whether each pair is separated. The first letter is that of the group with the best arm; beyond z come a1,
-    b1 and so on. The number of letters may grow fast with C: meant for tens of arms (at
-    random, with three pairs in ten separated, 30 take well below a second and 60 many).
-    Source: insert and absorb, Piepho 2004, Journal of Computational and Graphical Statistics 13, 456-466; instead of his sweeping, groups
-    are left out whose pairs all stand in other groups.
+    Shapes: [C, C], symmetric, whether each pair is separated. The first letter is that of the group with the best arm;
+    beyond z come a1, b1 and so on. The number of letters may grow fast with C: meant for tens of arms (at random, with
+    three pairs in ten separated, 30 take well below a second and 60 many).
+    Source: insert and absorb, Piepho 2004, Journal of Computational and Graphical Statistics 13, 456-466; instead of
+    his sweeping, groups are left out whose pairs all stand in other groups.
     """
     apart = np.asarray(separated_CC, bool)
     columns = _without_redundant(_groups(apart), len(apart))
     names = [_name(i) for i in range(len(columns))]
-    return ["".join(name for name, column in zip(names, columns, strict=True) if i in column) for i in range(len(apart))]
+    return [
+        "".join(name for name, column in zip(names, columns, strict=True) if i in column) for i in range(len(apart))
+    ]
 
 
 def _groups(apart: "np.ndarray[tuple[int, int], np.dtype[np.bool_]]") -> list[Group]:
@@ -36,7 +38,11 @@ def _groups(apart: "np.ndarray[tuple[int, int], np.dtype[np.bool_]]") -> list[Gr
 
 def _new(parts: set[Group], columns: set[Group]) -> set[Group]:
     """The parts that lie within no column and within no other part."""
-    return {part for part in parts if not any(part <= column for column in columns) and not any(part < other for other in parts)}
+    return {
+        part
+        for part in parts
+        if not any(part <= column for column in columns) and not any(part < other for other in parts)
+    }
 
 
 def _without_redundant(columns: Sequence[Group], arms: int) -> list[Group]:

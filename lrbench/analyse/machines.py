@@ -1,6 +1,7 @@
 """One matrix on several machines, side by side and never pooled.
 
-``studies`` maps the name of each machine to its study, in order of the names; ``best`` maps it to the machine's runs, all at the same lrs.
+``studies`` maps the name of each machine to its study, in order of the names; ``best`` maps it to the machine's runs,
+all at the same lrs.
 """
 
 import itertools
@@ -43,7 +44,10 @@ def shared_runs(studies: Studies) -> dict[str, Study]:
     trained = {name: set(study.runs.loc[study.runs.status != "crashed", "key"]) for name, study in studies.items()}
     some = [keys for keys in trained.values() if keys]
     shared = set.intersection(*some) if some else set()
-    return {name: replace(study, runs=study.runs[study.runs.key.isin(shared)].reset_index(drop=True)) for name, study in studies.items()}
+    return {
+        name: replace(study, runs=study.runs[study.runs.key.isin(shared)].reset_index(drop=True))
+        for name, study in studies.items()
+    }
 
 
 def case_costs(study: Study, measure: str = "seconds") -> "pd.Series[Any]":
@@ -68,8 +72,8 @@ RATIO = ["workload", "machine", "cases", "ratio", "low", "high"]
 def cost_ratios(studies: Studies, baseline: str, measure: str = "seconds") -> pd.DataFrame:
     """How many times more a step costs on the baseline than on each other machine: its speed-up, or what it saves in ``joules``.
 
-    Returns: one row per workload and machine, the geometric mean of the ratio over the cases that both measured, with a bootstrap 95 %
-    interval over these cases (NaN with fewer than two); no row without a shared case.
+    Returns: one row per workload and machine, the geometric mean of the ratio over the cases that both measured, with a
+    bootstrap 95 % interval over these cases (NaN with fewer than two); no row without a shared case.
     """
     base = case_costs(studies[baseline], measure)
     found = []
@@ -77,7 +81,9 @@ def cost_ratios(studies: Studies, baseline: str, measure: str = "seconds") -> pd
         ratios = (base / case_costs(studies[name], measure)).dropna()
         for (workload,), part in groups(ratios.rename("ratio").reset_index(), ["workload"]) if name != baseline else ():
             low, high = ratio_interval(part.ratio, np.random.default_rng(0))
-            found.append(dict(zip(RATIO, (workload, name, len(part), geometric_mean(part.ratio), low, high), strict=True)))
+            found.append(
+                dict(zip(RATIO, (workload, name, len(part), geometric_mean(part.ratio), low, high), strict=True))
+            )
     return pd.DataFrame(found, columns=RATIO).sort_values(["workload", "machine"], ignore_index=True)
 
 
@@ -97,13 +103,26 @@ def rank_changes(times: pd.DataFrame) -> pd.DataFrame:
     """Pairs of strategies whose order in time to target is one on one machine and the other on another.
 
     Args: times: what ``times_on`` returns.
-    Returns: one row per pair, for which ``faster`` has the smaller median on ``machine`` and the greater one on ``other_machine``, and the
-    two intervals do not overlap on one of these machines at least (``apart_on``: "both", or that one); most pronounced first. A
-    strategy that is never done on a machine comes last there; one whose time is not known has no rank.
+    Returns: one row per pair, for which ``faster`` has the smaller median on ``machine`` and the greater one on
+    ``other_machine``, and the two intervals do not overlap on one of these machines at least (``apart_on``: "both", or
+    that one); most pronounced first. A strategy that is never done on a machine comes last there; one whose time is not
+    known has no rank.
     """
-    found = [change for (w,), part in groups(times.dropna(subset="seconds"), ["workload"]) for change in _changes(str(w), part)]
+    found = [
+        change
+        for (w,), part in groups(times.dropna(subset="seconds"), ["workload"])
+        for change in _changes(str(w), part)
+    ]
     order = sorted(
-        found, key=lambda row: (row["workload"], row["machine"], row["other_machine"], -_swing(row), row["faster"], row["slower"])
+        found,
+        key=lambda row: (
+            row["workload"],
+            row["machine"],
+            row["other_machine"],
+            -_swing(row),
+            row["faster"],
+            row["slower"],
+        ),
     )
     return pd.DataFrame(order, columns=FLIP)
 
@@ -118,7 +137,18 @@ def _changes(workload: str, times: pd.DataFrame) -> Iterator[dict[str, Any]]:
         flips = np.less.outer(t_here, t_here) & np.greater.outer(t_there, t_there) & (apart_here | apart_there.T)
         for i, j in np.argwhere(flips):
             where = "both" if apart_here[i, j] and apart_there[j, i] else one if apart_here[i, j] else other
-            values = (workload, one, other, str(names[i]), str(names[j]), t_here[i], t_here[j], t_there[i], t_there[j], where)
+            values = (
+                workload,
+                one,
+                other,
+                str(names[i]),
+                str(names[j]),
+                t_here[i],
+                t_here[j],
+                t_there[i],
+                t_there[j],
+                where,
+            )
             yield dict(zip(FLIP, values, strict=True))
 
 
@@ -129,7 +159,10 @@ def _apart(times: pd.DataFrame) -> Any:
 
 def _swing(row: dict[str, Any]) -> float:
     """By how many powers of e the ratio of the two times changes."""
-    here, there = row["slower_seconds"] / row["faster_seconds"], row["other_faster_seconds"] / row["other_slower_seconds"]
+    here, there = (
+        row["slower_seconds"] / row["faster_seconds"],
+        row["other_faster_seconds"] / row["other_slower_seconds"],
+    )
     return math.log(here) + math.log(there)
 
 
@@ -142,14 +175,17 @@ PARITY = [
 def parity(best: Mapping[str, pd.DataFrame], reference: str) -> pd.DataFrame:
     """Whether each machine needs as many steps to the target as the reference one, per workload and strategy, paired by run key.
 
-    Returns: ``ratio`` is the geometric mean of steps / steps on the reference over the seeds. One that reaches the target on one of the
-    two machines only (``one_only``) counts as reaching it right after the budget on the other, the least that it can be apart; one
-    that reaches it on neither says nothing and is counted (``neither``). *equivalent*: the equivalence test (TOST on the differences
-    of log steps, margin ``log(1 + ALIKE)``) is below 5 %, and no seed reached it on one only; *different*: not so, and the paired t-test
-    of no difference is; *undecided*: neither. Both p-values are Holm-corrected over the strategies of a workload and a machine.
+    Returns: ``ratio`` is the geometric mean of steps / steps on the reference over the seeds. One that reaches the
+    target on one of the two machines only (``one_only``) counts as reaching it right after the budget on the other, the
+    least that it can be apart; one that reaches it on neither says nothing and is counted (``neither``). *equivalent*:
+    the equivalence test (TOST on the differences of log steps, margin ``log(1 + ALIKE)``) is below 5 %, and no seed
+    reached it on one only; *different*: not so, and the paired t-test of no difference is; *undecided*: neither. Both
+    p-values are Holm-corrected over the strategies of a workload and a machine.
     """
     tables = [_parity(best[reference], runs, name) for name, runs in best.items() if name != reference and len(runs)]
-    found = [row | decided for table in tables for _, part in groups(table, ["workload"]) for row, decided in _decided(part)]
+    found = [
+        row | decided for table in tables for _, part in groups(table, ["workload"]) for row, decided in _decided(part)
+    ]
     return pd.DataFrame(found, columns=PARITY)
 
 

@@ -53,5 +53,7 @@ def _differ(axis: str, name: str, base: list[Meaning], head: list[Meaning]) -> A
     (before, one), (now, other) = base[0], head[0]
     settings: tuple[dict[str, Any], dict[str, Any]] = (json.loads(one), json.loads(other))
     names = dict.fromkeys([*settings[0], *settings[1]])
-    others = tuple((n, settings[0].get(n), settings[1].get(n)) for n in names if settings[0].get(n) != settings[1].get(n))
+    others = tuple(
+        (n, settings[0].get(n), settings[1].get(n)) for n in names if settings[0].get(n) != settings[1].get(n)
+    )
     return Apart(axis, name, others, isinstance(before, str) or isinstance(now, str), (str(before), str(now)))

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from lrbench.spec.faults import BadInput
+from lrbench.config.faults import BadInput
 from lrbench.store import Study
 
 Place = tuple[str, str]
@@ -45,7 +45,9 @@ def match(base: Iterable[Study], head: Iterable[Study]) -> Matched:
     one, other = _places(base), _places(head)
     places = {(at, at) for at in one.keys() & other.keys()} | _across(one, other)
     if not places:
-        raise BadInput(f"compare: nothing in common. BASE has {_told(one)}; HEAD has {_told(other)}. Give results of one matrix.")
+        raise BadInput(
+            f"compare: nothing in common. BASE has {_told(one)}; HEAD has {_told(other)}. Give results of one matrix."
+        )
     ordered = sorted(places)
     used_one, used_other = {at for at, _ in ordered}, {at for _, at in ordered}
     pairs = tuple(Pair(one[here], other[there]) for here, there in ordered)
@@ -67,7 +69,10 @@ def _places(studies: Iterable[Study]) -> dict[Place, Study]:
     for study in sorted(studies, key=lambda study: study.folder):
         at = (study.name, slug(study))
         if at in found:
-            raise BadInput(f"{study.folder}: is matrix {at[0]} on {at[1]}, as {found[at].folder} is. Give a folder that holds one of them.")
+            raise BadInput(
+                f"{study.folder}: is matrix {at[0]} on {at[1]}, as {found[at].folder} is. Give a folder that holds one "
+                f"of them."
+            )
         found[at] = study
     return found
 

@@ -24,20 +24,26 @@ STANDING = [
 def places(best: pd.DataFrame, ranked: pd.DataFrame, chosen: Collection[tuple[str, ...]]) -> pd.DataFrame:
     """The chosen strategies of each workload in order of rank, each at its best lr.
 
-    Args: best: what ``at_best_lr`` returns; ranked: what ``ranking`` returns; chosen: workload and axes of the strategies to compare.
+    Args: best: what ``at_best_lr`` returns; ranked: what ``ranking`` returns; chosen: workload and axes of the
+    strategies to compare.
     Returns: one row each.
-        rank, of: the place among all strategies of the workload, by the interquartile mean (IQM) of the validation score; their number.
-        group: compact letters; two of the chosen share one if paired t-tests, Holm-corrected over all pairs of them, tell no difference.
-        quality, mean: IQM and mean over seeds of the validation metric, with bootstrap 95 % intervals; deviation: over seeds.
-        target_p: p-value of the one-sided test that the mean is better than the target.
-        behind: IQM of the best strategy's score - this one's by seed, positive if it is worse; NaN for the best itself.
-        needed, more_seeds: seeds with which a paired t-test of the two alone would find that difference in 80 % of studies, and how many
+        rank, of: the place among all strategies of the workload, by the interquartile mean (IQM) of the validation
+        score; their number. group: compact letters; two of the chosen share one if paired t-tests, Holm-corrected over
+        all pairs of them, tell no difference. quality, mean: IQM and mean over seeds of the validation metric, with
+        bootstrap 95 % intervals; deviation: over seeds. target_p: p-value of the one-sided test that the mean is better
+        than the target. behind: IQM of the best strategy's score - this one's by seed, positive if it is worse; NaN for
+        the best itself. needed, more_seeds: seeds with which a paired t-test of the two alone would find that
+        difference in 80 % of studies, and how many
             of them are missing; NaN where the mean difference is within the margin, or there are not two shared seeds.
         steps: Kaplan-Meier median of steps to target with its 95 % interval, infinite where fewer than half reach it.
     """
     found: list[dict[str, Any]] = []
     for (workload,), part in groups(ranked, ["workload"]):
-        found_here = [(place, row) for place, row in enumerate(rows(part), 1) if (workload, *(getattr(row, a) for a in AXES)) in chosen]
+        found_here = [
+            (place, row)
+            for place, row in enumerate(rows(part), 1)
+            if (workload, *(getattr(row, a) for a in AXES)) in chosen
+        ]
         found += _placed(part.iloc[0], found_here, best[best.workload == workload], len(part))
     return pd.DataFrame(found, columns=STANDING)
 
@@ -63,8 +69,18 @@ def _alone(runs: pd.DataFrame) -> dict[str, Any]:
     iqm_interval, mean_interval = seeds_interval(quality), seeds_interval(quality, statistic=mean)
     curve = survival(runs)
     return (
-        {"seeds": runs.seed.nunique(), "quality": iqm(runs.quality.dropna()), "low": iqm_interval.low, "high": iqm_interval.high}
-        | {"mean": test.mean, "mean_low": mean_interval.low, "mean_high": mean_interval.high, "deviation": test.deviation}
+        {
+            "seeds": runs.seed.nunique(),
+            "quality": iqm(runs.quality.dropna()),
+            "low": iqm_interval.low,
+            "high": iqm_interval.high,
+        }
+        | {
+            "mean": test.mean,
+            "mean_low": mean_interval.low,
+            "mean_high": mean_interval.high,
+            "deviation": test.deviation,
+        }
         | {"target": target, "target_p": test.p, "reached": curve.reached}
         | dict(zip(["steps", "steps_low", "steps_high"], [curve.median, *curve.median_interval], strict=True))
     )

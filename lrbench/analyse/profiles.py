@@ -1,9 +1,10 @@
 """Performance profiles and the score made of them.
 
-Shapes: W workloads, S strategies, K studies, T values of tau; ``base_W`` holds for each workload the index of its base workload, its own
-where it is no variant. A time is infinite where the target is never reached, NaN where nothing was measured. Leading axes are allowed.
-Source of the rule: Dahl et al. 2023, arXiv:2306.07179, section 4, and the scoring section of the AlgoPerf documentation; of performance
-profiles: Dolan and More 2002, Mathematical Programming 91, 201-213.
+Shapes: W workloads, S strategies, K studies, T values of tau; ``base_W`` holds for each workload the index of its base
+workload, its own where it is no variant. A time is infinite where the target is never reached, NaN where nothing was
+measured. Leading axes are allowed. Source of the rule: Dahl et al. 2023, arXiv:2306.07179, section 4, and the scoring
+section of the AlgoPerf documentation; of performance profiles: Dolan and More 2002, Mathematical Programming 91,
+201-213.
 """
 
 from typing import Any, NamedTuple
@@ -42,8 +43,8 @@ def median_over_studies(times: Floats) -> Floats:
 def paced(time_WS: Floats, base_W: Ints, tau_max: float) -> Floats:
     """Times with infinity where a strategy is out by itself, ``[..., W, S]``.
 
-    That is, in this order: what was never measured or reached; a variant whose base was not, so that it sets no pace; what takes more than
-    ``tau_max`` times the fastest.
+    That is, in this order: what was never measured or reached; a variant whose base was not, so that it sets no pace;
+    what takes more than ``tau_max`` times the fastest.
     """
     times = np.where(np.isnan(time_WS), np.inf, time_WS)
     times = np.where(np.isinf(times[..., base_W, :]), np.inf, times)
@@ -65,7 +66,9 @@ def qualified(time_WS: Floats, base_W: Ints, tau_max: float) -> Floats:
 def ratios(time_BS: Floats) -> Floats:
     """Times over the fastest of their workload, ``[..., B, S]``, 1 for the fastest itself; infinite where the target is not reached."""
     fastest = time_BS.min(axis=-1, keepdims=True)
-    divided = np.divide(time_BS, fastest, out=np.full(time_BS.shape, np.inf), where=np.isfinite(time_BS) & (fastest > 0.0))
+    divided = np.divide(
+        time_BS, fastest, out=np.full(time_BS.shape, np.inf), where=np.isfinite(time_BS) & (fastest > 0.0)
+    )
     return np.where((time_BS == fastest) & np.isfinite(time_BS), 1.0, divided)
 
 
@@ -78,8 +81,8 @@ def profile(ratio_BS: Floats, tau_T: Floats) -> Floats:
 def area(ratio_BS: Floats, tau_max: float) -> Floats:
     """The area under the performance profile between tau = 1 and ``tau_max``, over ``tau_max - 1``: in [0, 1], ``[..., S]``.
 
-    By the trapezoid rule on ``taus``. It is the mean over workloads of what each adds: with k the index of the first tau that is not
-    below the ratio, the T - 1 - k intervals after it whole, and half of the one before it.
+    By the trapezoid rule on ``taus``. It is the mean over workloads of what each adds: with k the index of the first
+    tau that is not below the ratio, the T - 1 - k intervals after it whole, and half of the one before it.
     """
     first = np.searchsorted(taus(tau_max), ratio_BS)
     whole = np.where(first < POINTS, POINTS - 1 - first + 0.5 * (first > 0), 0.0)
@@ -105,23 +108,28 @@ class Bounds(NamedTuple):
     high_S: Floats
 
 
-def score_bounds(times: Floats, base_W: Ints, tau_max: float, rng: np.random.Generator, *, resamples: int = RESAMPLES) -> Bounds:
+def score_bounds(
+    times: Floats, base_W: Ints, tau_max: float, rng: np.random.Generator, *, resamples: int = RESAMPLES
+) -> Bounds:
     """The bootstrap ranges of the scores: the middle 95 % of them where the studies of each workload and strategy are drawn anew.
 
     Shapes: ``times`` is ``[W, S, K]``.
 
-    No confidence intervals: they hold the true score much more seldom than in 95 % of the cases, the more so the fewer the studies and the
-    more the strategies (``benchmarks/score_coverage.py``). A median of few studies drawn with replacement varies too little, and among
-    many noisy strategies the fastest drawn is faster than the fastest measured, which is faster than the fastest in truth; so a range can
-    lie below the score. NaN bounds for a strategy unless there are two studies or more on every workload where it was measured, since a
-    single one drawn anew is always itself.
+    No confidence intervals: they hold the true score much more seldom than in 95 % of the cases, the more so the fewer
+    the studies and the more the strategies (``benchmarks/score_coverage.py``). A median of few studies drawn with
+    replacement varies too little, and among many noisy strategies the fastest drawn is faster than the fastest
+    measured, which is faster than the fastest in truth; so a range can lie below the score. NaN bounds for a strategy
+    unless there are two studies or more on every workload where it was measured, since a single one drawn anew is
+    always itself.
     Source: Efron 1979, Annals of Statistics 7, 1-26.
     """
     ordered = np.sort(times, axis=-1)  # so that the names and the order of studies change nothing
     count_WS = np.count_nonzero(~np.isnan(ordered), axis=-1)
     per_chunk = max(1, CHUNK // max(1, ordered.size))
     chunks = [min(per_chunk, resamples - done) for done in range(0, resamples, per_chunk)]
-    score_RS = np.concatenate([scored(median_over_studies(_drawn(ordered, count_WS, n, rng)), base_W, tau_max) for n in chunks])
+    score_RS = np.concatenate(
+        [scored(median_over_studies(_drawn(ordered, count_WS, n, rng)), base_W, tau_max) for n in chunks]
+    )
     low_S, high_S = np.quantile(score_RS, [0.025, 0.975], axis=0)
     known = (count_WS > 1).any(axis=0) & (count_WS != 1).all(axis=0)
     return Bounds(np.where(known, low_S, np.nan), np.where(known, high_S, np.nan))

@@ -22,9 +22,10 @@ DRAWN = 20_000
 class Friedman(NamedTuple):
     """Mean ranks (1 is best) of C strategies, and the test that all are alike.
 
-    ``chi2`` is Friedman's statistic, ``f`` that of Iman and Davenport, which puts tables in the same order; ``chi2_p`` is by the chi-square
-    distribution, for comparison with other programs; ``p`` is the p-value to go by, ``method`` how it was found (``EXACT``, ``SAMPLED``,
-    ``APPROXIMATE``; empty where there is none), ``least`` the smallest that a table of this size could have (without ties).
+    ``chi2`` is Friedman's statistic, ``f`` that of Iman and Davenport, which puts tables in the same order; ``chi2_p``
+    is by the chi-square distribution, for comparison with other programs; ``p`` is the p-value to go by, ``method`` how
+    it was found (``EXACT``, ``SAMPLED``, ``APPROXIMATE``; empty where there is none), ``least`` the smallest that a
+    table of this size could have (without ties).
     """
 
     ranks_C: NDArray[np.float64]
@@ -39,12 +40,14 @@ class Friedman(NamedTuple):
 def friedman(score_WC: ArrayLike, *, ties: bool = True) -> Friedman:
     """The Friedman test of C strategies on W workloads: do their ranks differ by more than chance?
 
-    Shapes: [W, C], higher is better, none missing. Equal scores share their mean rank. Args: ties: whether to correct chi2 for them.
-    Tests are NaN with fewer than two workloads or strategies, and where all ranks are tied; with the same order everywhere, f is infinite.
-    ``p`` is the share of all ways to order the ranks within each workload (with their ties; the first workload may stay as it is) whose
-    chi2 is at least as great: exact where there are at most ``MOST_ORDERS``; else, up to ``MOST_SAMPLED`` ranks, of ``DRAWN`` random ones
-    and the observed one; else by the F distribution. It is never below ``least``, 1 / (C!)^(W-1).
-    Source: Demsar 2006, Journal of Machine Learning Research 7, section 3.2.2; ties as ``scipy.stats.friedmanchisquare`` corrects them.
+    Shapes: [W, C], higher is better, none missing. Equal scores share their mean rank. Args: ties: whether to correct
+    chi2 for them. Tests are NaN with fewer than two workloads or strategies, and where all ranks are tied; with the
+    same order everywhere, f is infinite. ``p`` is the share of all ways to order the ranks within each workload (with
+    their ties; the first workload may stay as it is) whose chi2 is at least as great: exact where there are at most
+    ``MOST_ORDERS``; else, up to ``MOST_SAMPLED`` ranks, of ``DRAWN`` random ones and the observed one; else by the F
+    distribution. It is never below ``least``, 1 / (C!)^(W-1).
+    Source: Demsar 2006, Journal of Machine Learning Research 7, section 3.2.2; ties as
+    ``scipy.stats.friedmanchisquare`` corrects them.
     """
     score = np.asarray(score_WC, np.float64)
     workloads, strategies = score.shape
@@ -54,7 +57,9 @@ def friedman(score_WC: ArrayLike, *, ties: bool = True) -> Friedman:
     if workloads < 2 or strategies < 2 or spread <= 0.0:
         return Friedman(mean_C, math.nan, math.nan, math.nan, math.nan, "", math.nan)
     degrees = strategies - 1
-    chi2 = float(12 * workloads / (strategies * (strategies + 1)) * ((mean_C - (strategies + 1) / 2) ** 2).sum()) / spread
+    chi2 = (
+        float(12 * workloads / (strategies * (strategies + 1)) * ((mean_C - (strategies + 1) / 2) ** 2).sum()) / spread
+    )
     room = workloads * degrees - chi2
     f = (workloads - 1) * chi2 / room if room > 1e-9 else math.inf
     f_p = float(fdtrc(degrees, degrees * (workloads - 1), f)) if math.isfinite(f) else 0.0
@@ -101,8 +106,8 @@ def _tie_correction(rank_WC: NDArray[np.float64]) -> float:
 def critical_difference(strategies: int, workloads: int, level: float = LEVEL) -> float:
     """The least difference of two mean ranks that Nemenyi's test calls one, over all pairs of so many strategies; NaN with fewer than two.
 
-    Source: Demsar 2006, Journal of Machine Learning Research 7, section 3.2.2: q sqrt(k (k + 1) / 6 N), with q from the studentized
-    range by sqrt(2).
+    Source: Demsar 2006, Journal of Machine Learning Research 7, section 3.2.2: q sqrt(k (k + 1) / 6 N), with q from the
+    studentized range by sqrt(2).
     """
     if strategies < 2 or workloads < 1:
         return math.nan

@@ -11,8 +11,8 @@ from lrbench.analyse.agreement import DIFFERENT, MEASURES, NOT_RUN, UNDECIDED, V
 class Rerun:
     """One run of a record and what became of it here.
 
-    ``recorded_as`` and ``trained_as`` say how it was computed; ``note`` why that differs; ``reason`` why it was not trained again, or
-    how its record contradicts itself. ``verdict`` is the worst of its measures'.
+    ``recorded_as`` and ``trained_as`` say how it was computed; ``note`` why that differs; ``reason`` why it was not
+    trained again, or how its record contradicts itself. ``verdict`` is the worst of its measures'.
     """
 
     key: str
@@ -33,8 +33,8 @@ class Rerun:
 class Reproduction:
     """A record held to new trainings. ``recorded_on`` and ``here`` are the facts of both machines, as ``machine.json`` has them.
 
-    ``total`` is the number of runs on record; ``asked`` the size of the sample, None for all; ``suspicious`` are records that are much
-    better than what was found, by key.
+    ``total`` is the number of runs on record; ``asked`` the size of the sample, None for all; ``suspicious`` are
+    records that are much better than what was found, by key.
     """
 
     name: str
@@ -77,13 +77,19 @@ class Reproduction:
             for verdict in order
             if counts[verdict]
         ]
-        first, *rest = [part.replace(" ", f" of {len(self.runs):,} ", 1) if i == 0 else part for i, part in enumerate(parts)]
-        return ", ".join([first, *rest]) + (f"; {len(self.suspicious):,} suspiciously good on record" if self.suspicious else "")
+        first, *rest = [
+            part.replace(" ", f" of {len(self.runs):,} ", 1) if i == 0 else part for i, part in enumerate(parts)
+        ]
+        return ", ".join([first, *rest]) + (
+            f"; {len(self.suspicious):,} suspiciously good on record" if self.suspicious else ""
+        )
 
     def reason(self) -> str:
         """Why runs are undecided: the most frequent reason, and the optimizers they were trained with."""
         undecided = [run for run in self.runs if run.verdict == UNDECIDED]
-        reasons = Counter(_kind(measure.why) for run in undecided for measure in run.measures.values() if measure.verdict == UNDECIDED)
+        reasons = Counter(
+            _kind(measure.why) for run in undecided for measure in run.measures.values() if measure.verdict == UNDECIDED
+        )
         by = Counter(run.strategy.partition(" / ")[0].partition("(")[0] for run in undecided).most_common()
         names = ", ".join(f"{name} {n:,}" if len(by) > 1 else name for name, n in by[:MOST])
         more = f", others {sum(n for _, n in by[MOST:]):,}" if len(by) > MOST else ""

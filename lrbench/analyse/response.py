@@ -1,7 +1,7 @@
 """The lr response: the outcome of one strategy on one workload as a function of the base lr.
 
-Shapes: L lrs of the grid, ascending. ``loss_L`` is the final validation loss, where a run that diverged or ended above its initial
-loss counts with the initial one: it is worth no more than the untrained model.
+Shapes: L lrs of the grid, ascending. ``loss_L`` is the final validation loss, where a run that diverged or ended above
+its initial loss counts with the initial one: it is worth no more than the untrained model.
 """
 
 import math
@@ -43,8 +43,8 @@ def edge(best: int, grid: int) -> Edge:
 def usable(loss_L: Floats, initial: float, reached_L: Bools, best: int) -> tuple[int, int]:
     """First and last index of the unbroken stretch of usable lrs around the best one.
 
-    An lr is usable if half of its runs or more reach the target, or if its improvement over the initial loss is within 5 % of the
-    best improvement on the grid.
+    An lr is usable if half of its runs or more reach the target, or if its improvement over the initial loss is within
+    5 % of the best improvement on the grid.
     """
     improvement = initial - loss_L
     best_improvement = np.nanmax(improvement)
@@ -88,7 +88,9 @@ def over_grid(runs: pd.DataFrame) -> pd.DataFrame:
 
     ``score`` and ``loss`` are interquartile means; a crashed run counts nowhere.
     """
-    found = [dict(zip(_PLACE, at, strict=True)) | _at_lr(part) for at, part in arrays(runs[runs.trained], _PLACE, _OF_A_RUN)]
+    found = [
+        dict(zip(_PLACE, at, strict=True)) | _at_lr(part) for at, part in arrays(runs[runs.trained], _PLACE, _OF_A_RUN)
+    ]
     return pd.DataFrame(found, columns=[*_PLACE, "score", "loss", "initial", "finished", "reached", "stable"])
 
 
@@ -113,8 +115,8 @@ def responses(runs: pd.DataFrame) -> pd.DataFrame:
 
     Args: runs: what ``per_run`` returns.
     Returns: one row each; lrs that do not exist (all runs diverged, nothing was stable, no default known) are NaN.
-    ``headroom`` is the distance in decades from the optimizer's default lr up to the largest stable one, negative if the default is
-    beyond it; ``cliff_seen`` is False where the whole grid was stable, so that both are lower bounds.
+    ``headroom`` is the distance in decades from the optimizer's default lr up to the largest stable one, negative if
+    the default is beyond it; ``cliff_seen`` is False where the whole grid was stable, so that both are lower bounds.
     """
     grids = over_grid(runs)
     of = dict(groups(grids, STRATEGY))

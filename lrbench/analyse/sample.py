@@ -12,8 +12,9 @@ STRATA = ["workload", "status", "trainer", "mode"]
 def stratified(runs: pd.DataFrame, size: int | None, rng: np.random.Generator) -> list[str]:
     """The keys of ``size`` runs, sorted; of all where it is None or not smaller than their number.
 
-    First, runs that together have every value of every column of ``STRATA`` (of ``mode``, its first word), each chosen to have most of
-    those still missing; then one of each combination, the most frequent first; then any. All at random, and the same for the same runs.
+    First, runs that together have every value of every column of ``STRATA`` (of ``mode``, its first word), each chosen
+    to have most of those still missing; then one of each combination, the most frequent first; then any. All at random,
+    and the same for the same runs.
     """
     table = runs.sort_values("key", ignore_index=True)
     if size is None or size >= len(table):

@@ -12,7 +12,7 @@ from lrbench.analyse import profiles
 from lrbench.analyse.frames import groups
 from lrbench.analyse.profiles import Floats, Ints
 from lrbench.analyse.testing import target_test
-from lrbench.spec.targets import Target, Targets
+from lrbench.config.targets import Target, Targets
 from lrbench.store.curves import Curves
 
 STUDY = ["workload", "strategy", "study"]
@@ -22,8 +22,9 @@ STUDY = ["workload", "strategy", "study"]
 class Standings:
     """The times to target of S strategies on W workloads over up to K studies, and the scores made of them.
 
-    ``times``, ``[W, S, K]``, is infinite where a study never reaches the target, NaN where there is no such study. Workloads and
-    strategies are in order of their names; ``base_W`` is as in ``profiles``; ``measure`` is what the times are, ``seconds`` or ``steps``.
+    ``times``, ``[W, S, K]``, is infinite where a study never reaches the target, NaN where there is no such study.
+    Workloads and strategies are in order of their names; ``base_W`` is as in ``profiles``; ``measure`` is what the
+    times are, ``seconds`` or ``steps``.
     """
 
     workloads: tuple[str, ...]
@@ -76,15 +77,17 @@ class Standings:
     def speedup(self, strategy: str, baseline: str) -> profiles.Speedup:
         """How many times as fast a strategy is as another, by the medians on the base workloads."""
         time_BS = profiles.bases(self.time_WS, self.base_W)
-        return profiles.speedup(time_BS[:, self.strategies.index(strategy)], time_BS[:, self.strategies.index(baseline)])
+        return profiles.speedup(
+            time_BS[:, self.strategies.index(strategy)], time_BS[:, self.strategies.index(baseline)]
+        )
 
 
 def per_trial(curves: Curves, targets: Targets) -> pd.DataFrame:
     """What each trial reached, one row each in the order of ``curves.trials``.
 
-    Columns, besides those of the trial: reached; evaluations, steps, seconds: until the first evaluation that is at least as good as the
-    target, NaN without one; best, final: values of the metric, NaN where there is no number (``final`` where the last one is none);
-    stopped: see ``_stopped``. An evaluation that is not finite meets no target.
+    Columns, besides those of the trial: reached; evaluations, steps, seconds: until the first evaluation that is at
+    least as good as the target, NaN without one; best, final: values of the metric, NaN where there is no number
+    (``final`` where the last one is none); stopped: see ``_stopped``. An evaluation that is not finite meets no target.
     """
     trials, rows = curves.trials, curves.evaluations
     sign, goal = _signs(trials, targets), _goals(trials, targets)
@@ -115,8 +118,9 @@ def per_trial(curves: Curves, targets: Targets) -> pd.DataFrame:
 def _stopped(trials: pd.DataFrame, ended_there: NDArray[np.bool_], last_step: Floats) -> NDArray[np.bool_]:
     """Which trials ended because they met the target, as far as can be seen; their last value is then none of a given number of steps.
 
-    That is where the last evaluation is the first that met it, unless at that step the longest of those trials of the strategy on the
-    workload ended that did not end so: then it is the step where all would end. Args: ended_there: where the last is the first that met.
+    That is where the last evaluation is the first that met it, unless at that step the longest of those trials of the
+    strategy on the workload ended that did not end so: then it is the step where all would end. Args: ended_there:
+    where the last is the first that met.
     """
     other = trials.assign(step=np.where(ended_there, np.nan, last_step))
     whole = other.groupby(["workload", "strategy"]).step.transform("max").to_numpy(np.float64)
@@ -135,13 +139,16 @@ def per_study(trials: pd.DataFrame, targets: Targets) -> pd.DataFrame:
     """What each study reached: one row per workload, strategy and study, in their order.
 
     Args: trials: what ``per_trial`` returns.
-    Returns: ``seconds`` and ``steps`` of the trial that counts (see ``Targets.trial``), infinite where none reaches the target; ``best``
-    and ``final``: the best of its trials' values; ``stopped``: whether one of its trials ended because it met the target.
+    Returns: ``seconds`` and ``steps`` of the trial that counts (see ``Targets.trial``), infinite where none reaches the
+    target; ``best`` and ``final``: the best of its trials' values; ``stopped``: whether one of its trials ended because
+    it met the target.
     """
     by = ["seconds", "steps"] if targets.trial == "fastest" else ["evaluations", "seconds", "steps"]
     fastest = trials.sort_values([*STUDY, *by], kind="stable").drop_duplicates(STUDY)
     sign = _signs(trials, targets)
-    signed = trials[STUDY].assign(best=sign * trials.best, final=sign * trials.final).groupby(STUDY)[["best", "final"]].max()
+    signed = (
+        trials[STUDY].assign(best=sign * trials.best, final=sign * trials.final).groupby(STUDY)[["best", "final"]].max()
+    )
     found = fastest[[*STUDY, "seconds", "steps"]].fillna({"seconds": np.inf, "steps": np.inf}).reset_index(drop=True)
     sign = _signs(found, targets)
     found = found.assign(stopped=trials.groupby(STUDY).stopped.any().to_numpy())
@@ -150,12 +157,20 @@ def per_study(trials: pd.DataFrame, targets: Targets) -> pd.DataFrame:
 
 def _signs(table: pd.DataFrame, targets: Targets) -> Floats:
     """1.0 for each row where a higher value is better, else -1.0."""
-    return table.workload.map({name: target.sign for name, target in targets.workloads.items()}).to_numpy().astype(np.float64)
+    return (
+        table.workload.map({name: target.sign for name, target in targets.workloads.items()})
+        .to_numpy()
+        .astype(np.float64)
+    )
 
 
 def _goals(table: pd.DataFrame, targets: Targets) -> Floats:
     """The target of each row."""
-    return table.workload.map({name: target.target for name, target in targets.workloads.items()}).to_numpy().astype(np.float64)
+    return (
+        table.workload.map({name: target.target for name, target in targets.workloads.items()})
+        .to_numpy()
+        .astype(np.float64)
+    )
 
 
 def standings(studies: pd.DataFrame, targets: Targets, column: str = "seconds") -> Standings:
@@ -180,11 +195,11 @@ def target_tests(studies: pd.DataFrame, targets: Targets) -> pd.DataFrame:
     """Whether the mean result over studies meets the target: one row per workload and strategy, in their order.
 
     Args: studies: what ``per_study`` returns.
-    Returns: ``studies``, how many there are; ``stopped``, those with a trial that ended because it met the target; for the ``final`` and
-    the ``best`` value of each: ``n`` that have one, mean and standard deviation; for ``final`` the one-sided p-value (``target_test``),
-    NaN where a study has no value, which would have to be left out, and where one is ``stopped``: a training that ends when the target
-    is met has a last value beyond it, however bad it is. For the same reason there is none for ``best``: the best of many noisy
-    evaluations is beyond the mean of each.
+    Returns: ``studies``, how many there are; ``stopped``, those with a trial that ended because it met the target; for
+    the ``final`` and the ``best`` value of each: ``n`` that have one, mean and standard deviation; for ``final`` the
+    one-sided p-value (``target_test``), NaN where a study has no value, which would have to be left out, and where one
+    is ``stopped``: a training that ends when the target is met has a last value beyond it, however bad it is. For the
+    same reason there is none for ``best``: the best of many noisy evaluations is beyond the mean of each.
     """
     found = [
         {"workload": workload, "strategy": strategy, "studies": len(part), "stopped": int(part.stopped.sum())}
@@ -199,7 +214,11 @@ def target_tests(studies: pd.DataFrame, targets: Targets) -> pd.DataFrame:
 def _described(value_K: Floats, name: str) -> dict[str, Any]:
     known = np.sort(value_K[~np.isnan(value_K)])
     mean = float(known.mean()) if len(known) else np.nan
-    return {f"{name}_n": len(known), f"{name}_mean": mean, f"{name}_sd": float(known.std(ddof=1)) if len(known) > 1 else np.nan}
+    return {
+        f"{name}_n": len(known),
+        f"{name}_mean": mean,
+        f"{name}_sd": float(known.std(ddof=1)) if len(known) > 1 else np.nan,
+    }
 
 
 def _p(part: pd.DataFrame, target: Target) -> float:

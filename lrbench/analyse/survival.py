@@ -27,7 +27,8 @@ class Survival:
     def median(self) -> float:
         """The first step by which more than half of the runs are there; infinite if there is none.
 
-        Where exactly half are there for a while, the middle of that while: without censored runs it is the median that one knows.
+        Where exactly half are there for a while, the middle of that while: without censored runs it is the median that
+        one knows.
         """
         fallen = self.step_T[np.diff(self.share_T, prepend=np.inf) < 0.0]
         first = _first_half(self.step_T, self.share_T)
@@ -54,14 +55,15 @@ def _first_half(step_T: Floats, share_T: Floats) -> float:
 def kaplan_meier(step_S: ArrayLike, censored_S: ArrayLike) -> Survival:
     """The Kaplan-Meier estimate of the steps to target of S runs.
 
-    Args: step_S: where a run reached the target, NaN (or infinite) if it did not; censored_S: up to where it was watched: its budget. A
-        diverged run can never reach the target, so it is watched to its budget, not only to its divergence: otherwise runs would
-        improve the curve by exploding.
-    Returns: steps at which the curve falls or a run was last watched; the interval is that of the log(-log) scale, which stays within 0 and
-    1, from Greenwood's variance. Where the curve is 1 or 0 there is no variance and the interval has no width: once all runs are there it
-    closes, which with fewer than five is too soon.
-    Source: Kaplan and Meier 1958, Journal of the American Statistical Association 53, 457-481; interval: Kalbfleisch and Prentice 1980, The
-    Statistical Analysis of Failure Time Data, chapter 1. Equals ``scipy.stats.ecdf``.
+    Args: step_S: where a run reached the target, NaN (or infinite) if it did not; censored_S: up to where it was
+    watched: its budget. A
+        diverged run can never reach the target, so it is watched to its budget, not only to its divergence: otherwise
+        runs would improve the curve by exploding.
+    Returns: steps at which the curve falls or a run was last watched; the interval is that of the log(-log) scale,
+    which stays within 0 and 1, from Greenwood's variance. Where the curve is 1 or 0 there is no variance and the
+    interval has no width: once all runs are there it closes, which with fewer than five is too soon.
+    Source: Kaplan and Meier 1958, Journal of the American Statistical Association 53, 457-481; interval: Kalbfleisch
+    and Prentice 1980, The Statistical Analysis of Failure Time Data, chapter 1. Equals ``scipy.stats.ecdf``.
     """
     step = np.asarray(step_S, np.float64)
     there = np.isfinite(step)

@@ -18,12 +18,15 @@ from lrbench.store import Study
 EARLY = 0.1
 """The share of the budget after which "early" is measured."""
 EXPLOSION = 0.05
-"""A loss that ends more than this share of its room above the initial one has exploded; less is the noise of an lr too small to learn.
-The room is the way from the lowest possible loss to the initial one; where none is known, what the best run of the workload gains."""
+"""A loss that ends more than this share of its room above the initial one has exploded; less is the noise of an lr too
+small to learn. The room is the way from the lowest possible loss to the initial one; where none is known, what the best
+run of the workload gains."""
 PEAK = 10.0
-"""A training loss that lies so many times its room above the lowest possible one is an explosion too, even if the run recovers."""
+"""A training loss that lies so many times its room above the lowest possible one is an explosion too, even if the run
+recovers."""
 EASY = 1e-3
-"""A first loss with less than this share of the room of the untrained one was that of an easy batch: no bound is measured from it."""
+"""A first loss with less than this share of the room of the untrained one was that of an easy batch: no bound is
+measured from it."""
 FLOAT32 = 1e-6
 """Losses that differ by less than this share of them do so by rounding: it is some sixteen steps of float32."""
 CONDITIONS = ["batch_size", "accumulate", "precision", "budget", "target"]
@@ -49,14 +52,18 @@ def per_run(study: Study) -> pd.DataFrame:
 
     Columns, besides what the store holds:
         workload: names the conditions too where a study has several of them; ``base`` does not.
-        trained, finished, exploded: did not crash; and did not diverge; diverged, ended more than 5 % of its room above its initial loss,
-            or had a training loss at ten times its room (see ``EXPLOSION``). A constant added to the loss changes none of them.
+        trained, finished, exploded: did not crash; and did not diverge; diverged, ended more than 5 % of its room above
+        its initial loss,
+            or had a training loss at ten times its room (see ``EXPLOSION``). A constant added to the loss changes none
+            of them.
         val_metric, val_loss, train_loss, gap: final values, NaN unless finished.
-        quality, loss: the final validation metric and loss, *a diverged run counting as the untrained model*; ``loss`` is never above
-            the initial one. ``score`` is ``quality`` with its sign turned so that more is better; ``untrained_score`` is that of the model
-            before any update.
+        quality, loss: the final validation metric and loss, *a diverged run counting as the untrained model*; ``loss``
+        is never above
+            the initial one. ``score`` is ``quality`` with its sign turned so that more is better; ``untrained_score``
+            is that of the model before any update.
         early_loss: the validation loss after 10 % of the budget, by the same rule.
-        plain: one lr for all layers and steps. starts_high: the first lr is the base lr. ends_low: finished at less than half of its
+        plain: one lr for all layers and steps. starts_high: the first lr is the base lr. ends_low: finished at less
+        than half of its
             highest lr.
         seconds_to_target, samples_per_second: NaN for runs trained in a population, whose clock is shared.
     """
@@ -114,7 +121,9 @@ def _measure(run: dict[str, Any], facts: dict[str, Any]) -> dict[str, Any]:
     )
 
 
-def _quality(run: dict[str, Any], workload: dict[str, Any], *, finished: bool, higher_is_better: bool) -> dict[str, Any]:
+def _quality(
+    run: dict[str, Any], workload: dict[str, Any], *, finished: bool, higher_is_better: bool
+) -> dict[str, Any]:
     """How good a run ended. Where the metric is no number then, it counts as the untrained model, or as the worst that there can be."""
     start = initial(run["val_loss"])
     last = {name: final(run[name]) if finished else math.nan for name in ("val_metric", "val_loss")}
@@ -137,7 +146,9 @@ def _quality(run: dict[str, Any], workload: dict[str, Any], *, finished: bool, h
 def _exploded(runs: pd.DataFrame) -> "pd.Series[bool]":
     """Which runs diverged, ended above their initial loss, or had a training loss far above it."""
     gained = (runs.initial_loss - runs.loss).groupby(runs.workload).transform("max")
-    gained = gained.where(gained > 0.0, np.inf)  # where no run gains anything, nothing tells a small rise from a large one
+    gained = gained.where(
+        gained > 0.0, np.inf
+    )  # where no run gains anything, nothing tells a small rise from a large one
 
     def room(start: "pd.Series[float]") -> "pd.Series[float]":
         """How far a loss could fall: to the lowest possible one; where that is unknown, as far as the best run of the workload came."""
@@ -165,7 +176,9 @@ def _speed(run: dict[str, Any], *, higher_is_better: bool) -> dict[str, Any]:
         "steps_to_target": math.nan if hit is None else hit,
         "reached": hit is not None,
         "seconds_to_target": seconds if alone and seconds is not None else math.nan,
-        "samples_per_second": samples / run["train_seconds"] if alone and done and run["train_seconds"] > 0 else math.nan,
+        "samples_per_second": samples / run["train_seconds"]
+        if alone and done and run["train_seconds"] > 0
+        else math.nan,
     }
 
 
@@ -194,14 +207,16 @@ def cells(runs: pd.DataFrame) -> pd.DataFrame:
     """One row per workload, strategy and lr, aggregated over seeds: what ``summary.csv`` holds.
 
     Args: runs: what ``per_run`` returns.
-    Returns: counts (``reached`` the target, even if it diverged afterwards); the interquartile mean over seeds of the final validation
-    metric with its bootstrap 95 % interval (a diverged run counts as the untrained model); of losses and gap over the runs that finished;
-    the median of steps to target, NaN when half of the runs or more never reach it; ``keys`` are the runs', in the order of their seeds.
+    Returns: counts (``reached`` the target, even if it diverged afterwards); the interquartile mean over seeds of the
+    final validation metric with its bootstrap 95 % interval (a diverged run counts as the untrained model); of losses
+    and gap over the runs that finished; the median of steps to target, NaN when half of the runs or more never reach
+    it; ``keys`` are the runs', in the order of their seeds.
     """
     parts = list(arrays(runs.sort_values("seed"), [*STRATEGY, "lr"], _OF_A_RUN))
     intervals = seeds_intervals([part["quality"][part["trained"]] for _, part in parts])
     found = [
-        dict(zip([*STRATEGY, "lr"], at, strict=True)) | _cell(part, interval) for (at, part), interval in zip(parts, intervals, strict=True)
+        dict(zip([*STRATEGY, "lr"], at, strict=True)) | _cell(part, interval)
+        for (at, part), interval in zip(parts, intervals, strict=True)
     ]
     return pd.DataFrame(found, columns=[*STRATEGY, "lr", *_CELL])
 
@@ -233,10 +248,15 @@ def _cell(runs: dict[str, NDArray[Any]], interval: Interval) -> dict[str, Any]:
 def scale(runs: pd.DataFrame) -> float:
     """What a difference of the metric on one workload is small beside; a constant added to the metric changes it in nothing.
 
-    Above the lowest value that the metric can have: the best metric, or the untrained one where less is better. Where no lowest value is
-    known: what the best run gains over the untrained model. A run that ended worse than the untrained model counts as that.
+    Above the lowest value that the metric can have: the best metric, or the untrained one where less is better. Where
+    no lowest value is known: what the best run gains over the untrained model. A run that ended worse than the
+    untrained model counts as that.
     """
-    best, untrained, low = np.fmax(runs.score, runs.untrained_score).max(), runs.untrained_score.median(), runs.metric_low.median()
+    best, untrained, low = (
+        np.fmax(runs.score, runs.untrained_score).max(),
+        runs.untrained_score.median(),
+        runs.metric_low.median(),
+    )
     if not np.isfinite(low):
         return float(best - untrained)
     return float(best - low if bool(runs.higher_is_better.all()) else (-runs.untrained_score - low).median())

@@ -17,22 +17,23 @@ LARGE = 100_000
 EPSILON = 1e-12
 """A deviation below this share of the mean is rounding."""
 ROUNDING = 2.5e-4
-"""So is one below this share of the margin: metrics are stored in float32, and margins are ``MARGIN`` of their scale."""
+"""So is one below this share of the margin: metrics are stored in float32, and margins are ``MARGIN`` of their
+scale."""
 ALIKE = 1e-5
 """So is, in a test of equivalence, a standard error below this share of its margin."""
 MARGIN = 1e-3
-"""A mean difference below this share of the scale of what is compared is no difference, however sure it is: seeds that change nothing
-but the rounding are copies of one another, and would make any difference certain."""
+"""A mean difference below this share of the scale of what is compared is no difference, however sure it is: seeds that
+change nothing but the rounding are copies of one another, and would make any difference certain."""
 
 
 def paired_p(difference_S: ArrayLike, margin: float = 0.0, *, seedless: bool = False) -> float:
     """Two-sided p-value of the paired t-test on differences by seed.
 
-    Shapes: S seeds, the same in both arms; differences that are not finite are left out. NaN (nothing can be said) with fewer than
-    two. A mean within ``margin`` of zero: 1. All equal but for rounding, and beyond it, as a few counts may be by chance: that of S equal
-    signs, 2^(1 - S); but 0 if ``seedless``: seeds change nothing in the runs that are compared. The t-test, not the exact sign-flip test,
-    because with 5 seeds the latter can never go below 2/32 and so never separates anything; the price is an assumption of normal
-    differences.
+    Shapes: S seeds, the same in both arms; differences that are not finite are left out. NaN (nothing can be said) with
+    fewer than two. A mean within ``margin`` of zero: 1. All equal but for rounding, and beyond it, as a few counts may
+    be by chance: that of S equal signs, 2^(1 - S); but 0 if ``seedless``: seeds change nothing in the runs that are
+    compared. The t-test, not the exact sign-flip test, because with 5 seeds the latter can never go below 2/32 and so
+    never separates anything; the price is an assumption of normal differences.
     Source: Student 1908; for few seeds, Colas et al. 2019, arXiv:1904.06979.
     """
     d = _known(difference_S)
@@ -50,8 +51,8 @@ def paired_p(difference_S: ArrayLike, margin: float = 0.0, *, seedless: bool = F
 def mean_beyond_p(value_S: ArrayLike, target: float, *, seedless: bool = False) -> float:
     """One-sided p-value of the t-test that the mean lies above a target: small where it surely does.
 
-    Shapes: S values, all finite. NaN with fewer than two. All equal: 1 below the target, 0.5 on it, and above it the chance that all are
-    so if half of such values are, 2^-S; or 0 if ``seedless``, as of ``paired_p``.
+    Shapes: S values, all finite. NaN with fewer than two. All equal: 1 below the target, 0.5 on it, and above it the
+    chance that all are so if half of such values are, 2^-S; or 0 if ``seedless``, as of ``paired_p``.
     Source: Student 1908; equals ``scipy.stats.ttest_1samp(values, target, alternative="greater")``.
     """
     values = np.sort(np.asarray(value_S, np.float64))
@@ -74,10 +75,11 @@ def _known(value_S: ArrayLike) -> NDArray[np.float64]:
 def equivalence_p(difference_S: ArrayLike, margin: float) -> float:
     """p-value of the paired equivalence test: that the mean difference lies within ``margin`` of zero.
 
-    Two one-sided t-tests (TOST), of a mean not above -margin and of one not below +margin; the greater p-value counts. Below 5 % the
-    two arms are equivalent; above it nothing was shown, neither that they are nor that they are not.
-    Shapes: S seeds, the same in both arms; differences that are not finite are left out. NaN with fewer than two. All equal: 1 beyond the
-    margin; within it 0, or NaN with fewer than ``ENOUGH_SEEDS``, since a few counts agree by chance.
+    Two one-sided t-tests (TOST), of a mean not above -margin and of one not below +margin; the greater p-value counts.
+    Below 5 % the two arms are equivalent; above it nothing was shown, neither that they are nor that they are not.
+    Shapes: S seeds, the same in both arms; differences that are not finite are left out. NaN with fewer than two. All
+    equal: 1 beyond the margin; within it 0, or NaN with fewer than ``ENOUGH_SEEDS``, since a few counts agree by
+    chance.
     Source: Schuirmann 1987, Journal of Pharmacokinetics and Biopharmaceutics 15, 657-680.
     """
     d = _known(difference_S)
@@ -103,12 +105,14 @@ def holm(p_C: ArrayLike) -> NDArray[np.float64]:
     return adjusted
 
 
-def not_separated(best_S: ArrayLike, others_CS: Sequence[ArrayLike], margin: float = 0.0, *, seedless: bool = False) -> list[bool]:
+def not_separated(
+    best_S: ArrayLike, others_CS: Sequence[ArrayLike], margin: float = 0.0, *, seedless: bool = False
+) -> list[bool]:
     """For each of C others, whether the seeds cannot tell it from the best: its paired p-value times C is not below 5 %.
 
-    The best was chosen by the same seeds, so this is no comparison with a control. What holds is that in 95 % of studies and more the one
-    that is best in truth is the best found or among those not separated from it: it can be lost only to one of C others that is tested at
-    5 % / C. That two equals are told apart is not excluded so often.
+    The best was chosen by the same seeds, so this is no comparison with a control. What holds is that in 95 % of
+    studies and more the one that is best in truth is the best found or among those not separated from it: it can be
+    lost only to one of C others that is tested at 5 % / C. That two equals are told apart is not excluded so often.
     Shapes: S seeds in the same order everywhere, NaN where a seed is missing. An untestable pair is not separated.
     Source: Bonferroni's inequality; confidence sets of the best, Hsu 1981, Annals of Statistics 9, 1026-1034.
     """
@@ -121,12 +125,14 @@ def not_separated(best_S: ArrayLike, others_CS: Sequence[ArrayLike], margin: flo
 def separated(score_CS: ArrayLike, margin: float = 0.0, *, seedless: bool = False) -> NDArray[np.bool_]:
     """Which pairs of C arms the seeds tell apart: Holm-adjusted paired p-value, over all pairs, below 5 %.
 
-    Shapes: [C, S], seeds in the same order everywhere, NaN where one is missing. Returns: [C, C], symmetric; an untestable pair
-    (fewer than two shared seeds) is not separated.
+    Shapes: [C, S], seeds in the same order everywhere, NaN where one is missing. Returns: [C, C], symmetric; an
+    untestable pair (fewer than two shared seeds) is not separated.
     """
     score_CS = np.asarray(score_CS, np.float64)
     one, other = np.triu_indices(len(score_CS), 1)
-    adjusted = holm([paired_p(score_CS[i] - score_CS[j], margin, seedless=seedless) for i, j in zip(one, other, strict=True)])
+    adjusted = holm(
+        [paired_p(score_CS[i] - score_CS[j], margin, seedless=seedless) for i, j in zip(one, other, strict=True)]
+    )
     found = np.zeros((len(score_CS),) * 2, bool)
     found[one, other] = found[other, one] = adjusted < 1 - LEVEL
     return found
@@ -156,10 +162,12 @@ def target_test(value_S: ArrayLike, target: float, *, higher_is_better: bool, se
 def seeds_needed(difference_S: ArrayLike, margin: float = 0.0) -> int | None:
     """How many seeds a paired t-test (two-sided, 5 %) needs to find the observed difference in 80 % of the studies.
 
-    Shapes: S differences by seed; those that are not finite are left out. It takes the observed mean and deviation for the true ones.
-    Returns: at least 2; None with fewer than two differences, or where the mean lies within ``margin`` of zero: there is nothing to find.
-    Source: power of the t-test by the noncentral t distribution; Cohen 1988, Statistical Power Analysis for the Behavioral Sciences,
-    chapter 2; for learning curves, Colas et al. 2018, arXiv:1806.08295.
+    Shapes: S differences by seed; those that are not finite are left out. It takes the observed mean and deviation for
+    the true ones.
+    Returns: at least 2; None with fewer than two differences, or where the mean lies within ``margin`` of zero: there
+    is nothing to find.
+    Source: power of the t-test by the noncentral t distribution; Cohen 1988, Statistical Power Analysis for the
+    Behavioral Sciences, chapter 2; for learning curves, Colas et al. 2018, arXiv:1806.08295.
     """
     d = _known(difference_S)
     if len(d) < 2 or abs(float(d.mean())) <= margin:
@@ -186,4 +194,6 @@ def power(effect: float, n: int) -> float:
     """How often a two-sided t-test at 5 % of n pairs finds a mean difference of ``effect`` deviations."""
     critical, shift = stdtrit(n - 1, (1 + LEVEL) / 2), effect * math.sqrt(n)
     missed, wrong_side = (nctdtr(n - 1, shift, bound) for bound in (critical, -critical))
-    return float(1.0 - np.nan_to_num(missed) + np.nan_to_num(wrong_side))  # NaN where a tail is too thin for the routine
+    return float(
+        1.0 - np.nan_to_num(missed) + np.nan_to_num(wrong_side)
+    )  # NaN where a tail is too thin for the routine

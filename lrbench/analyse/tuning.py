@@ -1,8 +1,9 @@
 """What tuning buys: the expected outcome of the best of k trials, and which strategy to take for how many of them.
 
-A *trial* is one run of a strategy: an lr drawn from its grid, all lrs equally likely, at a given seed, to the end of the budget. What it
-scores is its final validation metric, signed so that more is better; a run that diverged, or ended worse than the untrained model, counts
-as the untrained model. After k trials at one seed one keeps the run that validated best. A crashed run is no trial.
+A *trial* is one run of a strategy: an lr drawn from its grid, all lrs equally likely, at a given seed, to the end of
+the budget. What it scores is its final validation metric, signed so that more is better; a run that diverged, or ended
+worse than the untrained model, counts as the untrained model. After k trials at one seed one keeps the run that
+validated best. A crashed run is no trial.
 """
 
 import math
@@ -40,9 +41,9 @@ def chance_of_best(rank: ArrayLike, of: ArrayLike, trials: ArrayLike) -> NDArray
 def expected_best(value_N: ArrayLike, trials_K: ArrayLike) -> NDArray[np.float64]:
     """The expected greatest of k draws with replacement from N observed values, exactly, for each of K numbers k.
 
-    1 gives the mean; more never gives less; it tends to the greatest value. Drawing without replacement would reach that at k = N, and is
-    never below this: as an estimate for draws from where the values came from, this one is too low on average, by less the more values
-    there are.
+    1 gives the mean; more never gives less; it tends to the greatest value. Drawing without replacement would reach
+    that at k = N, and is never below this: as an estimate for draws from where the values came from, this one is too
+    low on average, by less the more values there are.
     Returns: shape K; NaN without values.
     Source: Dodge et al. 2019, arXiv:1909.03004; the bias: Tang et al. 2020, arXiv:2004.13705.
 
@@ -69,9 +70,10 @@ def tuning_curves(runs: pd.DataFrame, trials: Sequence[int] = BUDGETS) -> pd.Dat
     """The expected best outcome after some numbers of trials, of every strategy on every workload, at every seed.
 
     Args: runs: what ``per_run`` returns.
-    Returns: one row per workload, strategy and seed, in that order; ``lrs`` is how many the seed has, and there is a column named by each
-    number of trials. A seed counts if it was run at more than half of the strategy's lrs. A strategy counts if its grid spans at least
-    ``WIDE`` of the decades of the widest on its workload, since a grid drawn closely around a good lr has been tuned already.
+    Returns: one row per workload, strategy and seed, in that order; ``lrs`` is how many the seed has, and there is a
+    column named by each number of trials. A seed counts if it was run at more than half of the strategy's lrs. A
+    strategy counts if its grid spans at least ``WIDE`` of the decades of the widest on its workload, since a grid drawn
+    closely around a good lr has been tuned already.
     """
     return _expected(_tuned(outcomes(runs)), trials)
 
@@ -92,10 +94,18 @@ def best_after(curves: pd.DataFrame, trials: int) -> pd.DataFrame:
     """The strategies of each workload, best first after some number of trials, ties by name.
 
     Args: curves: what ``tuning_curves`` returns for these trials and others.
-    Returns: one row each, with its name ``strategy``, the mean over seeds ``expected``, and how many ``lrs`` it was run at.
+    Returns: one row each, with its name ``strategy``, the mean over seeds ``expected``, and how many ``lrs`` it was run
+    at.
     """
-    at = curves.rename(columns={trials: "expected"}).groupby(STRATEGY).agg(expected=("expected", "mean"), lrs=("lrs", "max")).reset_index()
-    ranked = at.sort_values(["workload", "expected", *AXES], ascending=[True, False, True, True, True], ignore_index=True)
+    at = (
+        curves.rename(columns={trials: "expected"})
+        .groupby(STRATEGY)
+        .agg(expected=("expected", "mean"), lrs=("lrs", "max"))
+        .reset_index()
+    )
+    ranked = at.sort_values(
+        ["workload", "expected", *AXES], ascending=[True, False, True, True, True], ignore_index=True
+    )
     ranked["strategy"] = [strategy(row) for row in rows(ranked)]
     return ranked
 
@@ -116,10 +126,11 @@ def _same(lr: Any, other: Any) -> Any:
 def untuned(runs: pd.DataFrame) -> pd.DataFrame:
     """The one trial of somebody who does not tune: every strategy at the lr that is known before anything is run.
 
-    That is the optimizer's default lr where it was run, at more than half of the strategy's seeds, else the middle one of those of the
-    strategy's grid that were (of two, the lower), on which whoever wrote the grid centred it; a grid too narrow to have a tuning curve has
-    no such middle.
-    Returns: one row per workload, strategy and seed, in that order, with ``lr``, ``which`` (default or middle) and ``outcome``.
+    That is the optimizer's default lr where it was run, at more than half of the strategy's seeds, else the middle one
+    of those of the strategy's grid that were (of two, the lower), on which whoever wrote the grid centred it; a grid
+    too narrow to have a tuning curve has no such middle.
+    Returns: one row per workload, strategy and seed, in that order, with ``lr``, ``which`` (default or middle) and
+    ``outcome``.
     """
     return _first(outcomes(runs))
 
@@ -151,11 +162,12 @@ def recommendations(runs: pd.DataFrame, budgets: Sequence[int] = BUDGETS) -> pd.
     """Which strategy to take on each workload when so many trials can be afforded.
 
     Args: runs: what ``per_run`` returns.
-    Returns: one row per workload and budget. The first trial is that of ``untuned``, at ``lr``, which is the ``which`` one; all others are
-    at lrs drawn from the grid, as in ``tuning_curves``, and the best of all is kept. ``expected`` is the mean over seeds of what that is
-    expected to score, with a bootstrap 95 % interval over seeds; ``not_separated`` lists the strategies that the shared seeds cannot tell
-    from it (paired t-test, Bonferroni-corrected); ``strategies`` counts those that were compared: with one trial all that have an
-    lr to begin with, with more those that have a tuning curve, too. A workload without any has no rows.
+    Returns: one row per workload and budget. The first trial is that of ``untuned``, at ``lr``, which is the ``which``
+    one; all others are at lrs drawn from the grid, as in ``tuning_curves``, and the best of all is kept. ``expected``
+    is the mean over seeds of what that is expected to score, with a bootstrap 95 % interval over seeds;
+    ``not_separated`` lists the strategies that the shared seeds cannot tell from it (paired t-test,
+    Bonferroni-corrected); ``strategies`` counts those that were compared: with one trial all that have an lr to begin
+    with, with more those that have a tuning curve, too. A workload without any has no rows.
     """
     trials = outcomes(runs)
     choices = _choices(trials, budgets)
@@ -175,7 +187,9 @@ def _choices(trials: pd.DataFrame, budgets: Sequence[int]) -> pd.DataFrame:
     keys, first = [*STRATEGY, "seed"], _first(trials)
     tuned = _tuned(trials).merge(first.rename(columns={"outcome": "floor"})[[*keys, "floor"]], on=keys)
     draws = [k - 1 for k in budgets if k > 1]
-    more = _expected(tuned.assign(outcome=tuned[["outcome", "floor"]].max(axis=1)), draws).melt(keys, draws, "trials", "outcome")
+    more = _expected(tuned.assign(outcome=tuned[["outcome", "floor"]].max(axis=1)), draws).melt(
+        keys, draws, "trials", "outcome"
+    )
     more = more.assign(trials=more.trials.astype(int) + 1).merge(first[[*keys, "lr", "which"]], on=keys)
     one = first.assign(trials=1) if 1 in budgets else first.assign(trials=1).iloc[:0]
     return pd.concat([one, more[one.columns]]).sort_values(["trials", *keys], ignore_index=True)
@@ -191,7 +205,14 @@ def _recommended(choices: pd.DataFrame, margin: float, alike: bool = False) -> d
     low, high = seeds_interval(best, statistic=mean)
     return (
         {axis: getattr(row, axis) for axis in AXES}
-        | {"strategy": strategy(row), "lr": row.lr, "which": row.which, "expected": float(np.nanmean(best)), "low": low, "high": high}
+        | {
+            "strategy": strategy(row),
+            "lr": row.lr,
+            "which": row.which,
+            "expected": float(np.nanmean(best)),
+            "low": low,
+            "high": high,
+        }
         | {"seeds": int(np.isfinite(best).sum()), "strategies": len(names)}
         | {"not_separated": [" / ".join(axes) for axes, alike in zip(names[1:], same, strict=True) if alike]}
     )
@@ -201,11 +222,11 @@ def shared_recommendations(runs: pd.DataFrame, budgets: Sequence[int] = BUDGETS)
     """Which strategy to take for several workloads at once, each tuned for itself with so many trials.
 
     Args: runs: what ``per_run`` returns.
-    Returns: the workloads, which together with the strategies make the largest table without a gap, two of each or more; and one row per
-    budget as of ``recommendations``, whose ``expected`` is the mean over workloads of the share of the way from the untrained model (0)
-    to the best of all that is compared there (1), at seeds that all of them have; ``workload`` and ``which`` are empty and ``lr`` is NaN,
-    since lrs to begin with differ between workloads. Workloads where nothing learnt are left out. No workloads and no rows where there is
-    no such table.
+    Returns: the workloads, which together with the strategies make the largest table without a gap, two of each or
+    more; and one row per budget as of ``recommendations``, whose ``expected`` is the mean over workloads of the share
+    of the way from the untrained model (0) to the best of all that is compared there (1), at seeds that all of them
+    have; ``workload`` and ``which`` are empty and ``lr`` is NaN, since lrs to begin with differ between workloads.
+    Workloads where nothing learnt are left out. No workloads and no rows where there is no such table.
     """
     trials = outcomes(runs)
     choices = _choices(trials, budgets)
@@ -214,7 +235,12 @@ def shared_recommendations(runs: pd.DataFrame, budgets: Sequence[int] = BUDGETS)
     ways = [_way(part, trials[trials.workload == w]) for (w,), part in groups(shared, ["workload"])]
     if not workloads or any(part.empty for part in ways):
         return [], pd.DataFrame(columns=RECOMMENDATION)
-    means = pd.concat(ways).groupby([*AXES, "seed", "trials"]).agg(outcome=("outcome", "mean"), among=("outcome", "size")).reset_index()
+    means = (
+        pd.concat(ways)
+        .groupby([*AXES, "seed", "trials"])
+        .agg(outcome=("outcome", "mean"), among=("outcome", "size"))
+        .reset_index()
+    )
     means = means[means.among == len(workloads)].assign(lr=math.nan, which="")
     found = [{"workload": "", "trials": k} | _recommended(part, MARGIN) for (k,), part in groups(means, ["trials"])]
     return workloads, pd.DataFrame(found, columns=RECOMMENDATION)
@@ -223,7 +249,9 @@ def shared_recommendations(runs: pd.DataFrame, budgets: Sequence[int] = BUDGETS)
 def _shared(choices: pd.DataFrame, budgets: int) -> tuple[list[str], pd.DataFrame]:
     """The workloads and the choices on them with strategies that all of them have, with every budget."""
     there = choices.pivot_table(index="workload", columns=AXES, values="trials", aggfunc="nunique")
-    block = largest_block(there.eq(budgets).to_numpy(bool), lambda b: float(len(b[0]) * len(b[1]) * (min(map(len, b)) > 1)))
+    block = largest_block(
+        there.eq(budgets).to_numpy(bool), lambda b: float(len(b[0]) * len(b[1]) * (min(map(len, b)) > 1))
+    )
     if block is None:
         return [], choices.iloc[:0]
     kept = there.iloc[block[0], block[1]]

@@ -26,7 +26,9 @@ def at_best_lr(runs: pd.DataFrame, responses: pd.DataFrame) -> pd.DataFrame:
 def ranking(responses: pd.DataFrame) -> pd.DataFrame:
     """The strategies of each workload, best first: highest validation score at the best lr, then lowest loss, then name."""
     order = ["workload", "score", "loss", *AXES]
-    ranked = responses.dropna(subset="best_lr").sort_values(order, ascending=[True, False, True, True, True, True], ignore_index=True)
+    ranked = responses.dropna(subset="best_lr").sort_values(
+        order, ascending=[True, False, True, True, True, True], ignore_index=True
+    )
     ranked["strategy"] = [strategy(row) for row in rows(ranked)]
     return ranked
 
@@ -35,16 +37,18 @@ def verdicts(runs: pd.DataFrame, responses: pd.DataFrame) -> pd.DataFrame:
     """One row per workload: its best strategy at its best lr, selected on validation.
 
     Args: runs: what ``per_run`` returns; responses: what ``responses`` returns for them.
-    Returns: ``quality`` is the interquartile mean over seeds of the final validation metric, with a bootstrap 95 % interval;
-    ``reached`` counts runs; ``steps_to_target`` is a median, NaN if half or more never reach it; ``test_metric`` is the winner's alone;
-    ``not_separated`` lists the strategies that the seeds cannot tell from it (paired t-test at each one's best lr,
-    Bonferroni-corrected within the workload); the baseline is the winner's optimizer with one constant lr for all layers, at its own best
-    lr, or where that was not run the best such strategy of all, ``baseline_edge`` where in its grid that lr sits; ``gain`` is the
-    improvement over it by paired seeds, positive if better whatever the metric.
-    A workload where no run finished has an empty strategy and NaN numbers.
+    Returns: ``quality`` is the interquartile mean over seeds of the final validation metric, with a bootstrap 95 %
+    interval; ``reached`` counts runs; ``steps_to_target`` is a median, NaN if half or more never reach it;
+    ``test_metric`` is the winner's alone; ``not_separated`` lists the strategies that the seeds cannot tell from it
+    (paired t-test at each one's best lr, Bonferroni-corrected within the workload); the baseline is the winner's
+    optimizer with one constant lr for all layers, at its own best lr, or where that was not run the best such strategy
+    of all, ``baseline_edge`` where in its grid that lr sits; ``gain`` is the improvement over it by paired seeds,
+    positive if better whatever the metric. A workload where no run finished has an empty strategy and NaN numbers.
     """
     ranked, best = ranking(responses), at_best_lr(runs, responses)
-    found = [_verdict(str(w), ranked[ranked.workload == w], best[best.workload == w]) for w in sorted(runs.workload.unique())]
+    found = [
+        _verdict(str(w), ranked[ranked.workload == w], best[best.workload == w]) for w in sorted(runs.workload.unique())
+    ]
     return pd.DataFrame(found, columns=VERDICT)
 
 
@@ -53,7 +57,9 @@ _NOTHING = dict.fromkeys(["seeds", "reached", "strategies"], 0)
 
 def _verdict(workload: str, ranked: pd.DataFrame, runs: pd.DataFrame) -> dict[str, Any]:
     if ranked.empty:
-        return {"workload": workload, "not_separated": []} | dict.fromkeys(["strategy", "edge", "baseline"], "") | _NOTHING
+        return (
+            {"workload": workload, "not_separated": []} | dict.fromkeys(["strategy", "edge", "baseline"], "") | _NOTHING
+        )
     winner = ranked.iloc[0]
     won = of_strategy(runs, winner)
     low, high = seeds_interval(won.quality)
@@ -61,7 +67,11 @@ def _verdict(workload: str, ranked: pd.DataFrame, runs: pd.DataFrame) -> dict[st
     return (
         {name: winner[name] for name in ["workload", "strategy", *AXES, "edge"]}
         | {"lr": winner.best_lr, "seeds": won.seed.nunique(), "quality": iqm(won.quality), "low": low, "high": high}
-        | {"target": won.target.iloc[0], "reached": int(won.reached.sum()), "steps_to_target": median_steps(won.steps_to_target)}
+        | {
+            "target": won.target.iloc[0],
+            "reached": int(won.reached.sum()),
+            "steps_to_target": median_steps(won.steps_to_target),
+        }
         | {"test_metric": iqm(won.test_metric.dropna()), "test_low": test_low, "test_high": test_high}
         | {"strategies": len(ranked), "not_separated": _like_the_winner(ranked, runs)}
         | _gain(winner, _baseline(winner, ranked, runs), runs)
@@ -100,5 +110,9 @@ def _gain(winner: Any, baseline: Any, runs: pd.DataFrame) -> dict[str, Any]:
             "baseline_quality": iqm(base.quality),
         }
         | {"gain": iqm(difference), "gain_low": low, "gain_high": high}
-        | {"gain_p": math.nan if baseline.strategy == winner.strategy else paired_p(difference, margin(runs), seedless=seedless(runs))}
+        | {
+            "gain_p": math.nan
+            if baseline.strategy == winner.strategy
+            else paired_p(difference, margin(runs), seedless=seedless(runs))
+        }
     )

@@ -5,10 +5,10 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from lrbench.config.cost import Case, Grouping
+from lrbench.config.param import Param
+from lrbench.config.run import Run
 from lrbench.plan import Plan, params_of, product, vocabulary
-from lrbench.spec.cost import Case, Grouping
-from lrbench.spec.param import Param
-from lrbench.spec.run import Run
 from lrbench.strategies import OPTIMIZERS, Group, groups_of, impossible
 from lrbench.workloads import WORKLOADS
 
@@ -26,8 +26,8 @@ class Wanted:
 def cases(plan: Plan) -> list[Wanted]:
     """Every distinct step of a plan's runs, once, and the cases of its ``[[cost]]`` tables.
 
-    Steps are the same where workload, batch size, accumulation, precision, schedule and the shape of the parameter groups are, and the
-    optimizers differ in no more than the size of their hyperparameters. O(runs).
+    Steps are the same where workload, batch size, accumulation, precision, schedule and the shape of the parameter
+    groups are, and the optimizers differ in no more than the size of their hyperparameters. O(runs).
     """
     alike: dict[Any, tuple[Case, set[Strategy]]] = {}
     for run in _one_per_strategy(plan.possible):
@@ -72,7 +72,9 @@ def _alone(plan: Plan) -> Iterator[Case]:
             one_lr = whole if grouping == "policy" else whole.model_copy(update={"layer_lr": None})
             for run in map(_usual, product(one_lr, matrix, words)):
                 for case in stages(Case(run=run, implementation=how, grouping=grouping, compiled=compiled)):
-                    if (kind := _kind(case)) not in seen and not impossible(run, params_of(WORKLOADS[run.workload.name])):
+                    if (kind := _kind(case)) not in seen and not impossible(
+                        run, params_of(WORKLOADS[run.workload.name])
+                    ):
                         seen.add(kind)
                         yield case
 
@@ -81,7 +83,9 @@ def _kind(case: Case) -> Any:
     """Cases of one kind cost the same."""
     run = case.run
     shape = tuple((group.params, group.joins <= case.stage, bool(group.weight_decay)) for group in groups_for(case))
-    used = {name: value != 0.0 if isinstance(value, float) else str(value) for name, value in run.optimizer.settings.items()}
+    used = {
+        name: value != 0.0 if isinstance(value, float) else str(value) for name, value in run.optimizer.settings.items()
+    }
     optimizer = (run.optimizer.name, *sorted(used.items()))
     conditions = (run.batch_size, run.accumulate, run.precision, case.implementation, case.compiled, case.stage)
     return (run.workload.label, optimizer, shape, run.schedule.label, *conditions)
@@ -91,7 +95,11 @@ def groups_for(case: Case) -> list[Group]:
     """The parameter groups of a case: its policy's, or all parameters at one lr in as many groups as its grouping says."""
     params = params_of(WORKLOADS[case.run.workload.name])
     found = groups_of(case.run, params)
-    return found if case.grouping == "policy" else [part for group in found for part in _split(group, params, case.grouping)]
+    return (
+        found
+        if case.grouping == "policy"
+        else [part for group in found for part in _split(group, params, case.grouping)]
+    )
 
 
 def _split(group: Group, params: Sequence[Param], grouping: Grouping) -> list[Group]:

@@ -6,8 +6,8 @@ from statistics import median
 from typing import Any
 
 from lrbench.analyse import CASE
+from lrbench.config.cost import Costs, StepCost
 from lrbench.cost.measure import AGREE
-from lrbench.spec.cost import Costs, StepCost
 from lrbench.stats.stability import NORMAL
 
 SAME = ("threads", "torch")
@@ -25,14 +25,17 @@ WIDEST = 0.2
 def beside_earlier(found: Costs, earlier: Costs) -> Costs:
     """The costs found, those in doubt that differ by ``AGREE`` or more from the same case measured earlier, in the other direction too.
 
-    Where more than ``FEW`` of ``MANY`` cases or more did, and most of all moved together, as they do with the machine, that is said once,
-    as the condition ``moved``. A case is then in doubt if it did not move with the others. ``conditions`` gain how the two measurements
-    compare as wholes. Nothing is compared where torch or the threads are others.
+    Where more than ``FEW`` of ``MANY`` cases or more did, and most of all moved together, as they do with the machine,
+    that is said once, as the condition ``moved``. A case is then in doubt if it did not move with the others.
+    ``conditions`` gain how the two measurements compare as wholes. Nothing is compared where torch or the threads are
+    others.
     """
     if any(found.conditions.get(name) != earlier.conditions.get(name) for name in SAME):
         return found
     before = {_case(cost): cost.seconds for cost in earlier.costs if cost.seconds}
-    ratios = [cost.seconds / before[_case(cost)] if cost.seconds and _case(cost) in before else None for cost in found.costs]
+    ratios = [
+        cost.seconds / before[_case(cost)] if cost.seconds and _case(cost) in before else None for cost in found.costs
+    ]
     known = [ratio for ratio in ratios if ratio]
     if not known:
         return found
@@ -40,7 +43,8 @@ def beside_earlier(found: Costs, earlier: Costs) -> Costs:
     middle, limit, has_moved = _movement(known)
     if has_moved:
         conditions["moved"] = (
-            f"the median step is {_change(middle)} than when measured before, and a case is in doubt only if it differs "
+            f"the median step is {_change(middle)} than when measured before, and a case is in doubt only if it "
+            f"differs "
             f"by {100 * limit:.0f} % or more from that"
         )
     marked = tuple(_marked(cost, ratio, middle, limit) for cost, ratio in zip(found.costs, ratios, strict=True))
@@ -80,4 +84,6 @@ def _marked(cost: StepCost, ratio: float | None, middle: float, limit: float) ->
 
 
 def _as_a_whole(known: Sequence[float]) -> str:
-    return f"{sum(map(agrees, known))} of {len(known)} cases within {100 * AGREE:.0f} %, median ratio {median(known):.3f}"
+    return (
+        f"{sum(map(agrees, known))} of {len(known)} cases within {100 * AGREE:.0f} %, median ratio {median(known):.3f}"
+    )

@@ -1,6 +1,7 @@
 """The cost of steps, alone on a device: visits in turn, repeated where they disagree, and what stayed doubtful said.
 
-Each turn is taken in a process of its own: where a process happens to have its tensors can make a step several per cent slower or faster.
+Each turn is taken in a process of its own: where a process happens to have its tensors can make a step several per cent
+slower or faster.
 """
 
 from collections.abc import Callable, Sequence
@@ -9,15 +10,16 @@ from typing import Any
 
 import numpy as np
 
+from lrbench.config.cost import PARTS, Case, Peak, StepCost
+from lrbench.config.faults import told
 from lrbench.cost.cases import Wanted, groups_for
 from lrbench.cost.step import CannotMeasure, Step
 from lrbench.device import OTHERS_CORES, Device, Load, Marks, Telemetry, extra_memory, name_of
-from lrbench.spec.cost import PARTS, Case, Peak, StepCost
-from lrbench.spec.faults import told
 from lrbench.strategies import OPTIMIZERS
 
 WARM_UP = 5
-"""Steps before anything is timed: the optimizer makes its state, libraries choose their kernels, a compiled model is compiled."""
+"""Steps before anything is timed: the optimizer makes its state, libraries choose their kernels, a compiled model is
+compiled."""
 WINDOWS = 5
 WINDOW_SECONDS = 0.008
 LONG = 3.0
@@ -29,7 +31,8 @@ VISITS = 2
 REPEATS = 2
 """How often an unsettled case is visited again."""
 AGREE = 0.05
-"""Two visits agree when their medians differ by less. Disturbances only ever add time, so the two fastest quiet visits count."""
+"""Two visits agree when their medians differ by less. Disturbances only ever add time, so the two fastest quiet visits
+count."""
 
 
 @dataclass
@@ -62,7 +65,9 @@ Take = Callable[[Sequence[Case], bool], Turn]
 """How a turn is taken: see ``Bench.turn``."""
 
 
-def measure(wanted: Sequence[Wanted], device: Device, peaks: dict[str, Peak], take: Take, tell: Callable[[str], None]) -> list[StepCost]:
+def measure(
+    wanted: Sequence[Wanted], device: Device, peaks: dict[str, Peak], take: Take, tell: Callable[[str], None]
+) -> list[StepCost]:
     """Visit every case ``VISITS`` times in turn, and again those that their visits do not settle. ``peaks`` are by precision."""
     seen: list[list[Visit]] = [[] for _ in wanted]
     failed: dict[int, str] = {}
@@ -79,7 +84,9 @@ def measure(wanted: Sequence[Wanted], device: Device, peaks: dict[str, Peak], ta
                 else:
                     seen[i].append(visit)
     return [
-        unmeasured(one, device, failed[i]) if i in failed else _conclude(one, device, visits, still[_still(one.case)], peaks)
+        unmeasured(one, device, failed[i])
+        if i in failed
+        else _conclude(one, device, visits, still[_still(one.case)], peaks)
         for i, (one, visits) in enumerate(zip(wanted, seen, strict=True))
     ]
 
@@ -164,7 +171,9 @@ def _what(wanted: Wanted, device: Device) -> dict[str, Any]:
     }
 
 
-def _conclude(wanted: Wanted, device: Device, visits: list[Visit], still: tuple[int, int | None], peaks: dict[str, Peak]) -> StepCost:
+def _conclude(
+    wanted: Wanted, device: Device, visits: list[Visit], still: tuple[int, int | None], peaks: dict[str, Peak]
+) -> StepCost:
     run, (flops, peak_bytes), peak = wanted.case.run, still, peaks.get(wanted.case.run.precision)
     kept = settled(visits) or visits
     windows = np.concatenate([visit.seconds for visit in kept])
@@ -198,7 +207,8 @@ def _conclude(wanted: Wanted, device: Device, visits: list[Visit], still: tuple[
 def _timed(step: Step, steps: int) -> float:
     """Seconds per step of a window of training, the device waited for at its edges only.
 
-    If it is as long as the run's evaluation interval, it is that of training: evaluations empty caches, and are not counted.
+    If it is as long as the run's evaluation interval, it is that of training: evaluations empty caches, and are not
+    counted.
     """
     before, interval = step.record.seconds[0, 0], step.case.run.eval_every
     for done in range(0, steps, interval):

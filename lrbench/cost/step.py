@@ -9,9 +9,9 @@ import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from lrbench.config.cost import Case
 from lrbench.cost.cases import groups_for
 from lrbench.device import Device, Marks, no_tf32
-from lrbench.spec.cost import Case
 from lrbench.strategies import Group
 from lrbench.train import Training, data_for
 from lrbench.workloads import WORKLOADS
@@ -46,7 +46,9 @@ class Step(Training):
             self.step = self._build_step()
 
     def _make_groups(self) -> list[Group]:
-        return [replace(group, joins=0 if group.joins <= self.case.stage else ENDLESS) for group in groups_for(self.case)]
+        return [
+            replace(group, joins=0 if group.joins <= self.case.stage else ENDLESS) for group in groups_for(self.case)
+        ]
 
     def evaluate(self) -> None:
         """Nothing."""
@@ -79,7 +81,9 @@ class Step(Training):
     def parts(self, steps: int, marks: Marks) -> list[dict[str, float]]:
         """Take some steps; the seconds of each of ``PARTS``, and of the ``whole``, step by step. The device is waited for at the end."""
         if "closure" in self.flags:
-            raise CannotMeasure("forward and backward happen inside optimizer.step(), which calls them as often as it likes")
+            raise CannotMeasure(
+                "forward and backward happen inside optimizer.step(), which calls them as often as it likes"
+            )
         marks.clear()
         for done in range(self.done, self.done + steps):
             self._in_parts(self.order(done), done, marks)

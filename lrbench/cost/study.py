@@ -8,14 +8,14 @@ from pathlib import Path
 
 import torch
 
+from lrbench.config.cost import Case, Costs, Peak, StepCost, TimedRun
+from lrbench.config.outcome import Status
+from lrbench.config.run import Run
 from lrbench.cost.cases import cases
 from lrbench.cost.earlier import beside_earlier
 from lrbench.cost.measure import Bench, Take, Turn, measure, unmeasured
 from lrbench.device import Device, Telemetry, matmul_peak, name_of, settle, threads
 from lrbench.plan import Plan, load_plugins
-from lrbench.spec.cost import Case, Costs, Peak, StepCost, TimedRun
-from lrbench.spec.outcome import Status
-from lrbench.spec.run import Run
 from lrbench.train import data_for, train
 from lrbench.workloads import WORKLOADS, fetch
 
@@ -27,11 +27,13 @@ WHOLE_SECONDS = 10.0
 Tell = Callable[[str], None]
 
 
-def measure_study(plan: Plan, devices: Sequence[Device], tell: Tell, plugins: Sequence[Path] = (), earlier: Costs | None = None) -> Costs:
+def measure_study(
+    plan: Plan, devices: Sequence[Device], tell: Tell, plugins: Sequence[Path] = (), earlier: Costs | None = None
+) -> Costs:
     """Measure every case of a plan on each device, one device after the other and nothing beside it.
 
-    ``tell`` is called with a sentence on how far it is; ``plugins`` are files that the measuring processes import too; what differs from
-    ``earlier`` costs of the same machine is marked.
+    ``tell`` is called with a sentence on how far it is; ``plugins`` are files that the measuring processes import too;
+    what differs from ``earlier`` costs of the same machine is marked.
     """
     load = os.getloadavg()[0] if hasattr(os, "getloadavg") else None
     found = [_on_device(plan, device, tell, _in_a_process(device, plugins)) for device in devices]
@@ -53,7 +55,11 @@ def _on_device(plan: Plan, device: Device, tell: Tell, take: Take) -> Costs:
     peaks = {precision: _peak(device, precision) for precision in sorted({one.case.run.precision for one in wanted})}
     here = [one for one in wanted if one.case.run.workload.name not in lost]
     costs = measure(here, device, {precision: peak for precision, peak in peaks.items() if peak}, take, tell)
-    costs += [unmeasured(one, device, lost[one.case.run.workload.name]) for one in wanted if one.case.run.workload.name in lost]
+    costs += [
+        unmeasured(one, device, lost[one.case.run.workload.name])
+        for one in wanted
+        if one.case.run.workload.name in lost
+    ]
     conditions = {"energy_source": telemetry.energy_source, "energy_reason": telemetry.energy_reason}
     timed = _timed_whole(to_time(plan.possible, costs), device, telemetry)
     return Costs(tuple(costs), timed, tuple(peak for peak in peaks.values() if peak), conditions)
@@ -101,7 +107,12 @@ def to_time(runs: Iterable[Run], costs: Iterable[StepCost]) -> list[Run]:
     for run in sorted(runs, key=lambda run: (run.lr, run.key)):
         picked = chosen.setdefault(run.workload.label, {})
         step = seconds.get((run.workload.label, run.optimizer.label, run.layer_lr.label, run.schedule.label))
-        if len(picked) < WHOLE and run.optimizer.name not in picked and step is not None and step * run.steps <= WHOLE_SECONDS:
+        if (
+            len(picked) < WHOLE
+            and run.optimizer.name not in picked
+            and step is not None
+            and step * run.steps <= WHOLE_SECONDS
+        ):
             picked[run.optimizer.name] = run
     return [run for picked in chosen.values() for run in picked.values()]
 
@@ -109,7 +120,9 @@ def to_time(runs: Iterable[Run], costs: Iterable[StepCost]) -> list[Run]:
 def _timed_whole(runs: Sequence[Run], device: Device, telemetry: Telemetry) -> tuple[TimedRun, ...]:
     """Every run trained twice, in turn with the others; the faster time of each, since disturbances only add to it."""
     turns = [[_whole(run, device, telemetry) for run in runs] for _ in range(2)]
-    return tuple(min(one, other, key=lambda run: run.seconds) for one, other in zip(*turns, strict=True) if one and other)
+    return tuple(
+        min(one, other, key=lambda run: run.seconds) for one, other in zip(*turns, strict=True) if one and other
+    )
 
 
 def _whole(run: Run, device: Device, telemetry: Telemetry) -> TimedRun | None:
@@ -124,4 +137,11 @@ def _whole(run: Run, device: Device, telemetry: Telemetry) -> TimedRun | None:
     strategy = {axis: getattr(run, axis).label for axis in ("workload", "optimizer", "layer_lr", "schedule")}
     share = outcome.train_seconds / watched.seconds
     joules = None if watched.joules is None else watched.joules * share
-    return TimedRun(key=run.key, device=name_of(device), **strategy, steps=outcome.steps, seconds=outcome.train_seconds, joules=joules)
+    return TimedRun(
+        key=run.key,
+        device=name_of(device),
+        **strategy,
+        steps=outcome.steps,
+        seconds=outcome.train_seconds,
+        joules=joules,
+    )

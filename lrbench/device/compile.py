@@ -18,8 +18,9 @@ WARM_UP = 3
 class Compiled:
     """A function of nested dicts, lists and tuples of tensors, compiled for arguments like the given ones.
 
-    Making it calls nothing and changes no argument. What the function does in place, the compiled one does. A call checks nothing: that
-    its arguments have the same structure, shapes, strides and types is the caller's to keep. Takes seconds when its cache is cold.
+    Making it calls nothing and changes no argument. What the function does in place, the compiled one does. A call
+    checks nothing: that its arguments have the same structure, shapes, strides and types is the caller's to keep. Takes
+    seconds when its cache is cold.
 
     Raises: whatever tracing or the compiler raises, such as where there is no C++ compiler.
     """
@@ -64,8 +65,9 @@ def without_kernels(device: torch.device) -> str | None:
 class Replayed:
     """A function of tensors on a GPU, captured as a CUDA graph: one launch for all its kernels.
 
-    Calls copy their arguments to where the graph reads them; what is returned is overwritten by the next call. Capturing calls the
-    function ``WARM_UP`` times on the arguments, so what it changes in place must be put back by the caller.
+    Calls copy their arguments to where the graph reads them; what is returned is overwritten by the next call.
+    Capturing calls the function ``WARM_UP`` times on the arguments, so what it changes in place must be put back by the
+    caller.
     """
 
     def __init__(self, function: Callable[..., Tensor], *arguments: Tensor) -> None:

@@ -13,8 +13,8 @@ from typing import Any
 
 import torch
 
-from lrbench.spec.cache import cache_folder
-from lrbench.spec.faults import one_line
+from lrbench.config.cache import cache_folder
+from lrbench.config.faults import one_line
 
 SOURCE = Path(__file__).with_name("kernels.cpp")
 FLAGS = ("-O3", "-march=native", "-std=c++20", "-fPIC", "-shared")
@@ -32,10 +32,17 @@ def missing() -> str | None:
     fakes: dict[str, Callable[..., Any]] = {
         "matmul": lambda a, b: a.new_empty(a.shape[0], a.shape[1], b.shape[2]),
         "convolution": lambda x, w, sh, sw, ph, pw, _: x.new_empty(
-            x.shape[0], w.shape[0], (x.shape[2] + 2 * ph - w.shape[2]) // sh + 1, (x.shape[3] + 2 * pw - w.shape[3]) // sw + 1
+            x.shape[0],
+            w.shape[0],
+            (x.shape[2] + 2 * ph - w.shape[2]) // sh + 1,
+            (x.shape[3] + 2 * pw - w.shape[3]) // sw + 1,
         ),
-        "convolution_weight": lambda g, x, kh, kw, _sh, _sw, _ph, _pw, groups: g.new_empty(g.shape[1], x.shape[1] // groups, kh, kw),
-        "convolution_input": lambda g, w, h, width, _sh, _sw, _ph, _pw, groups: g.new_empty(g.shape[0], groups * w.shape[1], h, width),
+        "convolution_weight": lambda g, x, kh, kw, _sh, _sw, _ph, _pw, groups: g.new_empty(
+            g.shape[1], x.shape[1] // groups, kh, kw
+        ),
+        "convolution_input": lambda g, w, h, width, _sh, _sw, _ph, _pw, groups: g.new_empty(
+            g.shape[0], groups * w.shape[1], h, width
+        ),
     }
     for name, fake in fakes.items():
         torch.library.register_fake(f"lrbench::{name}", fake)
@@ -50,7 +57,14 @@ def _built() -> Path:
     compiler = next(filter(None, map(shutil.which, (os.environ.get("CXX") or "g++", "clang++", "c++"))), None)
     if compiler is None:
         raise OSError("there is no C++ compiler")
-    decides = [SOURCE.read_text(encoding="utf-8"), compiler, *FLAGS, torch.__version__, platform.machine(), _cpu_flags()]
+    decides = [
+        SOURCE.read_text(encoding="utf-8"),
+        compiler,
+        *FLAGS,
+        torch.__version__,
+        platform.machine(),
+        _cpu_flags(),
+    ]
     name = hashlib.sha256("\n".join(decides).encode()).hexdigest()[:16]
     path = cache_folder() / f"kernels-{name}.so"
     if not path.is_file():

@@ -7,7 +7,8 @@ from pathlib import Path
 
 STAT = Path("/proc/stat")
 LEAST_S = 0.2
-"""Linux counts processor time in ticks of 10 ms: over this, a tick too many in each of two cores counts as a tenth of one."""
+"""Linux counts processor time in ticks of 10 ms: over this, a tick too many in each of two cores counts as a tenth of
+one."""
 
 
 @dataclass(frozen=True)
@@ -35,7 +36,8 @@ def load(stat: Path = STAT) -> Load | None:
 def busy(stat: str) -> int:
     """The ticks that a ``/proc/stat`` counts as anything but idle or waiting for a disk.
 
-    The columns are user, nice, system, idle, iowait, irq, softirq, steal, and guests, which are in user and nice already.
+    The columns are user, nice, system, idle, iowait, irq, softirq, steal, and guests, which are in user and nice
+    already.
 
     Raises: ValueError when it is no such text.
     """

@@ -51,7 +51,8 @@ class Machine:
 def describe(devices: Sequence[torch.device]) -> Machine:
     """The machine that these devices are part of.
 
-    GPUs other than CUDA's, on which lrbench was never tried, go by the names of their kind and of the processor they share it with.
+    GPUs other than CUDA's, on which lrbench was never tried, go by the names of their kind and of the processor they
+    share it with.
     """
     common: dict[str, Any] = {"torch": torch.__version__, "threads_per_worker": threads()}
     if devices[0].type == "cpu":
@@ -178,9 +179,14 @@ def _commit() -> dict[str, Any]:
     if not (here / ".git").exists():
         return {"commit": None, "dirty": None}
     try:
-        commit = subprocess.run(["git", "-C", here, "rev-parse", "HEAD"], capture_output=True, text=True, check=True).stdout.strip()
+        commit = subprocess.run(
+            ["git", "-C", here, "rev-parse", "HEAD"], capture_output=True, text=True, check=True
+        ).stdout.strip()
         status = subprocess.run(
-            ["git", "-C", here, "status", "--porcelain", "--", "lrbench", "benchmarks/*.toml"], capture_output=True, text=True, check=True
+            ["git", "-C", here, "status", "--porcelain", "--", "lrbench", "benchmarks/*.toml"],
+            capture_output=True,
+            text=True,
+            check=True,
         ).stdout
     except (OSError, subprocess.CalledProcessError):
         return {"commit": None, "dirty": None}

@@ -43,9 +43,10 @@ def extra_memory(function: Callable[[], object], device: torch.device) -> int | 
 def step_memory(function: Callable[[], object], *, warm_up: int = 0) -> int:
     """The most bytes that PyTorch's CPU allocator gave out at once while a function ran, beyond those that were out when it began.
 
-    Not counted is what libraries below PyTorch allocate by themselves. The call is profiled, and some times slower for it. The profiler
-    sees nothing of the release of what was allocated before it started, so that what takes its place seems to come on top of it: a step
-    that replaces what the step before has left, such as gradients, needs a ``warm_up`` of calls that are profiled but not counted.
+    Not counted is what libraries below PyTorch allocate by themselves. The call is profiled, and some times slower for
+    it. The profiler sees nothing of the release of what was allocated before it started, so that what takes its place
+    seems to come on top of it: a step that replaces what the step before has left, such as gradients, needs a
+    ``warm_up`` of calls that are profiled but not counted.
 
     >>> step_memory(lambda: torch.ones(1000))
     4000
@@ -58,7 +59,9 @@ def step_memory(function: Callable[[], object], *, warm_up: int = 0) -> int:
             function()
     events = sorted(profiled.profiler.kineto_results.events(), key=lambda event: int(event.start_ns()))
     counted = dropwhile(lambda event: event.name() != COUNTED, events)
-    return peak(event.nbytes() for event in counted if event.name() == "[memory]" and event.device_type() == DeviceType.CPU)
+    return peak(
+        event.nbytes() for event in counted if event.name() == "[memory]" and event.device_type() == DeviceType.CPU
+    )
 
 
 def peak(changes: Iterable[int]) -> int:

@@ -23,7 +23,8 @@ THROTTLED = {
 }
 """The bits of NVML's clock event reasons that hold the clock down against its user's will.
 
-Left out are those that are no fault: idle (0x1) and the clocks that someone chose, for applications (0x2) or a display (0x100).
+Left out are those that are no fault: idle (0x1) and the clocks that someone chose, for applications (0x2) or a display
+(0x100).
 """
 
 
@@ -133,9 +134,12 @@ def _nvml() -> ModuleType:
 def _handle(nvml: ModuleType, props: Any) -> Any:
     """NVML's handle of the GPU that torch gave these properties of.
 
-    NVML counts all GPUs and torch those that CUDA_VISIBLE_DEVICES leaves, so an index is no name: the UUID is, and so is the PCI address.
+    NVML counts all GPUs and torch those that CUDA_VISIBLE_DEVICES leaves, so an index is no name: the UUID is, and so
+    is the PCI address.
     """
     try:
         return nvml.nvmlDeviceGetHandleByUUID(f"GPU-{props.uuid}")
     except nvml.NVMLError:
-        return nvml.nvmlDeviceGetHandleByPciBusId(f"{props.pci_domain_id:08x}:{props.pci_bus_id:02x}:{props.pci_device_id:02x}.0")
+        return nvml.nvmlDeviceGetHandleByPciBusId(
+            f"{props.pci_domain_id:08x}:{props.pci_bus_id:02x}:{props.pci_device_id:02x}.0"
+        )

@@ -23,8 +23,8 @@ BUDGET_S = 0.8
 def matmul_peak(device: torch.device, precision: str) -> tuple[float, int]:
     """The highest rate of a product of two square matrices (floating-point operations per second, 2 n^3 a product) and its size n.
 
-    Each rate is the median of timed windows. On a CPU with as many threads as torch is set to. ``fp32`` and ``tf32`` on a GPU are as
-    named, whatever is set, which stays as it was.
+    Each rate is the median of timed windows. On a CPU with as many threads as torch is set to. ``fp32`` and ``tf32`` on
+    a GPU are as named, whatever is set, which stays as it was.
 
     Raises: ValueError when there is no such precision, or, for ``tf32``, not on this device.
     """

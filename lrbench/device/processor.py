@@ -74,7 +74,9 @@ def packages(powercap: Path) -> tuple[list[Package], str]:
     """
     try:
         zones = [zone for zone in sorted(powercap.glob("intel-rapl:*")) if zone.name.count(":") == 1]
-        found = [Package.of(zone) for zone in zones if (zone / "name").read_text(encoding="ascii").startswith("package")]
+        found = [
+            Package.of(zone) for zone in zones if (zone / "name").read_text(encoding="ascii").startswith("package")
+        ]
     except (OSError, ValueError) as error:
         return [], _refusal(error)
     return found, "" if found else "no RAPL here"

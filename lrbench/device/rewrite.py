@@ -43,7 +43,9 @@ def _is_small(*nodes: Any) -> bool:
     )
 
 
-def _geometry(x: Any, w: Any, stride: Any, padding: Any, dilation: Any, transposed: bool, groups: int) -> tuple[int, ...] | None:
+def _geometry(
+    x: Any, w: Any, stride: Any, padding: Any, dilation: Any, transposed: bool, groups: int
+) -> tuple[int, ...] | None:
     """(stride, stride, padding, padding, groups) of a convolution of one small image per group, or None for another kind."""
     fits = _is_small(x, w) and x.meta["val"].ndim == 4 and w.meta["val"].is_contiguous()
     if not fits or groups == 1 or transposed or any(d != 1 for d in dilation):

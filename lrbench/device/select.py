@@ -5,9 +5,9 @@ import re
 
 import torch
 
+from lrbench.config.faults import BadInput
 from lrbench.device.precision import use_tf32
 from lrbench.device.threads import threads, use_threads
-from lrbench.spec.faults import BadInput
 
 Device = torch.device
 UNTRIED = ("mps", "xpu")
@@ -17,7 +17,8 @@ UNTRIED = ("mps", "xpu")
 def select(wish: str) -> list[Device]:
     """The devices that a wish such as ``auto``, ``cpu``, ``cuda`` or ``cuda:0,2`` stands for; ``auto`` is every GPU, or else the CPU.
 
-    ``mps`` and ``xpu`` stand for all of Apple's or Intel's GPUs. lrbench was never tried on one, so ``auto`` does not choose them.
+    ``mps`` and ``xpu`` stand for all of Apple's or Intel's GPUs. lrbench was never tried on one, so ``auto`` does not
+    choose them.
 
     Raises: BadInput when there is no such device.
     """
@@ -91,7 +92,9 @@ OUT_OF_MEMORY = ("can't allocate memory", "out of memory", "STATUS_ALLOC_FAILED"
 
 def is_out_of_memory(error: BaseException) -> bool:
     """Whether an error says that a device's memory, or the machine's, did not suffice: in Python's words, an allocator's or a library's."""
-    return isinstance(error, torch.OutOfMemoryError | MemoryError) or any(words in str(error) for words in OUT_OF_MEMORY)
+    return isinstance(error, torch.OutOfMemoryError | MemoryError) or any(
+        words in str(error) for words in OUT_OF_MEMORY
+    )
 
 
 def is_lost(error: BaseException) -> bool:

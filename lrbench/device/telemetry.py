@@ -15,9 +15,11 @@ from lrbench.device.select import synchronize
 from lrbench.device.sensors import Sensors, Silent, Snapshot
 
 OTHERS_CORES = 0.2
-"""Cores used by others that are noise: a desktop left alone uses less than half of this, and a step on one core may lose this share."""
+"""Cores used by others that are noise: a desktop left alone uses less than half of this, and a step on one core may
+lose this share."""
 CLOCK_CHANGE = 0.05
-"""The relative change of a GPU's clock that is noise: steps take about as much longer, which is what comparisons try to tell apart."""
+"""The relative change of a GPU's clock that is noise: steps take about as much longer, which is what comparisons try to
+tell apart."""
 
 
 @dataclass
@@ -37,10 +39,13 @@ class Watched:
 class Telemetry:
     """The sensors of a device: NVML's on CUDA, Linux' on a CPU. On other devices, nothing is read.
 
-    What cannot be read here is None. ``powercap``, ``cpus`` and ``stat`` are where Linux shows a CPU's energy, clocks and load.
+    What cannot be read here is None. ``powercap``, ``cpus`` and ``stat`` are where Linux shows a CPU's energy, clocks
+    and load.
     """
 
-    def __init__(self, device: torch.device, *, powercap: Path = POWERCAP, cpus: Path = CPUS, stat: Path = STAT) -> None:
+    def __init__(
+        self, device: torch.device, *, powercap: Path = POWERCAP, cpus: Path = CPUS, stat: Path = STAT
+    ) -> None:
         self.device = device
         self._stat = stat
         self._sensors = _sensors(device, powercap, cpus)
@@ -98,12 +103,16 @@ class Telemetry:
         watched.seconds = time.perf_counter() - start
         energy_after = self.energy()
         shortest, refusal = self._sensors.least_s, self.energy_reason
-        watched.joules, watched.joules_reason = joules_between(energy_before, energy_after, watched.seconds, shortest, refusal)
+        watched.joules, watched.joules_reason = joules_between(
+            energy_before, energy_after, watched.seconds, shortest, refusal
+        )
         watched.others = self.busy_with_others(load_before)
         watched.noise = noise(before, self.snapshot(), watched.others, self.sharing(), steady=self._sensors.steady)
 
 
-def joules_between(before: float | None, after: float | None, seconds: float, least_s: float, refusal: str) -> tuple[float | None, str]:
+def joules_between(
+    before: float | None, after: float | None, seconds: float, least_s: float, refusal: str
+) -> tuple[float | None, str]:
     """The joules between two readings of a counter that are ``seconds`` apart, or None and why; ``refusal`` is why it cannot be read.
 
     >>> joules_between(10.0, 12.5, 2.0, 1.0, ""), joules_between(None, None, 2.0, 1.0, "no RAPL here")
@@ -118,11 +127,14 @@ def joules_between(before: float | None, after: float | None, seconds: float, le
     return after - before, ""
 
 
-def noise(before: Snapshot, after: Snapshot, others: float | None, sharing: int | None, *, steady: bool = True) -> tuple[str, ...]:
+def noise(
+    before: Snapshot, after: Snapshot, others: float | None, sharing: int | None, *, steady: bool = True
+) -> tuple[str, ...]:
     """A sentence for each thing that may have disturbed what ran between two snapshots of a device, whose clock may be expected steady.
 
-    >>> noise(Snapshot(clock_mhz=1980), Snapshot(clock_mhz=1410, throttled=("sw power cap",)), 0.6, 1)  # doctest: +NORMALIZE_WHITESPACE
-    ('other processes used 0.6 cores', 'the clock changed from 1980 to 1410 MHz', 'throttled: sw power cap',
+    >>> noise(Snapshot(clock_mhz=1980), Snapshot(clock_mhz=1410, throttled=("sw power cap",)), 0.6, 1)  # doctest:
+    +NORMALIZE_WHITESPACE ('other processes used 0.6 cores', 'the clock changed from 1980 to 1410 MHz', 'throttled: sw
+    power cap',
      'another process computes on this GPU')
     """
     said = []
@@ -132,7 +144,9 @@ def noise(before: Snapshot, after: Snapshot, others: float | None, sharing: int 
         said.append(f"the clock changed from {before.clock_mhz:.0f} to {after.clock_mhz:.0f} MHz")
     said += [f"throttled: {word}" for word in dict.fromkeys(before.throttled + after.throttled)]
     if sharing:
-        said.append("another process computes on this GPU" if sharing == 1 else f"{sharing} other processes compute on this GPU")
+        said.append(
+            "another process computes on this GPU" if sharing == 1 else f"{sharing} other processes compute on this GPU"
+        )
     return tuple(said)
 
 

@@ -11,7 +11,8 @@ from lrbench.device.select import synchronize
 class Marks:
     """Moments within a step. On CUDA they are events in the device's current stream, so marking waits for nothing.
 
-    On a CPU a mark costs less than a microsecond. Other devices are waited for at each mark; this was never tried on one.
+    On a CPU a mark costs less than a microsecond. Other devices are waited for at each mark; this was never tried on
+    one.
     """
 
     def __init__(self, device: torch.device) -> None:

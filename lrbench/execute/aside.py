@@ -6,8 +6,8 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
+from lrbench.config.run import Run
 from lrbench.plan import Plan, origins_of
-from lrbench.spec.run import Run
 from lrbench.store import write_costs
 from lrbench.store.costs import FILE, read_costs
 
@@ -42,7 +42,8 @@ def told(plan: Plan, pairs: Sequence[tuple[Run, Run]]) -> list[str]:
     where = f" ({', '.join(files)})" if files else ""
     count, to_do = len(pairs), sum(new.key in missing for _, new in pairs)
     return [
-        f"{', '.join(choices)}{where} changed since, in code or a package: {count} stored run{'s' if count > 1 else ''} of "
+        f"{', '.join(choices)}{where} changed since, in code or a package: {count} stored "
+        f"run{'s' if count > 1 else ''} of "
         f"{plan.matrix.name} {'are' if count > 1 else 'is'} set aside, in retired/; {to_do} of them to do anew"
     ]
 

@@ -2,10 +2,10 @@
 
 from pathlib import Path
 
+from lrbench.config.cost import Costs
 from lrbench.cost import measure_study
 from lrbench.execute.progress import Ticker
 from lrbench.execute.run import Session, prepare, write_description
-from lrbench.spec.cost import Costs
 from lrbench.store import write_costs
 from lrbench.store.costs import read_costs
 
@@ -13,8 +13,8 @@ from lrbench.store.costs import read_costs
 def measure_costs(session: Session) -> Costs:
     """Measure what the steps of a session's matrix cost on each of its devices, and store that beside its runs, in place of what was there.
 
-    The costs from before stay until all is measured, and what differs from them is marked; a folder that cannot be written is told before
-    anything is.
+    The costs from before stay until all is measured, and what differs from them is marked; a folder that cannot be
+    written is told before anything is.
     """
     store = session.store
     with store.alone():

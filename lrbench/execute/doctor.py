@@ -9,12 +9,12 @@ from typing import Any
 
 import torch
 
+from lrbench.config.faults import told
+from lrbench.config.matrix import parse_matrix
+from lrbench.config.run import Run
 from lrbench.device import Device, Telemetry, describe, deterministic, kernels_missing, name_of, provenance
 from lrbench.execute.verify import verify
 from lrbench.plan import expand, vocabulary
-from lrbench.spec.faults import told
-from lrbench.spec.matrix import parse_matrix
-from lrbench.spec.run import Run
 from lrbench.strategies import OPTIMIZERS
 from lrbench.train import data_for, train
 from lrbench.workloads import WORKLOADS
@@ -71,7 +71,8 @@ def _data() -> Iterator[Check]:
 def _packages() -> Iterator[Check]:
     for package in sorted({entry.facts["needs"] for entry in OPTIMIZERS.values() if "needs" in entry.facts}):
         here = find_spec(package) is not None
-        yield Check(f"package {package}", "ok" if here else "note", "here" if here else "missing: its optimizers are skipped",
+        yield Check(f"package {package}", "ok" if here else "note", "here" if here else "missing: its optimizers are "
+        "skipped",
                     "" if here else f"pip install {package}")  # fmt: skip
     if reason := kernels_missing():
         yield Check("own kernels", "note", reason, "populations on the CPU are then slower, and as right")
@@ -85,7 +86,11 @@ def _populations(device: Device) -> tuple[str, str, str]:
     worst = max(max(one.weights, one.losses, one.lrs) for one in found)
     modes = ", ".join(one.mode for one in found)
     if wrong:
-        return "fault", f"{wrong[0].mode}: differs from the reference trainer by {worst:.1e}", "run lrbench verify, and report it"
+        return (
+            "fault",
+            f"{wrong[0].mode}: differs from the reference trainer by {worst:.1e}",
+            "run lrbench verify, and report it",
+        )
     return "ok", f"{modes}: agree with the reference trainer to {worst:.0e} in float64", ""
 
 
@@ -96,13 +101,23 @@ def _single_precision(device: Device) -> tuple[str, str, str]:
     )
     apart = float(abs(single.val_loss[-1] / double.val_loss[-1] - 1.0))
     if not apart <= CLOSE:
-        return "fault", f"validation losses differ by {apart:.1e} after {STEPS} steps", "check the driver and the device's memory"
+        return (
+            "fault",
+            f"validation losses differ by {apart:.1e} after {STEPS} steps",
+            "check the driver and the device's memory",
+        )
     return "ok", f"validation losses agree to {max(apart, ROUNDING):.0e} after {STEPS} steps", ""
 
 
 def _run(precision: str) -> Run:
     words = vocabulary()
-    matrix: dict[str, Any] = {"name": "doctor", "workload": WORKLOAD, "optimizer": "adam", "precision": precision, "seed": 0}
+    matrix: dict[str, Any] = {
+        "name": "doctor",
+        "workload": WORKLOAD,
+        "optimizer": "adam",
+        "precision": precision,
+        "seed": 0,
+    }
     [run] = expand(parse_matrix(matrix | {"budget": {WORKLOAD: {"steps": STEPS, "eval_every": STEPS}}}, words), words)
     return run
 
@@ -127,7 +142,9 @@ def _quiet(device: Device) -> Check:
         time.sleep(0.5)
     if watched.noise:
         return Check(name, "note", "; ".join(watched.noise), "end other work before measuring costs")
-    return Check(name, "ok", "nothing else runs" if watched.others is not None else "what else runs cannot be read here")
+    return Check(
+        name, "ok", "nothing else runs" if watched.others is not None else "what else runs cannot be read here"
+    )
 
 
 def facts(devices: list[Device]) -> dict[str, Any]:
@@ -139,12 +156,18 @@ def facts(devices: list[Device]) -> dict[str, Any]:
 def headline(machine: dict[str, Any]) -> str:
     """A machine's facts in a line."""
     gpus = (
-        f"{machine['count']} x {machine['model']}, driver {machine['driver']}, CUDA {machine['cuda']}, " if machine["kind"] != "cpu" else ""
+        f"{machine['count']} x {machine['model']}, driver {machine['driver']}, CUDA {machine['cuda']}, "
+        if machine["kind"] != "cpu"
+        else ""
     )
     cores = f"{machine['cpu']}, {machine['cores']} cores, {machine['ram_gib']} GiB"
-    return f"{gpus}{cores}, torch {machine['torch']}, Python {machine['python']}: results go to <matrix>/{machine['slug']}"
+    return (
+        f"{gpus}{cores}, torch {machine['torch']}, Python {machine['python']}: results go to <matrix>/{machine['slug']}"
+    )
 
 
 def text(check: Check) -> str:
     """A check to read."""
-    return f"{check.state:<6}{check.name}: {check.found}" + (f". {check.mend[:1].upper()}{check.mend[1:]}." if check.mend else "")
+    return f"{check.state:<6}{check.name}: {check.found}" + (
+        f". {check.mend[:1].upper()}{check.mend[1:]}." if check.mend else ""
+    )

@@ -3,10 +3,10 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+from lrbench.config.run import Run
 from lrbench.device import Device
 from lrbench.execute.units import STEPS, WARM_UP, Paces, cost, divide, kind
 from lrbench.execute.work import Unit
-from lrbench.spec.run import Run
 from lrbench.train import Training, data_for
 from lrbench.workloads import WORKLOADS
 
@@ -38,9 +38,15 @@ def estimate(runs: Sequence[Run], device: Device, workers: int) -> Estimate:
     unknown = tuple(name for name in names if not WORKLOADS[name].prepared())
     here = [run for run in runs if run.workload.name not in unknown]
     paces = Paces(device, workers)
-    known = paces.known | {kind(run): pace for run, pace in (trial.measure(device) for trial in paces.unknown(here, fast=False))}
+    known = paces.known | {
+        kind(run): pace for run, pace in (trial.measure(device) for trial in paces.unknown(here, fast=False))
+    }
     units = divide(here, known, workers)
-    singles = [replace(unit, seconds=unit.runs[0].steps * _alone(unit.runs[0], device, costs)) for unit in units if unit.is_single]
+    singles = [
+        replace(unit, seconds=unit.runs[0].steps * _alone(unit.runs[0], device, costs))
+        for unit in units
+        if unit.is_single
+    ]
     return Estimate((*(unit for unit in units if not unit.is_single), *singles), workers, unknown)
 
 

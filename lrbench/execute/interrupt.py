@@ -14,7 +14,8 @@ SAVING = "interrupted: saving the run in hand; press Ctrl-C again to stop at onc
 def saving() -> Iterator[Callable[[], bool]]:
     """Yields a function that tells whether Ctrl-C was pressed, which raises nothing the first time.
 
-    Where signals cannot be taken (in another thread, or when the program looks after them itself), Ctrl-C stays what it is.
+    Where signals cannot be taken (in another thread, or when the program looks after them itself), Ctrl-C stays what it
+    is.
     """
     pressed = threading.Event()
 
@@ -24,7 +25,10 @@ def saving() -> Iterator[Callable[[], bool]]:
         with suppress(RuntimeError):  # it came while that stream was being written
             print(SAVING, file=sys.stderr, flush=True)
 
-    ours = threading.current_thread() is threading.main_thread() and signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    ours = (
+        threading.current_thread() is threading.main_thread()
+        and signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    )
     if ours:
         signal.signal(signal.SIGINT, note)
     try:

@@ -12,13 +12,14 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from lrbench.config.run import Run
 from lrbench.device import Device, name_of, threads
 from lrbench.execute.units import Pace, Trial
 from lrbench.execute.work import Done, Lost, Unit, crashed, measure, ready, start, work
-from lrbench.spec.run import Run
 
 TRIES = 2
-"""How often a single run is begun before the death of its process, or the loss of its device, counts as the run's own crash."""
+"""How often a single run is begun before the death of its process, or the loss of its device, counts as the run's own
+crash."""
 Tries = Counter[tuple[str, int]]
 """How often a unit was begun, by its first run and their number."""
 DIED = "the worker process died, as it does when memory runs out or a library fails outside Python"
@@ -63,7 +64,8 @@ class Hand:
 class Pool:
     """Worker processes; a CPU is one device that several share, a GPU belongs to one.
 
-    ``late`` is what the workers had finished when the work was interrupted; ``fault`` is why a worker could not be started.
+    ``late`` is what the workers had finished when the work was interrupted; ``fault`` is why a worker could not be
+    started.
     """
 
     def __init__(self, devices: Sequence[Device], checkpoints: Path, plugins: Sequence[Path]) -> None:
@@ -84,11 +86,15 @@ class Pool:
     def __enter__(self) -> Self:
         main: Any = sys.modules.get("__main__")
         file = getattr(main, "__file__", None)
-        if file and not Path(file).is_file():  # the script is standard input, which a process that is spawned would look for as a file
+        if (
+            file and not Path(file).is_file()
+        ):  # the script is standard input, which a process that is spawned would look for as a file
             main.__file__, self._main_file = None, file
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         if self._main_file:
             vars(sys.modules["__main__"])["__file__"] = self._main_file
         if error:
@@ -126,8 +132,8 @@ class Pool:
     def outcomes(self, units: Sequence[Unit]) -> Iterator[Done]:
         """The outcome of each run, as their units finish.
 
-        When a process dies, the unit it was on is tried again, a population run by run. When a device is lost, its unit is tried again as
-        it is, elsewhere if the device does not come back. Nothing else is touched.
+        When a process dies, the unit it was on is tried again, a population run by run. When a device is lost, its unit
+        is tried again as it is, elsewhere if the device does not come back. Nothing else is touched.
         """
         self._begin()
         for hand in self.hands:
@@ -136,7 +142,9 @@ class Pool:
         while waiting or any(hand.given for hand in self.hands):
             if not self.hands:
                 yield from (
-                    (run, crashed(run, f"no worker process could be started: {self.fault}")) for unit in waiting for run in unit.runs
+                    (run, crashed(run, f"no worker process could be started: {self.fault}"))
+                    for unit in waiting
+                    for run in unit.runs
                 )
                 return
             self._feed(waiting)

@@ -57,7 +57,9 @@ def models(plan: Plan) -> list[str]:
         if frozen := facts.get("frozen"):
             shown = ", ".join(frozen[:SHOWN]) + (f" and {len(frozen) - SHOWN} more" if len(frozen) > SHOWN else "")
             lines.append(f"{name}: the model itself freezes {shown}: no strategy moves it")
-        lines += [f"{name}: {names} is one parameter, and learns as the last of its layers" for names in facts.get("tied", [])]
+        lines += [
+            f"{name}: {names} is one parameter, and learns as the last of its layers" for names in facts.get("tied", [])
+        ]
     return lines
 
 
@@ -74,7 +76,10 @@ def preview_text(found: dict[str, Any]) -> str:
     lines = [
         f"{found['matrix']}: {found['to_do']} runs to do, {found['stored']} stored already, {found['skipped']} skipped",
         f"about {spoken(found['estimated_seconds'])} with {found['workers']} workers on {', '.join(found['devices'])}",
-        *(f"  and the time of {name}, whose data or weights are made or fetched by the first run" for name in found["not_estimated"]),
+        *(
+            f"  and the time of {name}, whose data or weights are made or fetched by the first run"
+            for name in found["not_estimated"]
+        ),
         f"results go to {found['folder']}",
         *found["changed"],
     ]

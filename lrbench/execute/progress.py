@@ -12,7 +12,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, TextColumn
 from rich.progress import Progress as Bar
 from rich.status import Status as Spinner
 
-from lrbench.spec.outcome import Status
+from lrbench.config.outcome import Status
 
 LINE_SECONDS = 15.0
 
@@ -30,7 +30,9 @@ class Live:
             self.live.start()
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         if self.live:
             self.live.stop()
 
@@ -56,7 +58,12 @@ class Progress(Live):
         self.expected: dict[str, float] = {}
         self.work = self.worked = 0.0
         self.started = time.monotonic()
-        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[pace]}"))
+        columns = (
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[pace]}"),
+        )
         super().__init__(lambda console: Bar(*columns, console=console))
         self.task = self.live.add_task("runs", total=total, pace="") if isinstance(self.live, Bar) else None
 

@@ -3,9 +3,9 @@
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from lrbench.config.origin import ENTRY_POINTS, MAIN, Origin
+from lrbench.config.run import Run
 from lrbench.plan import origins_of
-from lrbench.spec.origin import ENTRY_POINTS, MAIN, Origin
-from lrbench.spec.run import Run
 
 
 def reached(runs: Iterable[Run], plugins: Sequence[Path]) -> tuple[tuple[Path, ...], list[str]]:
@@ -15,12 +15,15 @@ def reached(runs: Iterable[Run], plugins: Sequence[Path]) -> tuple[tuple[Path, .
         if run.has_plugin:
             origins |= origins_of(run)
     through = [origin.through for origin in origins.values() if origin.through not in (None, MAIN, ENTRY_POINTS)]
-    files = dict.fromkeys([*plugins, *(Path(file) for file in through if file and Path(file) not in {p.resolve() for p in plugins})])
+    files = dict.fromkeys(
+        [*plugins, *(Path(file) for file in through if file and Path(file) not in {p.resolve() for p in plugins})]
+    )
     return tuple(files), sorted(name for name, origin in origins.items() if origin.through is None)
 
 
 UNGUARDED = (
-    "lrbench.run is called where a worker process that imports the script would call it again, so that this process trains alone: put the "
+    "lrbench.run is called where a worker process that imports the script would call it again, so that this process "
+    "trains alone: put the "
     'call under if __name__ == "__main__": to use workers'
 )
 
@@ -31,6 +34,7 @@ def stays_here(names: Sequence[str]) -> str:
         return ""
     are, them = ("is", "it") if len(names) == 1 else ("are", "them")
     return (
-        f"{', '.join(names)} {are} defined in this session, which no other process can import, so that this process trains alone: put "
+        f"{', '.join(names)} {are} defined in this session, which no other process can import, so that this process "
+        f"trains alone: put "
         f"{them} in a file and give it as a plug-in to use workers"
     )

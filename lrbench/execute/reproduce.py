@@ -16,15 +16,15 @@ from lrbench.analyse.agreement import DIFFERENT, NOT_RUN, Pair, compare, judge, 
 from lrbench.analyse.frames import STRATEGY, groups
 from lrbench.analyse.reproduction import Reproduction, Rerun
 from lrbench.analyse.sample import stratified
+from lrbench.config.faults import BadInput, one_line, told
+from lrbench.config.outcome import Outcome, Status
+from lrbench.config.run import Choice, Run
 from lrbench.device import Device, cpu_cores, describe, fast_modes, no_tf32, provenance, select, settle
 from lrbench.execute.pool import Pool
 from lrbench.execute.progress import Progress
 from lrbench.execute.reach import reached, stays_here
 from lrbench.execute.work import Done, Unit, Worker
 from lrbench.plan import changed, load_plugins, params_of, vocabulary
-from lrbench.spec.faults import BadInput, one_line, told
-from lrbench.spec.outcome import Outcome, Status
-from lrbench.spec.run import Choice, Run
 from lrbench.stats import losses
 from lrbench.store import Study, digest, load, one_study
 from lrbench.store.table import row, table_of
@@ -71,7 +71,8 @@ def reproduce(
 ) -> Reproduction:
     """Train the runs of a study (a folder or a bundle) again, all or a stratified random sample, and compare. Writes nothing.
 
-    ``auto`` is the kind of device that made the record, if there is one here; ``threads`` are by default those of the record.
+    ``auto`` is the kind of device that made the record, if there is one here; ``threads`` are by default those of the
+    record.
 
     Raises: BadInput when the study or an option cannot be used; Stopped after Ctrl-C.
     """
@@ -94,9 +95,14 @@ def reproduce(
     done, stopped = _trained(units(recorded, study.runs), devices, workers or usual, plugins)
     found = _certified(study, recorded, rest, done, here, sample)
     if stopped:
-        told_counts = ", ".join(f"{n} {verdict}" for verdict, n in found.counts.items() if n and verdict != NOT_RUN) or "none"
+        told_counts = (
+            ", ".join(f"{n} {verdict}" for verdict, n in found.counts.items() if n and verdict != NOT_RUN) or "none"
+        )
         trained = sum(one.run.key in done for one in recorded)
-        raise Stopped(f"interrupted: {trained} of {len(recorded)} runs were trained again: {told_counts}. No certificate was written.")
+        raise Stopped(
+            f"interrupted: {trained} of {len(recorded)} runs were trained again: {told_counts}. No certificate was "
+            f"written."
+        )
     return found
 
 
@@ -147,7 +153,11 @@ def _resolved(values: Mapping[str, Any], device: Device) -> Run | tuple[str, str
     repeated = row(run, Outcome(run.key, Status.SKIPPED)) | {"budget": run.steps}
     if wrong := [name for name in (*PLAIN, "budget") if repeated[name] != values[name]]:
         name = wrong[0]
-        return DIFFERENT, f"its column {name} says {values[name]}, and its resolved values {repeated[name]}: the record contradicts itself"
+        return (
+            DIFFERENT,
+            f"its column {name} says {values[name]}, and its resolved values {repeated[name]}: the record contradicts "
+            f"itself",
+        )
     if values["status"] == Status.CRASHED:
         return NOT_RUN, f"it crashed when it was recorded, so there is no result to compare: {values['reason']}"
     reason = _unlike(run) or _impossible(run, device)
@@ -195,9 +205,10 @@ def _family(mode: str) -> str:
 def units(recorded: Sequence[Recorded], runs: pd.DataFrame) -> list[Unit]:
     """The work, trained as on record, the longest first.
 
-    How many slots a population had is not on record; its members say how many were trained together when they began, so the greatest
-    such number among all runs of a kind is taken: that of a population when it was full. An eager population's results do not depend on
-    it, unless its rule rounds in a lower precision: then the whole population on record is trained again, with the runs of no sample too.
+    How many slots a population had is not on record; its members say how many were trained together when they began, so
+    the greatest such number among all runs of a kind is taken: that of a population when it was full. An eager
+    population's results do not depend on it, unless its rule rounds in a lower precision: then the whole population on
+    record is trained again, with the runs of no sample too.
     """
     widths = _widths(runs)
     alone_units = [Unit((one.run,)) for one in recorded if one.trainer == "reference"]
@@ -225,7 +236,8 @@ def rounds(run: Run) -> bool:
 def _whole_populations(recorded: Sequence[Recorded], runs: pd.DataFrame) -> Iterator[Unit]:
     """The populations on record that some runs were members of, each with all of its members.
 
-    Older runs do not name their population: all of them with the same optimizer, of the same kind and width are taken for one.
+    Older runs do not name their population: all of them with the same optimizer, of the same kind and width are taken
+    for one.
     """
     done: set[str] = set()
     for one in recorded:
@@ -254,7 +266,9 @@ def _widths(runs: pd.DataFrame) -> dict[tuple[Any, ...], int]:
 # ---- training
 
 
-def _trained(work: Sequence[Unit], devices: Sequence[Device], workers: int, plugins: Sequence[Path]) -> tuple[dict[str, Outcome], bool]:
+def _trained(
+    work: Sequence[Unit], devices: Sequence[Device], workers: int, plugins: Sequence[Path]
+) -> tuple[dict[str, Outcome], bool]:
     """The outcomes by key, and whether Ctrl-C cut them short. Unfinished work leaves nothing behind."""
     done: dict[str, Outcome] = {}
     late: list[Done] = []
@@ -272,7 +286,12 @@ def _trained(work: Sequence[Unit], devices: Sequence[Device], workers: int, plug
 
 
 def _outcomes(
-    work: Sequence[Unit], devices: Sequence[Device], workers: int, place: Path, plugins: Sequence[Path], late: list[Done]
+    work: Sequence[Unit],
+    devices: Sequence[Device],
+    workers: int,
+    place: Path,
+    plugins: Sequence[Path],
+    late: list[Done],
 ) -> Generator[Done]:
     if not work:
         return
@@ -295,7 +314,12 @@ def _outcomes(
 
 
 def _certified(
-    study: Study, recorded: Sequence[Recorded], rest: Sequence[Rerun], done: Mapping[str, Outcome], here: dict[str, Any], asked: int | None
+    study: Study,
+    recorded: Sequence[Recorded],
+    rest: Sequence[Rerun],
+    done: Mapping[str, Outcome],
+    here: dict[str, Any],
+    asked: int | None,
 ) -> Reproduction:
     pairs, rows = [], list(rest)
     alike = (
@@ -326,7 +350,9 @@ def _certified(
     )  # fmt: skip
 
 
-def _pair(one: Recorded, outcome: Outcome, study: Study, cells: Mapping[tuple[Any, ...], list[dict[str, Any]]], *, alike: bool) -> Pair:
+def _pair(
+    one: Recorded, outcome: Outcome, study: Study, cells: Mapping[tuple[Any, ...], list[dict[str, Any]]], *, alike: bool
+) -> Pair:
     [found] = table_of([row(one.run, outcome)]).to_pandas().to_dict("records")
     facts = study.facts["workloads"][one.row["workload"]]
     share = str(facts["metric"]).endswith("accuracy")
@@ -340,15 +366,16 @@ def _pair(one: Recorded, outcome: Outcome, study: Study, cells: Mapping[tuple[An
         closed_loop="closed_loop" in SCHEDULES[one.run.schedule.name].flags,
         examples=(int(facts.get("validation_examples", 0)), int(facts.get("test_examples", 0))) if share else (0, 0),
         others=others,
-        goes_on=outcome.steps > one.row["steps"] and losses.digest(outcome.step_loss[: one.row["steps"]]) == one.row["loss_digest"],
+        goes_on=outcome.steps > one.row["steps"]
+        and losses.digest(outcome.step_loss[: one.row["steps"]]) == one.row["loss_digest"],
     )
 
 
 def _exact(one: Recorded, found: Mapping[str, Any]) -> bool:
     """Whether a run was computed as its record was, in a way whose bits do not depend on what else was trained at the same time.
 
-    Those of compiled populations and of eager ones on a GPU may, and those of rules that round in a lower precision unless the population
-    is the same one.
+    Those of compiled populations and of eager ones on a GPU may, and those of rules that round in a lower precision
+    unless the population is the same one.
     """
     same_way = found["trainer"] == one.row["trainer"] and found["mode"] == one.row["mode"]
     together = found["trainer"] == "population"

@@ -11,6 +11,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from lrbench.config.faults import BadInput
+from lrbench.config.matrix import parse_matrix, read_matrix
+from lrbench.config.origin import outside, runs_with_main
+from lrbench.config.outcome import Status
+from lrbench.config.run import Run
 from lrbench.device import Device, cpu_cores, describe, no_tf32, provenance, select, settle
 from lrbench.execute.aside import drop_costs, outdated, told
 from lrbench.execute.interrupt import saving
@@ -21,11 +26,6 @@ from lrbench.execute.units import Paces, divide
 from lrbench.execute.work import Done, Unit, Worker
 from lrbench.plan import Plan, changed, load_plugins, vocabulary
 from lrbench.plan import make_plan as sort_out
-from lrbench.spec.faults import BadInput
-from lrbench.spec.matrix import parse_matrix, read_matrix
-from lrbench.spec.origin import outside, runs_with_main
-from lrbench.spec.outcome import Status
-from lrbench.spec.run import Run
 from lrbench.store import Store, Study, in_record, load
 from lrbench.workloads import fetch
 
@@ -72,7 +72,11 @@ def make_session(
     files = tuple(Path(p) for p in plugins)
     load_plugins(files)
     words = vocabulary()
-    read = parse_matrix({"name": "matrix"} | dict(matrix), words) if isinstance(matrix, Mapping) else read_matrix(Path(matrix), words)
+    read = (
+        parse_matrix({"name": "matrix"} | dict(matrix), words)
+        if isinstance(matrix, Mapping)
+        else read_matrix(Path(matrix), words)
+    )
     devices = tuple(select(device))
     if workers is not None and workers < 1:
         raise BadInput(f"--workers {workers}: must be at least 1")
@@ -82,7 +86,10 @@ def make_session(
     usual = max(1, cpu_cores() // threads) if devices[0].type == "cpu" else len(devices)
     store = Store(Path(results) / read.name / describe(devices).slug)
     if in_record(store.folder):
-        raise BadInput(f"{store.folder}: lies in the record, which only `lrbench publish` adds to. Give another --results or another name.")
+        raise BadInput(
+            f"{store.folder}: lies in the record, which only `lrbench publish` adds to. Give another --results or "
+            f"another name."
+        )
     plan = sort_out(read, store.finished())
     plan = plan.skip(lambda run: no_tf32(devices[0]) if run.precision == "tf32" else None)
     return Session(plan, store, devices, workers or usual, files)
@@ -99,13 +106,18 @@ def make_plan(matrix: Text | Mapping[str, Any], **options: Any) -> Plan:
 def run(matrix: Text | Mapping[str, Any], **options: Any) -> Study:
     """Train what is missing of a matrix and return the whole study.
 
-    ``options`` are those of the command line: ``results``, ``device``, ``workers``, ``threads``, ``plugins``. For more than one worker,
-    call it under ``if __name__ == "__main__"`` in a script: workers are new processes, which import it.
+    ``options`` are those of the command line: ``results``, ``device``, ``workers``, ``threads``, ``plugins``. For more
+    than one worker, call it under ``if __name__ == "__main__"`` in a script: workers are new processes, which import
+    it.
 
     Raises: BadInput with every fault found; KeyboardInterrupt after storing what was finished.
     """
-    if multiprocessing.parent_process() or getattr(multiprocessing.current_process(), "_inheriting", False):  # set before its parent is
-        raise BadInput('lrbench.run was called while a worker imported the script: put the call under if __name__ == "__main__":')
+    if multiprocessing.parent_process() or getattr(
+        multiprocessing.current_process(), "_inheriting", False
+    ):  # set before its parent is
+        raise BadInput(
+            'lrbench.run was called while a worker imported the script: put the call under if __name__ == "__main__":'
+        )
     session = make_session(matrix, **options)
     if runs_with_main(outside(sys._getframe())):
         session = replace(session, here=UNGUARDED)
@@ -123,9 +135,9 @@ def prepare(plan: Plan) -> Plan:
 def carry_out(session: Session) -> Summary:
     """Train the missing runs of a plan and store what comes of them.
 
-    The workers share a CPU; each GPU has its own. With one worker, this process does the work, and so it does where an entry is defined in
-    a session that no worker can import. Finished runs are stored every two seconds; Ctrl-C stores what is finished, saves the runs in hand
-    where they are, and returns.
+    The workers share a CPU; each GPU has its own. With one worker, this process does the work, and so it does where an
+    entry is defined in a session that no worker can import. Finished runs are stored every two seconds; Ctrl-C stores
+    what is finished, saves the runs in hand where they are, and returns.
 
     Raises: BadInput when another process is writing to the study, or an entry was replaced since the plan was made.
     """
@@ -181,7 +193,10 @@ def _outcomes(session: Session, runs: Sequence[Run], progress: Progress, late: l
     paces = Paces(device, session.workers)
     trials = paces.unknown(runs)
     plugins, lost = reached(runs, session.plugins)
-    here, enough = stays_here(lost) or session.here, workers == 1 and device.type == "cpu"  # a GPU that fails takes its process with it
+    here, enough = (
+        stays_here(lost) or session.here,
+        workers == 1 and device.type == "cpu",
+    )  # a GPU that fails takes its process with it
     if here and not enough:
         progress.say(here)
     if trials:

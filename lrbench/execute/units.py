@@ -16,34 +16,39 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from lrbench.config.cache import cache_folder
+from lrbench.config.faults import told
+from lrbench.config.run import Run
 from lrbench.device import Device, describe, fast_modes, memory_limit
 from lrbench.execute.work import Unit
 from lrbench.plan import params_of
-from lrbench.spec.cache import cache_folder
-from lrbench.spec.faults import told
-from lrbench.spec.run import Run
 from lrbench.store import write_whole
 from lrbench.train import Population, Training, alone, data_for, dtype_of, rule_of, shared
 from lrbench.workloads import WORKLOADS, make_model, place
 
 CPU = torch.device("cpu")
 WIDTHS = {"cpu": (8, 32, 128), "cuda": (8, 32, 128, 512, 2048)}
-"""The widths that are tried on each kind of device; a larger one only if the last paid, and the trial does not take ``LONGEST`` seconds."""
+"""The widths that are tried on each kind of device; a larger one only if the last paid, and the trial does not take
+``LONGEST`` seconds."""
 NARROW = 8
-"""Of faster modes, whose making takes time, the width that takes most runs of one rule is tried first, or on a CPU this one where 32 runs'
-tensors would not fit ``CACHE`` bytes; then the next narrower, if the ``HOPE`` of what it may gain repays the trial."""
+"""Of faster modes, whose making takes time, the width that takes most runs of one rule is tried first, or on a CPU this
+one where 32 runs' tensors would not fit ``CACHE`` bytes; then the next narrower, if the ``HOPE`` of what it may gain
+repays the trial."""
 CACHE = 8 * 2**20
 HOPE = 0.1
 LONGEST = 3.0
 WORTH = 0.85
-"""A wider population must cost at most this share of a narrower one: measured alone, stacking looks better than beside other workers."""
+"""A wider population must cost at most this share of a narrower one: measured alone, stacking looks better than beside
+other workers."""
 WARM_UP, STEPS, FAST_STEPS = 2, 5, 60
 SEEDS = 8
 """Trials have as many seeds, as a matrix would: what a seed's members share is looked up once."""
 WORTH_TRYING = {"graph": 2.0, "compiled": 20.0}
-"""Seconds of one worker that a kind of run must cost before a faster mode is tried; making it takes about a third of that."""
+"""Seconds of one worker that a kind of run must cost before a faster mode is tried; making it takes about a third of
+that."""
 MAKING = {"eager": 0.0, "graph": 0.05, "compiled": 4.0}
-"""Seconds of one worker that a mode costs an optimizer before its first step: compiling its rule, or capturing its step."""
+"""Seconds of one worker that a mode costs an optimizer before its first step: compiling its rule, or capturing its
+step."""
 UNIT_SECONDS = 10.0
 """A population is cut into units of about this length: results come in, and workers end together."""
 
@@ -69,7 +74,11 @@ class Pace:
 
     def way(self, mode: str) -> Way:
         """The cheapest way of a mode; one by one, where its populations do not pay."""
-        return min((way for way in self.ways.get(mode, ()) if way.seconds < inf), key=lambda way: way.seconds, default=Way(1, self.alone))
+        return min(
+            (way for way in self.ways.get(mode, ()) if way.seconds < inf),
+            key=lambda way: way.seconds,
+            default=Way(1, self.alone),
+        )
 
     @property
     def least(self) -> float:
@@ -95,7 +104,10 @@ class Pace:
             slots = -(-runs // way.width) * way.width if mode == "compiled" else runs
             return MAKING[mode] + slots * steps * way.seconds
 
-        return min([("eager", self.way("eager")), *((mode, way) for mode, ways in self.ways.items() for way in ways)], key=seconds)
+        return min(
+            [("eager", self.way("eager")), *((mode, way) for mode, ways in self.ways.items() for way in ways)],
+            key=seconds,
+        )
 
 
 @dataclass
@@ -131,12 +143,13 @@ class Paces:
         if not self.remember:
             return
         try:
-            write_whole(self.file, json.dumps({k: asdict(pace) for k, pace in self.known.items()}, indent=2, sort_keys=True) + "\n")
-        except OSError as error:
-            why = (
-                f"cannot be written ({error.strerror}), so what was measured will be measured again; LRBENCH_CACHE may name another folder"
+            write_whole(
+                self.file,
+                json.dumps({k: asdict(pace) for k, pace in self.known.items()}, indent=2, sort_keys=True) + "\n",
             )
-            print(f"{self.file.parent}: {why}", file=sys.stderr)
+        except OSError as error:
+            why = f"cannot be written ({error.strerror}), so what was measured will be measured again"
+            print(f"{self.file.parent}: {why}; LRBENCH_CACHE may name another folder", file=sys.stderr)
 
 
 def _pace(alone: float, ways: dict[str, list[dict[str, Any]]], why: str) -> Pace:
@@ -146,7 +159,9 @@ def _pace(alone: float, ways: dict[str, list[dict[str, Any]]], why: str) -> Pace
 def _code() -> str:
     """What the pace of training depends on beside the machine: the code that trains."""
     package = Path(__file__).parents[1]
-    files = sorted(file for part in ("train", "device") for file in (package / part).rglob("*") if file.suffix in (".py", ".cpp"))
+    files = sorted(
+        file for part in ("train", "device") for file in (package / part).rglob("*") if file.suffix in (".py", ".cpp")
+    )
     return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()[:8]
 
 
@@ -165,7 +180,11 @@ def _by_kind(runs: Sequence[Run]) -> dict[str, list[Run]]:
 
 def divide(runs: Sequence[Run], paces: Mapping[str, Pace], workers: int) -> list[Unit]:
     """Divide runs into units of work, the longest first. Runs of one rule stay together, and no worker is left without a unit."""
-    units = [Unit((run,), seconds=run.steps * paces.get(kind(run), Pace(0.0)).alone, why=reason) for run in runs if (reason := alone(run))]
+    units = [
+        Unit((run,), seconds=run.steps * paces.get(kind(run), Pace(0.0)).alone, why=reason)
+        for run in runs
+        if (reason := alone(run))
+    ]
     together: dict[tuple[Any, ...], list[Run]] = {}
     for run in runs:
         if not alone(run):
@@ -200,7 +219,9 @@ def _divide_kind(same: list[Run], pace: Pace, workers: int) -> list[Unit]:
 
 def _unit(runs: Sequence[Run], *, mode: str, way: Way, alone: float, why: str = "") -> Unit:
     gain = f"{1e6 * way.seconds:.3g} us per step of a run, one by one {1e6 * alone:.3g}"
-    return Unit(tuple(runs), mode, way.width, len(runs) * runs[0].steps * way.seconds, f"{gain}; {why}" if why else gain)
+    return Unit(
+        tuple(runs), mode, way.width, len(runs) * runs[0].steps * way.seconds, f"{gain}; {why}" if why else gain
+    )
 
 
 def _cut(runs: Sequence[Run], size: int, make: Callable[[Sequence[Run]], Unit]) -> list[Unit]:
@@ -223,7 +244,8 @@ class Trial:
     def measure(self, device: Device) -> tuple[Run, Pace]:
         """Train a few steps one by one and at some widths, and, if the steps to come may repay it, in faster modes.
 
-        Errors are part of the pace: a run whose model cannot be stacked, say, is trained one by one, where it can tell what is wrong.
+        Errors are part of the pace: a run whose model cannot be stacked, say, is trained one by one, where it can tell
+        what is wrong.
         """
         pace = self.known or self._eager(device)
         while mode := self._untried(pace, device):
@@ -248,7 +270,9 @@ class Trial:
             for width in self._possible(_widths(device)):
                 if best.least * width * (WARM_UP + STEPS) > LONGEST:
                     break
-                each = cost(partial(Population, self._members(width), workload, data, device), self.run.eval_every) / width
+                each = (
+                    cost(partial(Population, self._members(width), workload, data, device), self.run.eval_every) / width
+                )
                 if each >= WORTH * best.least:
                     break
                 best = best.tried("eager", Way(width, each))

@@ -7,19 +7,19 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
+from lrbench.config.faults import BadInput, nearest
+from lrbench.config.matrix import parse_matrix
+from lrbench.config.run import Run
 from lrbench.device import Device, fast_modes
 from lrbench.plan import make_plan, vocabulary
-from lrbench.spec.faults import BadInput, nearest
-from lrbench.spec.matrix import parse_matrix
-from lrbench.spec.run import Run
 from lrbench.train import Population, Training, alone, data_for
 from lrbench.workloads import WORKLOADS
 
 STEPS = 50
 BOUND = 1e-9
 BOUNDS = {"muon": 0.05, "asgd": 1e-7}
-"""Muon orthogonalises in bfloat16, where another order of summation can round an element to its neighbour; PyTorch keeps the step size of
-ASGD in float32, which put weights 6e-9 apart on an H100."""
+"""Muon orthogonalises in bfloat16, where another order of summation can round an element to its neighbour; PyTorch
+keeps the step size of ASGD in float32, which put weights 6e-9 apart on an H100."""
 POLICIES = ("uniform", "depth-decay", "bias-norm", "head-only", "gradual-unfreezing")
 SCHEDULES = ("constant", {"name": "cosine", "warmup": 0.2}, "step", "plateau")
 
@@ -28,8 +28,8 @@ SCHEDULES = ("constant", {"name": "cosine", "warmup": 0.2}, "step", "plateau")
 class Finding:
     """One rule in one mode: the largest difference of a weight, a training loss and an lr from the reference trainer's.
 
-    Each relative to the largest number of its parameter, or to itself. ``runs`` members were trained together, ``STEPS`` steps in float64;
-    ``compared`` are those that ended. The others diverged, at the same step either way.
+    Each relative to the largest number of its parameter, or to itself. ``runs`` members were trained together,
+    ``STEPS`` steps in float64; ``compared`` are those that ended. The others diverged, at the same step either way.
     """
 
     workload: str
@@ -64,11 +64,19 @@ def verify(workloads: Sequence[str], device: Device, optimizers: Sequence[str] |
     """
     words = vocabulary()
     if unknown := [name for name in workloads if name not in words["workload"]]:
-        raise BadInput(f"--workload {name}: no workload is called so. {nearest(name, words['workload'])}" for name in unknown)
+        raise BadInput(
+            f"--workload {name}: no workload is called so. {nearest(name, words['workload'])}" for name in unknown
+        )
     for name in workloads:
         budget = {name: {"steps": STEPS, "eval_every": STEPS // 5}}
         for optimizer in optimizers or [n for n, entry in words["optimizer"].items() if not entry.facts.get("needs")]:
-            matrix = {"name": "verify", "workload": name, "optimizer": optimizer, "layer_lr": list(POLICIES), "schedule": list(SCHEDULES)}
+            matrix = {
+                "name": "verify",
+                "workload": name,
+                "optimizer": optimizer,
+                "layer_lr": list(POLICIES),
+                "schedule": list(SCHEDULES),
+            }
             asked = parse_matrix(matrix | {"seed": 0, "precision": "fp64", "budget": budget}, words)
             possible = make_plan(asked).possible
             runs = [run.but(seed=i % 2) for i, run in enumerate(possible) if not alone(run)]
@@ -87,13 +95,19 @@ def _of_rule(runs: Sequence[Run], device: Device) -> Iterator[Finding]:
         for row, member in enumerate(population.members):
             if member:
                 weights, losses, lrs, diverged_at = expected[member.run.key]
-                if diverged_at or population.record.diverged_at[row]:  # after it there is nothing to compare; it must be the same step
-                    worst["losses"] = max(worst["losses"], 0.0 if diverged_at == population.record.diverged_at[row] else float("inf"))
+                if (
+                    diverged_at or population.record.diverged_at[row]
+                ):  # after it there is nothing to compare; it must be the same step
+                    worst["losses"] = max(
+                        worst["losses"], 0.0 if diverged_at == population.record.diverged_at[row] else float("inf")
+                    )
                     continue
                 compared += 1
                 found = {name: value[row] for name, value in population.slots.params.items()}
                 worst["weights"] = max(worst["weights"], *(_far(found[name], weights[name]) for name in found))
-                worst["losses"] = max(worst["losses"], _relative(population.record.loss[row].astype(float), losses, 1e-6))
+                worst["losses"] = max(
+                    worst["losses"], _relative(population.record.loss[row].astype(float), losses, 1e-6)
+                )
                 worst["lrs"] = max(worst["lrs"], _relative(member.used(STEPS), lrs))
         yield Finding(workload.name, runs[0].optimizer.name, population.mode, len(runs), **worst, compared=compared)
 
@@ -104,7 +118,10 @@ def _one_by_one(run: Run, device: Device) -> tuple[dict[str, Tensor], Any, Any, 
     training.evaluate()
     while training.done < STEPS and not training.diverged:
         training.advance(run.eval_every)
-    losses, lrs = training.record.loss[0].astype(float), np.concatenate([np.zeros((0, len(training.groups))), *training.lrs])
+    losses, lrs = (
+        training.record.loss[0].astype(float),
+        np.concatenate([np.zeros((0, len(training.groups))), *training.lrs]),
+    )
     return training.model.state_dict(), losses, lrs, int(training.record.diverged_at[0])
 
 
@@ -135,7 +152,8 @@ def _verdict(found: Finding) -> str:
 def table(findings: Sequence[Finding]) -> list[str]:
     """Findings to read, a line each."""
     return [
-        f"{found.workload:<16} {found.optimizer:<12} {found.mode:<9} {found.runs:>3} runs   weights {found.weights:.1e}   "
+        f"{found.workload:<16} {found.optimizer:<12} {found.mode:<9} {found.runs:>3} runs   weights "
+        f"{found.weights:.1e}   "
         f"losses {found.losses:.1e}   lrs {found.lrs:.1e}   {_verdict(found)}"
         for found in findings
     ]

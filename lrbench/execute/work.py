@@ -9,11 +9,11 @@ from typing import Any
 
 import torch
 
+from lrbench.config.faults import one_line, told
+from lrbench.config.outcome import Outcome, Status
+from lrbench.config.run import Run
 from lrbench.device import Device, free_memory, is_lost, is_out_of_memory, name_of, settle
 from lrbench.plan import changed, load_plugins
-from lrbench.spec.faults import one_line, told
-from lrbench.spec.outcome import Outcome, Status
-from lrbench.spec.run import Run
 from lrbench.train import Checkpoint, Interrupted, Population, data_for, rule_of, share, train, try_out
 from lrbench.workloads import WORKLOADS
 
@@ -54,14 +54,19 @@ class Worker:
         if unit.is_single:
             for run in unit.runs:
                 if not (self.stop() and run is not unit.runs[0]):
-                    yield from ((run, replace(outcome, mode=_noted(outcome.mode, unit.note))) for run, outcome in self._alone(run))
+                    yield from (
+                        (run, replace(outcome, mode=_noted(outcome.mode, unit.note)))
+                        for run, outcome in self._alone(run)
+                    )
             return
         left = {run.key: run for run in unit.runs}
         width, note = 1, unit.note
         try:
             workload, data = WORKLOADS[unit.runs[0].workload.name], data_for(unit.runs[0], self.device)
             try_out(unit.runs[0], workload, data, self.device)
-            for run, outcome in Population(unit.runs, workload, data, self.device, width=unit.width, mode=unit.mode).train(self.stop):
+            for run, outcome in Population(
+                unit.runs, workload, data, self.device, width=unit.width, mode=unit.mode
+            ).train(self.stop):
                 del left[run.key]
                 yield run, outcome
         except Interrupted:

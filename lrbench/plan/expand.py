@@ -4,11 +4,11 @@ import itertools
 from collections.abc import Iterator
 from typing import Any
 
+from lrbench.config.catalog import Entry
+from lrbench.config.faults import BadInput
+from lrbench.config.matrix import Block, Budget, Exclude, Grid, Matrix, Pick, Vocabulary
+from lrbench.config.run import Choice, Run
 from lrbench.plan.vocabulary import revision_of
-from lrbench.spec.catalog import Entry
-from lrbench.spec.faults import BadInput
-from lrbench.spec.matrix import Block, Budget, Exclude, Grid, Matrix, Pick, Vocabulary
-from lrbench.spec.run import Choice, Run
 from lrbench.workloads import WORKLOADS, Workload
 
 DEFAULTS: dict[str, Any] = {"seed": (0, 1, 2, 3, 4), "accumulate": (1,), "precision": ("fp32",)}
@@ -23,7 +23,11 @@ def expand(matrix: Matrix, words: Vocabulary) -> list[Run]:
     runs = {run.key: run for block in matrix.blocks() for run in product(block, matrix, words)}
     excluded = [{key for key, run in runs.items() if _matches(run, pattern, words)} for pattern in matrix.exclude]
     kept = [run for key, run in runs.items() if not any(key in keys for keys in excluded)]
-    if dead := [f"exclude[{i}]: matches no run of the matrix: correct it, or leave it out" for i, keys in enumerate(excluded) if not keys]:
+    if dead := [
+        f"exclude[{i}]: matches no run of the matrix: correct it, or leave it out"
+        for i, keys in enumerate(excluded)
+        if not keys
+    ]:
         raise BadInput(dead)
     if runs and not kept:
         raise BadInput("exclude: leaves out every run of the matrix")
@@ -35,7 +39,9 @@ def product(block: Block, matrix: Matrix, words: Vocabulary) -> Iterator[Run]:
     optimizers = _flat(block.optimizer) or [_default("adam", words["optimizer"])]
     policies = _flat(block.layer_lr) or [_default(UNIFORM, words["layer_lr"])]
     schedules = _flat(block.schedule) or [_default(CONSTANT, words["schedule"])]
-    seeds, accumulates, precisions = (getattr(block, axis) or DEFAULTS[axis] for axis in ("seed", "accumulate", "precision"))
+    seeds, accumulates, precisions = (
+        getattr(block, axis) or DEFAULTS[axis] for axis in ("seed", "accumulate", "precision")
+    )
     for name in block.workload or ():
         workload = WORKLOADS[name]
         sizes = block.batch_size or (workload.batch_size,)
@@ -65,7 +71,11 @@ def _length(workload: Workload, budget: Budget, take: int) -> dict[str, Any]:
     per_epoch = max(1, workload.examples[0] // take) if budget.epochs else 1
     steps = budget.steps or (budget.epochs and budget.epochs * per_epoch) or workload.steps
     every = budget.eval_every or (workload.eval_every if steps == workload.steps else max(1, steps // 20))
-    return {"steps": steps, "eval_every": min(every, steps), "target": workload.target if budget.target is None else budget.target}
+    return {
+        "steps": steps,
+        "eval_every": min(every, steps),
+        "target": workload.target if budget.target is None else budget.target,
+    }
 
 
 def _flat(axis: tuple[list[Pick], ...] | None) -> list[Pick]:
@@ -78,14 +88,22 @@ def _default(name: str, catalog: Any) -> Pick:
 
 def _choice(axis: str, pick: Pick, words: Vocabulary) -> Choice:
     revision = revision_of(axis, pick.name, pick.settings)
-    return Choice(name=pick.name, revision=revision, settings=pick.settings, label=label(words[axis][pick.name], pick.settings))
+    return Choice(
+        name=pick.name, revision=revision, settings=pick.settings, label=label(words[axis][pick.name], pick.settings)
+    )
 
 
 def label(entry: Entry[Any], settings: dict[str, Any]) -> str:
     """A choice for people: its name, and the settings that differ from their defaults, or from what was done before there were they."""
     required = {name for name, field in entry.settings.model_fields.items() if field.is_required()}
-    usual = entry.settings.model_validate(entry.settings.neutral() | {name: settings[name] for name in required}).resolved()
-    shown = [f"{name}={_text(value)}" for name, value in settings.items() if name in required or name not in usual or value != usual[name]]
+    usual = entry.settings.model_validate(
+        entry.settings.neutral() | {name: settings[name] for name in required}
+    ).resolved()
+    shown = [
+        f"{name}={_text(value)}"
+        for name, value in settings.items()
+        if name in required or name not in usual or value != usual[name]
+    ]
     return f"{entry.name}({', '.join(shown)})" if shown else entry.name
 
 

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from lrbench.config.faults import BadInput, nearest
 from lrbench.plan.vocabulary import load_plugins, vocabulary
-from lrbench.spec.faults import BadInput, nearest
 from lrbench.workloads import Workload
 
 
@@ -20,16 +20,31 @@ def entries(what: str, plugins: Sequence[Path] = ()) -> dict[str, list[dict[str,
     named = [name for catalog in words.values() for name in catalog]
     if what and what not in words and what not in named:
         near = nearest(what, [*words, *named]).partition("Known: ")[0]
-        raise BadInput(f"list {what}: there is no such kind or entry. {near}Kinds: {', '.join(words)}; `lrbench list` shows all entries.")
-    found = {axis: [_facts(entry) for entry in words[axis].values() if what in ("", axis, entry.name)] for axis in words}
+        raise BadInput(
+            f"list {what}: there is no such kind or entry. {near}Kinds: {', '.join(words)}; `lrbench list` shows all "
+            f"entries."
+        )
+    found = {
+        axis: [_facts(entry) for entry in words[axis].values() if what in ("", axis, entry.name)] for axis in words
+    }
     return {axis: items for axis, items in found.items() if items}
 
 
 def _facts(entry: Any) -> dict[str, Any]:
     common = {"name": entry.name, "meaning": entry.meaning, "source": entry.source}
     if isinstance(entry, Workload):
-        settings = {"steps": entry.steps, "batch_size": entry.batch_size, "eval_every": entry.eval_every, "target": entry.target}
-        rest = {"metric": entry.metric.name, "layers": list(entry.layers), "licence": entry.licence, "missing": entry.missing()}
+        settings = {
+            "steps": entry.steps,
+            "batch_size": entry.batch_size,
+            "eval_every": entry.eval_every,
+            "target": entry.target,
+        }
+        rest = {
+            "metric": entry.metric.name,
+            "layers": list(entry.layers),
+            "licence": entry.licence,
+            "missing": entry.missing(),
+        }
         return common | {"settings": settings} | rest
     required = {name: "required" for name, f in entry.settings.model_fields.items() if f.is_required()}
     settings = required | entry.facts | entry.defaults()
@@ -38,7 +53,9 @@ def _facts(entry: Any) -> dict[str, Any]:
 
 def text(found: dict[str, list[dict[str, Any]]]) -> str:
     """The entries to read, under the name of their axis."""
-    return "\n\n".join("\n".join([axis, *(line for entry in items for line in _lines(entry))]) for axis, items in found.items())
+    return "\n\n".join(
+        "\n".join([axis, *(line for entry in items for line in _lines(entry))]) for axis, items in found.items()
+    )
 
 
 def _lines(entry: dict[str, Any]) -> list[str]:

@@ -3,9 +3,9 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+from lrbench.config.faults import BadInput
+from lrbench.config.run import Choice
 from lrbench.plan.vocabulary import load_plugins
-from lrbench.spec.faults import BadInput
-from lrbench.spec.run import Choice
 from lrbench.strategies import SCHEDULES, Timing, lr_curve
 
 SHARES = (1.0, 0.1)
@@ -14,7 +14,8 @@ SHARES = (1.0, 0.1)
 def draw_schedules(path: Path, steps: int, plugins: Sequence[Path] = ()) -> Path:
     """Draw one panel per schedule: the lr of each of two groups, at the base lr and at a tenth of it, by step.
 
-    A closed-loop schedule is shown a validation loss that halves every tenth of the training for half of it, then stays.
+    A closed-loop schedule is shown a validation loss that halves every tenth of the training for half of it, then
+    stays.
 
     Raises: BadInput when the file's ending is not that of a picture.
     """
@@ -30,7 +31,9 @@ def draw_schedules(path: Path, steps: int, plugins: Sequence[Path] = ()) -> Path
     columns = 4
     rows = -(-len(SCHEDULES) // columns)
     with sns.axes_style("whitegrid"), mpl.rc_context({"svg.hashsalt": "lrbench"}):
-        figure, axes = plt.subplots(rows, columns, figsize=(3.2 * columns, 2.2 * rows), sharex=True, sharey=True, layout="constrained")
+        figure, axes = plt.subplots(
+            rows, columns, figsize=(3.2 * columns, 2.2 * rows), sharex=True, sharey=True, layout="constrained"
+        )
         for axis, name in zip(axes.flat, SCHEDULES, strict=False):
             for share, style in zip(SHARES, ("-", "--"), strict=True):
                 axis.plot(range(1, steps + 1), _curve(name, share, steps), style, label=f"group at {share:g} x base lr")
@@ -40,7 +43,10 @@ def draw_schedules(path: Path, steps: int, plugins: Sequence[Path] = ()) -> Path
         axes.flat[0].legend(fontsize="small")
         figure.supxlabel("optimizer step")
         figure.supylabel("lr / base lr")
-        figure.savefig(path, metadata={"Software": None} if path.suffix == ".png" else {"Date": None} if path.suffix == ".svg" else None)
+        figure.savefig(
+            path,
+            metadata={"Software": None} if path.suffix == ".png" else {"Date": None} if path.suffix == ".svg" else None,
+        )
         plt.close(figure)
     return path
 

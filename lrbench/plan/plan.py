@@ -10,12 +10,12 @@ import torch
 from torch import nn
 from torch.nn.parameter import is_lazy
 
+from lrbench.config.faults import BadInput, told
+from lrbench.config.matrix import Matrix
+from lrbench.config.param import Param
+from lrbench.config.run import Choice, Run
 from lrbench.plan.expand import expand
 from lrbench.plan.vocabulary import vocabulary
-from lrbench.spec.faults import BadInput, told
-from lrbench.spec.matrix import Matrix
-from lrbench.spec.param import Param
-from lrbench.spec.run import Choice, Run
 from lrbench.strategies import LAYER_LRS, OPTIMIZERS, SCHEDULES, Pacer, Timing, impossible
 from lrbench.strategies.schedules import stand_in
 from lrbench.workloads import WORKLOADS, Unavailable, Workload, describe, make_model
@@ -75,8 +75,14 @@ class Plan:
         runs = [*self.possible, *(s.run for s in self.skips)]
         one_of_each = {run.workload.label: run for run in reversed(runs)}
         return {
-            "matrix": {"name": self.matrix.name, "runs": len(self.possible), "seeds": sorted({run.seed for run in runs})},
-            "workloads": {label: _workload_facts(WORKLOADS[run.workload.name], run) for label, run in one_of_each.items()},
+            "matrix": {
+                "name": self.matrix.name,
+                "runs": len(self.possible),
+                "seeds": sorted({run.seed for run in runs}),
+            },
+            "workloads": {
+                label: _workload_facts(WORKLOADS[run.workload.name], run) for label, run in one_of_each.items()
+            },
             "optimizers": _choices(runs, "optimizer", OPTIMIZERS),
             "layer_lrs": _choices(runs, "layer_lr", LAYER_LRS),
             "schedules": _choices(runs, "schedule", SCHEDULES),
@@ -86,8 +92,8 @@ class Plan:
 def make_plan(matrix: Matrix, stored: Iterable[str] = ()) -> Plan:
     """Sort the runs of a matrix. What is stored stays, whatever is missing by now. Loads no data, and writes nothing.
 
-    Raises: BadInput when a target is no value of its metric, a layer-lr pattern matches nothing in any of its workloads, or a workload's
-    model and layers disagree.
+    Raises: BadInput when a target is no value of its metric, a layer-lr pattern matches nothing in any of its
+    workloads, or a workload's model and layers disagree.
     """
     _refuse_targets_out_of_reach(matrix)
     possible, skips, known = [], [], frozenset(stored)
@@ -97,7 +103,11 @@ def make_plan(matrix: Matrix, stored: Iterable[str] = ()) -> Plan:
         if name not in reasons:
             reasons[name] = WORKLOADS[name].missing() or _unbuilt(WORKLOADS[name])
         stays = run.key in known
-        reason = None if stays else reasons[name] or _too_large(run) or impossible(run, params_of(WORKLOADS[name])) or _unfit(run)
+        reason = (
+            None
+            if stays
+            else reasons[name] or _too_large(run) or impossible(run, params_of(WORKLOADS[name])) or _unfit(run)
+        )
         if reason:
             skips.append(Skip(run, reason))
         else:
@@ -148,7 +158,11 @@ def _unbuilt(workload: Workload) -> str | None:
 
 def _too_large(run: Run) -> str | None:
     take, have = run.batch_size * run.accumulate, WORKLOADS[run.workload.name].examples[0]
-    return f"batch_size {run.batch_size} x accumulate {run.accumulate} exceeds the {have} training examples" if take > have else None
+    return (
+        f"batch_size {run.batch_size} x accumulate {run.accumulate} exceeds the {have} training examples"
+        if take > have
+        else None
+    )
 
 
 def _unfit(run: Run) -> str | None:
@@ -163,7 +177,11 @@ def _unfit(run: Run) -> str | None:
 def _refusal(schedule: str, optimizer: str, timing: Timing) -> str | None:
     settings = Choice.model_validate_json(optimizer).settings
     try:
-        Pacer(Choice.model_validate_json(schedule), stand_in([1.0], {k: v for k, v in settings.items() if isinstance(v, float)}), timing)
+        Pacer(
+            Choice.model_validate_json(schedule),
+            stand_in([1.0], {k: v for k, v in settings.items() if isinstance(v, float)}),
+            timing,
+        )
     except ZeroDivisionError:
         return f"cannot be stretched over {timing.steps} steps"
     except ValueError as error:
@@ -178,8 +196,14 @@ def _refuse_targets_out_of_reach(matrix: Matrix) -> None:
     for name, budget in matrix.budget.items():
         (low, high), metric = WORKLOADS[name].metric.limits, WORKLOADS[name].metric.name
         if budget.target is not None and not low <= budget.target <= high:
-            percent = f" Did you mean {budget.target / 100:g}?" if (low, high) == (0.0, 1.0) and 1.0 < budget.target <= 100.0 else ""
-            faults.append(f"budget.{name}.target: {metric} lies from {low:g} to {high:g}, got {budget.target:g}.{percent}")
+            percent = (
+                f" Did you mean {budget.target / 100:g}?"
+                if (low, high) == (0.0, 1.0) and 1.0 < budget.target <= 100.0
+                else ""
+            )
+            faults.append(
+                f"budget.{name}.target: {metric} lies from {low:g} to {high:g}, got {budget.target:g}.{percent}"
+            )
     if faults:
         raise BadInput(faults)
 
@@ -193,12 +217,20 @@ def _refuse_dead_patterns(possible: list[Run], skips: list[Skip]) -> None:
 
 
 def _workload_facts(workload: Workload, run: Run) -> dict[str, Any]:
-    facts: dict[str, Any] = {name: getattr(workload, name) for name in ("name", "meaning", "source", "licence", "target_reason")}
-    facts |= {"metric": workload.metric.name, "higher_is_better": workload.metric.higher_is_better, "layers": list(workload.layers)}
+    facts: dict[str, Any] = {
+        name: getattr(workload, name) for name in ("name", "meaning", "source", "licence", "target_reason")
+    }
+    facts |= {
+        "metric": workload.metric.name,
+        "higher_is_better": workload.metric.higher_is_better,
+        "layers": list(workload.layers),
+    }
     facts |= {"target": run.target, "steps": run.steps, "batch_size": run.batch_size, "eval_every": run.eval_every}
     facts |= {"lowest_loss": workload.lowest_loss, "metric_limits": list(workload.metric.limits)}
     facts |= _model_facts(params_of(workload)) if _unbuilt(workload) is None else {}
-    return facts | {f"{part}_examples": n for part, n in zip(("train", "validation", "test"), workload.examples, strict=True)}
+    return facts | {
+        f"{part}_examples": n for part, n in zip(("train", "validation", "test"), workload.examples, strict=True)
+    }
 
 
 def _model_facts(params: Sequence[Param]) -> dict[str, Any]:

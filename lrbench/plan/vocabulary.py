@@ -8,13 +8,13 @@ from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
 
-from lrbench.spec.faults import BadInput
-from lrbench.spec.matrix import Vocabulary
-from lrbench.spec.origin import ENTRY_POINTS as THROUGH_ENTRY_POINTS
-from lrbench.spec.origin import Origin, loading, refuse_edited
-from lrbench.spec.prints import PLUGIN
-from lrbench.spec.run import Choice, Run
-from lrbench.spec.sources import file_of, imports_of
+from lrbench.config.faults import BadInput
+from lrbench.config.matrix import Vocabulary
+from lrbench.config.origin import ENTRY_POINTS as THROUGH_ENTRY_POINTS
+from lrbench.config.origin import Origin, loading, refuse_edited
+from lrbench.config.prints import PLUGIN
+from lrbench.config.run import Choice, Run
+from lrbench.config.sources import file_of, imports_of
 from lrbench.strategies import LAYER_LRS, OPTIMIZERS, SCHEDULES
 from lrbench.workloads import WORKLOADS
 
@@ -28,8 +28,8 @@ _texts: dict[str, bytes] = {}
 def load_plugins(files: Sequence[Path] = ()) -> None:
     """Import the installed plug-ins (entry points of the group ``lrbench.plugins``) and the given files, once each.
 
-    A file that was edited since is imported again, and what it had entered is replaced; the fingerprints of what a session defined are
-    taken anew.
+    A file that was edited since is imported again, and what it had entered is replaced; the fingerprints of what a
+    session defined are taken anew.
 
     Raises: BadInput when one cannot be imported, or imports a file that was edited since.
     """
@@ -76,10 +76,16 @@ def _reach_beside(file: Path, text: bytes) -> None:
     Raises: BadInput where another module of the name of one of them would come in its place.
     """
     for name in {name.partition(".")[0] for name, _ in imports_of(text, "")} - sys.stdlib_module_names:
-        beside = next((place for place in (file.parent / f"{name}.py", file.parent / name / "__init__.py") if place.is_file()), None)
+        beside = next(
+            (place for place in (file.parent / f"{name}.py", file.parent / name / "__init__.py") if place.is_file()),
+            None,
+        )
         found = file_of(name) if beside else None
         if beside and found and Path(found).resolve() != beside.resolve():
-            raise BadInput(f"--plugin {file}: imports {name}, which here is {found} and not {beside}: give one of them another name")
+            raise BadInput(
+                f"--plugin {file}: imports {name}, which here is {found} and not {beside}: give one of them another "
+                f"name"
+            )
     if str(file.parent) not in sys.path:
         sys.path.append(str(file.parent))
 
@@ -115,12 +121,16 @@ def origins_of(run: Run) -> dict[str, Origin]:
             origin = WORKLOADS.origins.get(name)
         else:
             both = [vocabulary()[axis][name].origin, OPTIMIZERS.added.get(name) if axis == "optimizer" else None]
-            origin = min(filter(None, both), key=lambda one: one.through or "", default=None)  # what reaches no worker decides
+            origin = min(
+                filter(None, both), key=lambda one: one.through or "", default=None
+            )  # what reaches no worker decides
         inside = [found(axis, part["name"], part) for part in parts_of(axis, settings)]
         return ({name: origin} if origin else {}) | {name: one for some in inside for name, one in some.items()}
 
     choices: list[tuple[str, Choice]] = [(axis, getattr(run, axis)) for axis in vocabulary()]
-    return {name: origin for axis, c in choices if c.is_plugin for name, origin in found(axis, c.name, c.settings).items()}
+    return {
+        name: origin for axis, c in choices if c.is_plugin for name, origin in found(axis, c.name, c.settings).items()
+    }
 
 
 def changed(run: Run) -> str | None:

@@ -7,14 +7,27 @@ from pathlib import Path
 import pandas as pd
 
 from lrbench.analyse import per_run, rows
-from lrbench.report import axes, background, cards, comparison, costs, measured, opening, overall, profile, standing, text, tuned
+from lrbench.config.faults import BadInput
+from lrbench.report import (
+    axes,
+    background,
+    cards,
+    comparison,
+    costs,
+    measured,
+    opening,
+    overall,
+    profile,
+    standing,
+    text,
+    tuned,
+)
 from lrbench.report import export as for_papers
 from lrbench.report.figures import galleries
 from lrbench.report.findings import Findings
 from lrbench.report.gallery import write_pictures
 from lrbench.report.html import page
 from lrbench.report.prices import parse_prices
-from lrbench.spec.faults import BadInput
 from lrbench.store import RECORD, Study, in_record, load, studies, write_whole
 
 __all__ = ["results", "verdict_text", "write", "write_reports"]
@@ -23,8 +36,9 @@ __all__ = ["results", "verdict_text", "write", "write_reports"]
 def write(study: Study, *, folder: Path | None = None, export: bool = False) -> Path:
     """Write ``summary.csv``, ``report.md``, ``report.html`` and ``figures/*.png``, by default into the study's own folder.
 
-    Where step costs were measured, also ``costs.csv`` and ``times.csv``; with ``export``, every table as LaTeX and CSV and every figure as
-    SVG and PDF into ``export/``. Files of an earlier report that this one does not have are removed. Returns: the path of ``report.md``.
+    Where step costs were measured, also ``costs.csv`` and ``times.csv``; with ``export``, every table as LaTeX and CSV
+    and every figure as SVG and PDF into ``export/``. Files of an earlier report that this one does not have are
+    removed. Returns: the path of ``report.md``.
     """
     folder = folder or study.folder
     found = Findings(study)
@@ -46,7 +60,8 @@ def write(study: Study, *, folder: Path | None = None, export: bool = False) -> 
 def write_reports(folder: str | PathLike[str], prices: Sequence[str] = (), *, export: bool = False) -> list[Path]:
     """Write the report of every study at or below a folder, into the study, and a comparison beside studies of one matrix.
 
-    Args: prices: ``NAME=PRICE``, what an hour of a whole machine costs; see ``prices.parse_prices``. export: see ``write``.
+    Args: prices: ``NAME=PRICE``, what an hour of a whole machine costs; see ``prices.parse_prices``. export: see
+    ``write``.
     Returns: the paths of the reports, then of the comparisons.
     Raises: BadInput when there is no study, or one is damaged, or a price makes no sense; nothing is written then.
     """
@@ -56,7 +71,9 @@ def write_reports(folder: str | PathLike[str], prices: Sequence[str] = (), *, ex
     found = [load(path) for path in places]
     together = comparison.together(found)
     known = parse_prices(prices, [name for part in together.values() for name in part])
-    return [write(study, export=export) for study in found] + [comparison.write(place, part, known) for place, part in together.items()]
+    return [write(study, export=export) for study in found] + [
+        comparison.write(place, part, known) for place, part in together.items()
+    ]
 
 
 def results(folder: str | PathLike[str]) -> pd.DataFrame:
@@ -65,7 +82,8 @@ def results(folder: str | PathLike[str]) -> pd.DataFrame:
     Raises: BadInput when there is no study, or one is damaged.
     """
     return pd.concat(
-        [per_run(study).assign(machine=study.machine["slug"]) for study in map(load, studies(Path(folder)))], ignore_index=True
+        [per_run(study).assign(machine=study.machine["slug"]) for study in map(load, studies(Path(folder)))],
+        ignore_index=True,
     )
 
 
@@ -100,5 +118,9 @@ def verdict_text(study: Study) -> str:
     found = Findings(study)
     warnings = text.count(len(opening.cautions(found)), "warning")
     return "\n".join(
-        [opening.summary(found), *(opening.verdict_line(found, v) for v in rows(found.verdicts)), f"{warnings} in the report."]
+        [
+            opening.summary(found),
+            *(opening.verdict_line(found, v) for v in rows(found.verdicts)),
+            f"{warnings} in the report.",
+        ]
     )

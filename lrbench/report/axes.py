@@ -12,17 +12,22 @@ from lrbench.report.measured import Galleries, shown
 
 TITLE = "What each axis contributes"
 NOTHING = (
-    "No workload has a full factorial of two levels or more on two axes (optimizer, layer-lr policy, schedule, lr), so what "
+    "No workload has a full factorial of two levels or more on two axes (optimizer, layer-lr policy, schedule, lr), so "
+    "what "
     "they contribute cannot be told apart."
 )
 EFFECTS = (
-    "Share of the variance of the final validation metric in the largest full factorial of each workload: the axes, the "
-    f"{INTERACTIONS} largest interactions, the seed (what all runs of a seed have in common), and the rest (how seeds differ in what the "
-    "axes do). Blue: all runs of the factorial; orange: only those of each strategy at its best lr there, which is what remains when "
+    "Share of the variance of the final validation metric in the largest full factorial of each workload: the axes, "
+    "the "
+    f"{INTERACTIONS} largest interactions, the seed (what all runs of a seed have in common), and the rest (how seeds "
+    f"differ in what the "
+    "axes do). Blue: all runs of the factorial; orange: only those of each strategy at its best lr there, which is "
+    "what remains when "
     "the lr has been tuned."
 )
 LEVELS = (
-    "Mean validation metric of each level, over all levels of the other axes and all seeds; thin lines: from the lowest to the highest "
+    "Mean validation metric of each level, over all levels of the other axes and all seeds; thin lines: from the "
+    "lowest to the highest "
     "seed. It tells what happens when nothing else is chosen well."
 )
 HOW_TO_READ = """\
@@ -46,7 +51,9 @@ def contributing(found: Findings, pictures: Galleries) -> str:
         shown(pictures["main-effects"], LEVELS),
         "**The factorials**",
         md.table(
-            ["Workload", "Optimizers", "Layer-lr policies", "Schedules", "Lrs", "Seeds", "Runs"], map(_size, blocks), right=range(1, 7)
+            ["Workload", "Optimizers", "Layer-lr policies", "Schedules", "Lrs", "Seeds", "Runs"],
+            map(_size, blocks),
+            right=range(1, 7),
         ),
         f"Without a factorial of two levels on two axes: {', '.join(without)}." if without else "",
         md.details("Shares of the variance", _shares(blocks)),
@@ -60,7 +67,15 @@ def _size(block: Factorial) -> list[str]:
 
 
 def _shares(blocks: list[Factorial]) -> str:
-    header = ["Workload", "Effect", "Degrees of freedom", "Share, all lrs", "By chance", "Share, best lr", "By chance at best lr"]
+    header = [
+        "Workload",
+        "Effect",
+        "Degrees of freedom",
+        "Share, all lrs",
+        "By chance",
+        "Share, best lr",
+        "By chance at best lr",
+    ]
     lines = [line for block in blocks for line in _effects(block)]
     return md.table(header, lines, right=range(2, 7)) + "\n\n" + HOW_TO_READ
 
@@ -84,7 +99,9 @@ def _percent(value: float) -> str:
 
 def _means(found: Findings, blocks: list[Factorial]) -> str:
     header = ["Workload", "Axis", "Level", "Mean validation", "Lowest and highest seed"]
-    return md.table(header, [line for block in blocks for line in _levels(found.metric(block.workload), block)], right=[3])
+    return md.table(
+        header, [line for block in blocks for line in _levels(found.metric(block.workload), block)], right=[3]
+    )
 
 
 def _levels(metric: text.Metric, block: Factorial) -> list[list[str]]:

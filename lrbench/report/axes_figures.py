@@ -61,7 +61,9 @@ def effects(found: Findings) -> Gallery:
 def _largest(told: pd.DataFrame) -> list[str]:
     """The main effects, the largest interactions over all lrs or at the best ones, the seed and the rest."""
     greatest = told.groupby("factors", sort=False).share.max()
-    crossed = greatest[greatest.index.str.contains(" x ")].sort_values(ascending=False, kind="stable").index[:INTERACTIONS]
+    crossed = (
+        greatest[greatest.index.str.contains(" x ")].sort_values(ascending=False, kind="stable").index[:INTERACTIONS]
+    )
     return [f for f in greatest.index if f in set(crossed) or " x " not in f]
 
 
@@ -77,7 +79,14 @@ def levels(found: Findings) -> Gallery:
         for factor in block.factors:
             part, colour = means[means.factor == factor], COLOUR[factor]
             at = place + np.arange(len(part))
-            ax.plot(scale * part["mean"], at, color=colour, marker="o", linestyle="-" if factor == "lr" else "none", label=named(factor))
+            ax.plot(
+                scale * part["mean"],
+                at,
+                color=colour,
+                marker="o",
+                linestyle="-" if factor == "lr" else "none",
+                label=named(factor),
+            )
             ax.hlines(at, scale * part.low, scale * part.high, color=colour, alpha=0.5)
             ticks |= dict(zip(at.tolist(), level_names(block, factor), strict=True))
             place += len(part) + 1
@@ -85,10 +94,14 @@ def levels(found: Findings) -> Gallery:
         ax.set_ylim(place - 0.5, -1.0)
         if not metric.higher_is_better:
             ax.invert_xaxis()
-        ax.set(title=workload, xlabel=f"mean {metric.label}" + ("" if metric.higher_is_better else " (better is right)"))
+        ax.set(
+            title=workload, xlabel=f"mean {metric.label}" + ("" if metric.higher_is_better else " (better is right)")
+        )
 
     alt = "Mean final validation metric of each optimizer, layer-lr policy, schedule and lr, over all else"
-    return gallery("main-effects", alt, list(blocks), panel, per_figure=PANELS, most=1, columns=2, size=(5.4, 1.2 + 0.14 * most))
+    return gallery(
+        "main-effects", alt, list(blocks), panel, per_figure=PANELS, most=1, columns=2, size=(5.4, 1.2 + 0.14 * most)
+    )
 
 
 def level_names(block: Factorial, factor: str) -> list[str]:

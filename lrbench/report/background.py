@@ -12,7 +12,11 @@ from lrbench.report import markdown as md
 from lrbench.report import text
 from lrbench.report.findings import Findings
 
-CATALOGS = {"optimizers": ("optimizer", "Optimizer"), "layer_lrs": ("layer_lr", "Layer-lr policy"), "schedules": ("schedule", "Schedule")}
+CATALOGS = {
+    "optimizers": ("optimizer", "Optimizer"),
+    "layer_lrs": ("layer_lr", "Layer-lr policy"),
+    "schedules": ("schedule", "Schedule"),
+}
 WIDE = 6
 """The most workloads that have a column each."""
 
@@ -33,7 +37,12 @@ def _catalog(found: Findings, facts: str, axis: str, name: str) -> str:
     counts = found.runs[axis].value_counts()
     skipped = found.study.skipped[axis].value_counts()
     rows = [
-        [md.code(label), md.plain(entries.get(label, {}).get("meaning", "")), f"{counts.get(label, 0):,}", f"{skipped.get(label, 0):,}"]
+        [
+            md.code(label),
+            md.plain(entries.get(label, {}).get("meaning", "")),
+            f"{counts.get(label, 0):,}",
+            f"{skipped.get(label, 0):,}",
+        ]
         + [_best(found, workload, axis, label) for workload in workloads]
         for label in labels
     ]
@@ -58,7 +67,9 @@ def not_run(found: Findings) -> str:
         _reasons(f"{text.count(len(skipped), 'run')} skipped", skipped),
         _reasons(f"{text.count(len(crashed), 'run')} crashed", crashed),
     ]
-    return md.section("What was not run, and why", *(blocks if any(blocks) else ["Nothing was skipped and nothing crashed."]))
+    return md.section(
+        "What was not run, and why", *(blocks if any(blocks) else ["Nothing was skipped and nothing crashed."])
+    )
 
 
 def _reasons(title: str, runs: pd.DataFrame) -> str:
@@ -121,9 +132,12 @@ def _throughput(found: Findings) -> str:
     known = found.runs.dropna(subset="samples_per_second")
     if known.empty:
         return ""
-    rows = [_speed(workload, part.samples_per_second.to_numpy(float)) for (workload,), part in groups(known, ["workload"])]
+    rows = [
+        _speed(workload, part.samples_per_second.to_numpy(float)) for (workload,), part in groups(known, ["workload"])
+    ]
     note = (
-        f"*The {text.count(len(known), 'run')} of {len(found.runs):,} that were trained one by one, by several workers at once: this says "
+        f"*The {text.count(len(known), 'run')} of {len(found.runs):,} that were trained one by one, by several workers "
+        f"at once: this says "
         "how long they took, and is not the cost of a step.*"
     )
     table = md.table(["Workload", "Samples/s, median", "Middle half"], rows, right=[1, 2])

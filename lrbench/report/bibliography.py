@@ -12,8 +12,22 @@ from lrbench.store import Study, digest
 
 PARTS = {"workloads": "workload", "optimizers": "optimizer", "layer_lrs": "layer_lr", "schedules": "schedule"}
 """The tables of ``study.toml``, and the column that names their entries."""
-KINDS = {"workload": "workload", "optimizer": "optimizer", "layer_lr": "layer-lr policy", "schedule": "learning-rate schedule"}
-LATEX = {"ä": r"{\"a}", "é": r"{\'e}", "ö": r"{\"o}", "ü": r"{\"u}", "á": r"{\'a}", "ç": r"{\c c}", "ß": r"{\ss}", "ø": r"{\o}"}
+KINDS = {
+    "workload": "workload",
+    "optimizer": "optimizer",
+    "layer_lr": "layer-lr policy",
+    "schedule": "learning-rate schedule",
+}
+LATEX = {
+    "ä": r"{\"a}",
+    "é": r"{\'e}",
+    "ö": r"{\"o}",
+    "ü": r"{\"u}",
+    "á": r"{\'a}",
+    "ç": r"{\c c}",
+    "ß": r"{\ss}",
+    "ø": r"{\o}",
+}
 
 
 @dataclass(frozen=True)

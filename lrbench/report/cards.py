@@ -33,21 +33,32 @@ def lrs(found: Findings) -> Gallery:
     def panel(ax: "Axes", workload: str) -> None:
         run = _a_run(found, winner[workload])
         for i, (name, lr_E) in enumerate(_lr_lines(run)):
-            ax.plot(run.eval_step, lr_E, color=COLOURS[i % len(COLOURS)], linestyle="-" if i < len(COLOURS) else "--", label=name)
+            ax.plot(
+                run.eval_step,
+                lr_E,
+                color=COLOURS[i % len(COLOURS)],
+                linestyle="-" if i < len(COLOURS) else "--",
+                label=name,
+            )
         ax.set(xlabel="step", ylabel="lr")
-        ax.set_title("\n".join([workload, *textwrap.wrap(winner[workload].strategy, 44, break_long_words=False)]), size=9)
+        ax.set_title(
+            "\n".join([workload, *textwrap.wrap(winner[workload].strategy, 44, break_long_words=False)]), size=9
+        )
         ax.set_ylim(bottom=0.0)
         ax.legend(loc="best")
 
     return gallery(
-        "lr-by-layer", "The lr of each group of layers over the steps, best strategy", list(winner), panel, per_figure=PANELS, most=1,
+        "lr-by-layer", "The lr of each group of layers over the steps, best "
+        "strategy", list(winner), panel, per_figure=PANELS, most=1,
         columns=3, size=(4.4, 3.0),
     )  # fmt: skip
 
 
 def _a_run(found: Findings, row: Any) -> Any:
     """The run of a strategy at its best lr that went farthest, of the lowest seed: lrs do not depend on the seed, but where it ended."""
-    runs = of_strategy(found.best[found.best.workload == row.workload], row).sort_values(["steps", "seed"], ascending=[False, True])
+    runs = of_strategy(found.best[found.best.workload == row.workload], row).sort_values(
+        ["steps", "seed"], ascending=[False, True]
+    )
     return found.curves.loc[runs.key.iloc[0]]
 
 
@@ -60,7 +71,9 @@ def _lr_lines(run: Any) -> list[tuple[str, Any]]:
     names = [str(name) for name in run.groups]
     if len(alike) == 1:
         return [("all layers", lr_EG[:, 0])]
-    return [(text.some([names[i] for i in same], 2), lr_EG[:, same[0]]) for same in list(alike.values())[: 2 * len(COLOURS)]]
+    return [
+        (text.some([names[i] for i in same], 2), lr_EG[:, same[0]]) for same in list(alike.values())[: 2 * len(COLOURS)]
+    ]
 
 
 def cards(found: Findings, drawn: Gallery) -> str:
@@ -68,7 +81,8 @@ def cards(found: Findings, drawn: Gallery) -> str:
     if found.ranking.empty:
         return ""
     caption = (
-        "*The lr of every group of parameters at each evaluation, for each workload's best strategy; groups of one lr share a line, and a "
+        "*The lr of every group of parameters at each evaluation, for each workload's best strategy; groups of one lr "
+        "share a line, and a "
         "line begins where its layers join.*"
     )
     best = rows(found.ranking.groupby("workload").head(BEST))
@@ -79,7 +93,12 @@ def cards(found: Findings, drawn: Gallery) -> str:
 def _card(found: Findings, r: Any) -> str:
     lines = [
         *([axis.replace("_", "-"), _meaning(found, axis, getattr(r, axis))] for axis in AXES),
-        ["lr", text.lr(r.best_lr) + (" (edge of the grid)" if r.edge else "") + f"; the optimizer's default is {text.lr(r.default_lr)}"],
+        [
+            "lr",
+            text.lr(r.best_lr)
+            + (" (edge of the grid)" if r.edge else "")
+            + f"; the optimizer's default is {text.lr(r.default_lr)}",
+        ],
         ["lr by layer", _by_layer(_a_run(found, r))],
         *_outcome(found, r),
         ["lr response", _response(r)],
@@ -109,7 +128,11 @@ def _span(lr_E: Any) -> str:
     late = " (joins later)" if np.isnan(lr_E[0]) else ""
     if known.min() == most:
         return text.lr(first) + late
-    return f"{text.lr(first)} to {text.lr(last)}" + (f", at most {text.lr(most)}" if most > max(first, last) else "") + late
+    return (
+        f"{text.lr(first)} to {text.lr(last)}"
+        + (f", at most {text.lr(most)}" if most > max(first, last) else "")
+        + late
+    )
 
 
 def _outcome(found: Findings, r: Any) -> list[list[str]]:
@@ -121,9 +144,19 @@ def _outcome(found: Findings, r: Any) -> list[list[str]]:
     shaken = f"{cell.diverged} of {cell.runs} diverged; {text.number(cell.spikes, 2)} loss spikes a run"
     return [
         ["validation", metric.show(cell.val_metric) + metric.interval(cell.val_metric_low, cell.val_metric_high)],
-        *([["test", metric.show(v.test_metric)] for v in rows(found.verdicts) if (v.workload, v.strategy) == (r.workload, r.strategy)]),
+        *(
+            [
+                ["test", metric.show(v.test_metric)]
+                for v in rows(found.verdicts)
+                if (v.workload, v.strategy) == (r.workload, r.strategy)
+            ]
+        ),
         ["steps to target", f"{steps}, {cell.reached} of {cell.runs} runs reach it"],
-        ["stability", f"{shaken}; oscillation {text.number(cell.oscillation, 2)}; spread over seeds {metric.bare(cell.val_metric_spread)}"],
+        [
+            "stability",
+            f"{shaken}; oscillation {text.number(cell.oscillation, 2)}; spread over seeds "
+            f"{metric.bare(cell.val_metric_spread)}",
+        ],
         ["runs", " ".join(map(md.code, str(cell.keys).split()))],
     ]
 
@@ -141,7 +174,11 @@ def _cost(found: Findings, r: Any) -> list[list[str]]:
     if found.times.empty:
         return []
     mine = of_strategy(found.times[found.times.workload == r.workload], r)
-    told = [f"{text.measure(t.step_seconds, text.TIME)} a step, {_until(t)}" for t in rows(mine) if not pd.isna(t.step_seconds)]
+    told = [
+        f"{text.measure(t.step_seconds, text.TIME)} a step, {_until(t)}"
+        for t in rows(mine)
+        if not pd.isna(t.step_seconds)
+    ]
     return [["cost", "; ".join(told) or text.NONE]]
 
 

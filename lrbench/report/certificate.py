@@ -19,9 +19,12 @@ from lrbench.store import write_whole
 
 SCHEMA = 3
 HOLM = (
-    "Both p-values are corrected by Holm's method over the cells of their measure, so that for normal differences 5 % bounds the chance of "
-    "one false finding among all cells of one measure by one of these tests. Nothing is corrected over the measures, so for the "
-    "certificate as a whole the chance of a false *different* is larger: at most 5 % times the measures that were tested, and less than "
+    "Both p-values are corrected by Holm's method over the cells of their measure, so that for normal differences 5 % "
+    "bounds the chance of "
+    "one false finding among all cells of one measure by one of these tests. Nothing is corrected over the measures, "
+    "so for the "
+    "certificate as a whole the chance of a false *different* is larger: at most 5 % times the measures that were "
+    "tested, and less than "
     "that as far as measures go together."
 )
 MOST = 100
@@ -37,8 +40,9 @@ LIMITS = {
 def write(found: Reproduction, folder: Path) -> Path:
     """Write both files into a folder, each whole. Returns: the path of ``certificate.md``.
 
-    The same outcomes on the same machine give the same bytes: there is no clock in them. ``certificate.json`` has the keys of the runs that
-    are equal to the bit in everything, the key and the largest difference of those within tolerance, and every verdict of the others.
+    The same outcomes on the same machine give the same bytes: there is no clock in them. ``certificate.json`` has the
+    keys of the runs that are equal to the bit in everything, the key and the largest difference of those within
+    tolerance, and every verdict of the others.
     """
     write_whole(folder / "certificate.json", _lines(_facts(found)))
     return write_whole(folder / "certificate.md", _text(found))
@@ -120,7 +124,8 @@ def _text(found: Reproduction) -> str:
         f"**{md.plain(found.overall)}**",
         _what(found),
         md.section(
-            "By measure", md.table(["Measure", *VERDICTS], _measures(found), right=range(1, 6)) if compared else "None was compared."
+            "By measure",
+            md.table(["Measure", *VERDICTS], _measures(found), right=range(1, 6)) if compared else "None was compared.",
         ),
         _different(found),
         _suspicious(found),
@@ -136,7 +141,11 @@ def _text(found: Reproduction) -> str:
 
 
 def _what(found: Reproduction) -> str:
-    size = "All" if found.asked is None or found.asked >= found.total else "A stratified random sample (fixed generator) of"
+    size = (
+        "All"
+        if found.asked is None or found.asked >= found.total
+        else "A stratified random sample (fixed generator) of"
+    )
     told = f"{size} {len(found.runs):,} of {found.total:,} runs on record"
     kinds = f"{len({r.workload for r in found.runs})} workloads, statuses {', '.join(sorted({r.status for r in found.runs}))}"
     return f"{told}: {kinds}. Digest of the study (SHA-256 of its keys, settings and outcomes): `{found.digest}`."
@@ -162,15 +171,19 @@ def _listed(title: str, note: str, header: list[str], rows: list[list[str]]) -> 
 
 
 def _different(found: Reproduction) -> str:
-    rows = [[*_who(run), md.plain(run.reason) or _why(run, DIFFERENT)] for run in found.runs if run.verdict == DIFFERENT]
+    rows = [
+        [*_who(run), md.plain(run.reason) or _why(run, DIFFERENT)] for run in found.runs if run.verdict == DIFFERENT
+    ]
     return _listed("Different", "What is on record is not what the same training gives here.", [*WHO, "How"], rows)
 
 
 def _undecided(found: Reproduction) -> str:
     rows = [[*_who(run), _why(run, agreement.UNDECIDED)] for run in found.runs if run.verdict == agreement.UNDECIDED]
     note = (
-        "The training losses parted. Either the seeds of the cell are too few to say more (a larger sample may have more of them, up to "
-        "all on record), as at an lr so large that rounding decides what becomes of a run; or only one of the two trainings reached the "
+        "The training losses parted. Either the seeds of the cell are too few to say more (a larger sample may have "
+        "more of them, up to "
+        "all on record), as at an lr so large that rounding decides what becomes of a run; or only one of the two "
+        "trainings reached the "
         "target, or diverged, which no test here can call consistent."
     )
     return _listed("Undecided", note, [*WHO, "How"], rows)
@@ -199,7 +212,12 @@ def _not_run(found: Reproduction) -> str:
 
 def _otherwise(found: Reproduction) -> str:
     rows = [[*_who(run), md.plain(run.recorded_as), md.plain(run.note)] for run in found.runs if run.note]
-    return _listed("Trained otherwise than recorded", "Equal to the bit is then not to be expected.", [*WHO, "On record", "Here"], rows)
+    return _listed(
+        "Trained otherwise than recorded",
+        "Equal to the bit is then not to be expected.",
+        [*WHO, "On record", "Here"],
+        rows,
+    )
 
 
 def _cells(found: Reproduction) -> str:
@@ -210,7 +228,8 @@ def _cells(found: Reproduction) -> str:
     ]  # fmt: skip
     header = ["Cell", "Measure", "Seeds", "Mean difference", "Margin", "p equivalent", "p different", "Verdict"]
     note = (
-        "A cell is a workload, strategy and lr; it is named by the key of its seed 0. Steps are compared as logarithms. Seeds are those "
+        "A cell is a workload, strategy and lr; it is named by the key of its seed 0. Steps are compared as "
+        "logarithms. Seeds are those "
         f"where both trainings have a number. {HOLM}"
     )
     return _listed("Judged over seeds", note, header, rows)
@@ -231,20 +250,31 @@ def _meaning() -> str:
     return md.bullets(
         [
             f"**{BITWISE}**: the same bits; of the training losses of all steps, the same digest.",
-            f"**within tolerance**: the training loss of every kept step (1, each half octave, the last two) and the mean over the last "
-            f"tenth within {a.TRAJECTORY:g} (relative; one rounding of float32 is 6e-08, and some hundred steps that sum in another order "
+            f"**within tolerance**: the training loss of every kept step (1, each half octave, the last two) and the "
+            f"mean over the last "
+            f"tenth within {a.TRAJECTORY:g} (relative; one rounding of float32 is 6e-08, and some hundred steps that "
+            f"sum in another order "
             f"make it some thousand times larger), evaluated losses within "
-            f"{a.EVALUATED:g}, shares of examples within {a.EXAMPLES:g} of the examples or one; lrs, computed in float64, within "
-            f"{a.SCHEDULED:g}. Where every training loss is the same to the bit, evaluated values must agree to {a.EXACT:g}.",
-            f"**statistically consistent**: the training losses part at some step, as rounding makes them do; over the seeds of the cell "
-            f"a paired equivalence test (5 %, Holm-corrected over cells, within each measure) finds the difference within "
-            f"{text.share(a.MARGIN)} of what the training improves (steps to target: {text.share(ALIKE)}). Said of a run only if both of "
+            f"{a.EVALUATED:g}, shares of examples within {a.EXAMPLES:g} of the examples or one; lrs, computed in "
+            f"float64, within "
+            f"{a.SCHEDULED:g}. Where every training loss is the same to the bit, evaluated values must agree to "
+            f"{a.EXACT:g}.",
+            f"**statistically consistent**: the training losses part at some step, as rounding makes them do; over the "
+            f"seeds of the cell "
+            f"a paired equivalence test (5 %, Holm-corrected over cells, within each measure) finds the difference "
+            f"within "
+            f"{text.share(a.MARGIN)} of what the training improves (steps to target: {text.share(ALIKE)}). Said of a "
+            f"run only if both of "
             "its trainings have a number in that test.",
-            "**undecided**: parted, and neither shown to be equivalent nor to differ; a run that reached the target, or diverged, in one "
+            "**undecided**: parted, and neither shown to be equivalent nor to differ; a run that reached the target, "
+            "or diverged, in one "
             "training only, however its cell's other seeds agree, unless they differ.",
-            "**different**: another loss at the first step; an evaluation that disagrees while the training losses agree; other lrs; a "
-            "record that contradicts itself; a paired test over seeds that differs; a record better than its re-run by more than two "
-            "seeds differ by chance; or anything beyond tolerance where both were computed alike: same machine, software and way of "
+            "**different**: another loss at the first step; an evaluation that disagrees while the training losses "
+            "agree; other lrs; a "
+            "record that contradicts itself; a paired test over seeds that differs; a record better than its re-run by "
+            "more than two "
+            "seeds differ by chance; or anything beyond tolerance where both were computed alike: same machine, "
+            "software and way of "
             "training, in a way that gives the same bits whatever else is trained.",
         ]
     )
@@ -252,7 +282,13 @@ def _meaning() -> str:
 
 def _all(found: Reproduction) -> str:
     rows = [
-        [*_who(run), md.plain(run.status), md.plain(run.recorded_as), md.plain(run.trained_as) or text.NONE, run.verdict]
+        [
+            *_who(run),
+            md.plain(run.status),
+            md.plain(run.recorded_as),
+            md.plain(run.trained_as) or text.NONE,
+            run.verdict,
+        ]
         for run in found.runs[:MOST]
     ]
     more = f"\n\n…and {len(found.runs) - MOST:,} more, in certificate.json." if len(found.runs) > MOST else ""

@@ -28,15 +28,16 @@ from lrbench.analyse.changes import (
 )
 from lrbench.analyse.meaning import apart, mixed
 from lrbench.analyse.pairs import Matched, Pair, Place, match, slug
+from lrbench.config.faults import BadInput, nearest
 from lrbench.report.text import Metric, count, some
-from lrbench.spec.faults import BadInput, nearest
 from lrbench.store import Study, load, studies
 from lrbench.store.revision import results_of
 
 FAILURES = {"worse": WORSE, "gone": GONE, "crashed": CRASHES}
 """What ``--fail-on`` knows."""
 KINDS = (WORSE, CRASHES, GONE, BETTER, MENDED, NEW, NOT_SEPARATED, UNCHANGED)
-"""What can be said of a strategy on a workload, the gravest first. One that is worse in one measure and better in another is both."""
+"""What can be said of a strategy on a workload, the gravest first. One that is worse in one measure and better in
+another is both."""
 
 
 @dataclass(frozen=True)
@@ -145,7 +146,11 @@ def summary(compared: Compared) -> str:
     total = count(len(compared.kinds), "strategy")
     if nothing_changed(compared):
         return f"nothing changed: {total} unchanged"
-    told = [f"{counts[kind]:,} {'crash' if kind == CRASHES else kind}{_by_measure(compared, kind)}" for kind in KINDS[:6] if counts[kind]]
+    told = [
+        f"{counts[kind]:,} {'crash' if kind == CRASHES else kind}{_by_measure(compared, kind)}"
+        for kind in KINDS[:6]
+        if counts[kind]
+    ]
     told += [f"{count(len(places), 'study')} {kind}" for places, kind in zip(only, (GONE, NEW), strict=True) if places]
     rest = [f"{counts[kind]:,} {kind}" for kind in KINDS[6:] if counts[kind]]
     return f"of {total}, " + "; ".join(filter(None, [", ".join(told) or "none is better or worse", ", ".join(rest)]))
@@ -153,7 +158,9 @@ def summary(compared: Compared) -> str:
 
 def nothing_changed(compared: Compared) -> bool:
     """Whether both sides have the same strategies, and what they share is equal to the bit."""
-    return compared.counts[UNCHANGED] == len(compared.kinds) and not (compared.matched.base_only or compared.matched.head_only)
+    return compared.counts[UNCHANGED] == len(compared.kinds) and not (
+        compared.matched.base_only or compared.matched.head_only
+    )
 
 
 def _by_measure(compared: Compared, kind: str) -> str:
@@ -169,7 +176,8 @@ def provenance(found: Found) -> str:
     table = found.changes.strategies
     return (
         f"{found.name}: {count(int(table.base_runs.sum()), 'run')} before, {int(table.head_runs.sum()):,} now; "
-        f"{int(table.shared.sum()):,} with the same key, {int(table.identical.sum()):,} of these with the same outcome to the bit"
+        f"{int(table.shared.sum()):,} with the same key, {int(table.identical.sum()):,} of these with the same outcome "
+        f"to the bit"
     )
 
 
@@ -193,11 +201,16 @@ def _warnings(found: Found) -> Iterator[str]:
     base, head = found.pair.base, found.pair.head
     if not found.pair.one_machine:
         yield (
-            f"{head.name} was trained on another machine ({slug(base)}, then {slug(head)}): only what they learn is compared, since step "
+            f"{head.name} was trained on another machine ({slug(base)}, then {slug(head)}): only what they learn is "
+            f"compared, since step "
             "costs are those of a machine, and equal runs need not be equal to the bit."
         )
     else:
-        others = [f"{words} {base.machine.get(f)} then {head.machine.get(f)}" for f, words in FACTS.items() if _differ(base, head, f)]
+        others = [
+            f"{words} {base.machine.get(f)} then {head.machine.get(f)}"
+            for f, words in FACTS.items()
+            if _differ(base, head, f)
+        ]
         if others:
             yield f"{found.name}: other versions: {', '.join(others)}."
     if names := _other_terms(base, head):
@@ -206,7 +219,8 @@ def _warnings(found: Found) -> Iterator[str]:
     both = found.changes.strategies[found.changes.strategies.state == BOTH]
     if unlike := int((both.shared == 0).sum()):
         yield (
-            f"{found.name}: {count(unlike, 'strategy')} of {len(both)} shared ones {'has' if unlike == 1 else 'have'} no run with the same "
+            f"{found.name}: {count(unlike, 'strategy')} of {len(both)} shared ones {'has' if unlike == 1 else 'have'} "
+            f"no run with the same "
             "key: seeds, lrs or settings are others, or a catalog entry has a new revision."
         )
     seeds = min((study.runs.seed.nunique() for study in (base, head) if len(study.runs)), default=0)
@@ -227,7 +241,9 @@ def _meanings(found: Found) -> Iterator[str]:
     if code := [one.name for one in others if not one.settings and one.is_plugin]:
         them, it = ("differs", "its") if len(code) == 1 else ("differ", "their")
         yield f"{found.name}: {some(code, 5)} {them} in {it} code, or a package, between base and head: compared by {it} settings."
-    if raised := [f"{one.name} ({' then '.join(one.revisions)})" for one in others if not one.settings and not one.is_plugin]:
+    if raised := [
+        f"{one.name} ({' then '.join(one.revisions)})" for one in others if not one.settings and not one.is_plugin
+    ]:
         yield f"{found.name}: another revision of {some(raised, 5)} in base and head: compared by settings."
 
 
@@ -253,7 +269,9 @@ def _cost_warnings(found: Found) -> Iterator[str]:
 
 def table_of(compared: Compared, which: str) -> pd.DataFrame:
     """One table of ``Changes`` over all pairs; the column ``pair`` is the index of each row's pair."""
-    tables: list[pd.DataFrame] = [getattr(found.changes, which).assign(pair=i) for i, found in enumerate(compared.found)]
+    tables: list[pd.DataFrame] = [
+        getattr(found.changes, which).assign(pair=i) for i, found in enumerate(compared.found)
+    ]
     return pd.concat([table for table in tables if len(table)] or tables[:1], ignore_index=True)
 
 
@@ -264,7 +282,9 @@ def gravest_first(table: pd.DataFrame, verdicts: Sequence[str]) -> pd.DataFrame:
     names = [name for name in ("pair", *STRATEGY, "lr") if name in part]
     ranks = {"rank": part.verdict.map(verdicts.index), "which": part.measure.map(MEASURES.index)}
     ranked = part.assign(**ranks, size=-size.astype(float).round(9).fillna(0.0))
-    ordered: pd.DataFrame = ranked.sort_values(["rank", "which", "size", *names], ignore_index=True).drop(columns=[*ranks, "size"])
+    ordered: pd.DataFrame = ranked.sort_values(["rank", "which", "size", *names], ignore_index=True).drop(
+        columns=[*ranks, "size"]
+    )
     return ordered
 
 
@@ -280,7 +300,11 @@ def as_json(compared: Compared) -> dict[str, Any]:
         "base_only": [list(place) for place in compared.matched.base_only],
         "head_only": [list(place) for place in compared.matched.head_only],
         "pairs": [
-            {"matrix": found.pair.head.name, "base_machine": slug(found.pair.base), "head_machine": slug(found.pair.head)}
+            {
+                "matrix": found.pair.head.name,
+                "base_machine": slug(found.pair.base),
+                "head_machine": slug(found.pair.head),
+            }
             | {name: [_plain(row) for row in table.to_dict("records")] for name, table in vars(found.changes).items()}
             for found in compared.found
         ],
@@ -289,5 +313,7 @@ def as_json(compared: Compared) -> dict[str, Any]:
 
 def _plain(row: dict[Any, Any]) -> dict[str, Any]:
     values = {str(name): value.item() if hasattr(value, "item") else value for name, value in row.items()}
-    known = {name: None if isinstance(value, float) and not math.isfinite(value) else value for name, value in values.items()}
+    known = {
+        name: None if isinstance(value, float) and not math.isfinite(value) else value for name, value in values.items()
+    }
     return known | {name: str(known[name]).split() for name in ("base_keys", "head_keys")}

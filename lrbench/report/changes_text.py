@@ -29,7 +29,17 @@ from lrbench.analyse.difference import FEWEST
 from lrbench.analyse.testing import MARGIN
 from lrbench.report import markdown as md
 from lrbench.report import text
-from lrbench.report.changes import Compared, Found, as_json, gravest_first, nothing_changed, provenance, summary, table_of, warnings
+from lrbench.report.changes import (
+    Compared,
+    Found,
+    as_json,
+    gravest_first,
+    nothing_changed,
+    provenance,
+    summary,
+    table_of,
+    warnings,
+)
 
 LIMIT = 60_000
 """The most characters of the Markdown: GitHub takes comments of up to 65,536."""
@@ -102,7 +112,10 @@ def _table(compared: Compared, table: pd.DataFrame, room: int, *, lead: str = ""
         [
             *([_loud(row.verdict)] if lead else []),
             *([code(compared.found[row.pair].name)] if several else []),
-            *(cell if i != LR else lr.get(_at(row), text.NONE) for i, cell in enumerate(_row(compared.found[row.pair], row))),
+            *(
+                cell if i != LR else lr.get(_at(row), text.NONE)
+                for i, cell in enumerate(_row(compared.found[row.pair], row))
+            ),
         ]
         for row in rows(table)
     )
@@ -161,7 +174,11 @@ def told(found: Found, row: Any) -> tuple[str, str, str]:
         base, head = _with_counts(row, text.share)
         return base, head, _signed(row, _points) + " points" + _interval(row, _points)
     metric = found.metric(row.workload)
-    return metric.show(row.base), metric.show(row.head), metric.gain(row.difference) + metric.interval(row.low, row.high)
+    return (
+        metric.show(row.base),
+        metric.show(row.head),
+        metric.gain(row.difference) + metric.interval(row.low, row.high),
+    )
 
 
 def _counted(row: Any) -> list[tuple[int, int]]:
@@ -257,7 +274,9 @@ def moved(compared: Compared) -> pd.DataFrame:
     """The strategies whose best lr is another one now, or is none where there was one."""
     table = table_of(compared, "strategies")
     other = (table.base_lr != table.head_lr) & ~(table.base_lr.isna() & table.head_lr.isna())
-    return table[(table.state == BOTH) & other].sort_values(["pair", "workload", "optimizer", "layer_lr", "schedule"], ignore_index=True)
+    return table[(table.state == BOTH) & other].sort_values(
+        ["pair", "workload", "optimizer", "layer_lr", "schedule"], ignore_index=True
+    )
 
 
 def _moved(compared: Compared, room: int) -> str:
@@ -270,7 +289,9 @@ def _moved(compared: Compared, room: int) -> str:
 def _cells(compared: Compared, room: int) -> str:
     every = table_of(compared, "cells")
     table = gravest_first(every, (WORSE, BETTER))
-    lines = ([row.verdict, *_row(compared.found[row.pair], row), f"{row.base_hits} → {row.head_hits}"] for row in rows(table))
+    lines = (
+        [row.verdict, *_row(compared.found[row.pair], row), f"{row.base_hits} → {row.head_hits}"] for row in rows(table)
+    )
     header = ["Verdict", *HEADER, "Diverged"]
     title = f"At single lrs, {len(every):,} compared, {int((every.verdict == NOT_SEPARATED).sum()):,} not separated, better or worse"
     return _folded(title, len(table), room, lambda room: _fitted(header, lines, len(table), room))
@@ -278,7 +299,9 @@ def _cells(compared: Compared, room: int) -> str:
 
 def _others(compared: Compared, room: int) -> str:
     table = gravest_first(table_of(compared, "measures"), (DOUBTFUL, NOT_SEPARATED))
-    return _folded("Measures not separated", len(table), room, lambda room: _table(compared, table, room, lead="verdict"))
+    return _folded(
+        "Measures not separated", len(table), room, lambda room: _table(compared, table, room, lead="verdict")
+    )
 
 
 KEYS = 5

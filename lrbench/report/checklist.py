@@ -10,11 +10,11 @@ from pydantic import ValidationError
 
 from lrbench.analyse.frames import STRATEGY, rows
 from lrbench.analyse.intervals import ENOUGH_SEEDS
+from lrbench.config.cost import IN_DOUBT
+from lrbench.config.run import Run
 from lrbench.report import text
 from lrbench.report.bibliography import used
 from lrbench.report.findings import Findings
-from lrbench.spec.cost import IN_DOUBT
-from lrbench.spec.run import Run
 from lrbench.store import Study, digest
 from lrbench.store.study import CERTIFICATE
 
@@ -66,15 +66,23 @@ def _is_itself(key: Any, run: Any) -> bool:
 def _conduct(study: Study) -> Iterator[Item]:
     runs = study.runs
     least = int(runs.groupby([*STRATEGY, "lr"]).seed.nunique().min()) if len(runs) else 0
-    yield Item(least >= ENOUGH_SEEDS, f"At least {ENOUGH_SEEDS} seeds for every strategy and lr", f"the least is {least}")
+    yield Item(
+        least >= ENOUGH_SEEDS, f"At least {ENOUGH_SEEDS} seeds for every strategy and lr", f"the least is {least}"
+    )
     counts = runs.status.value_counts()
     crashed, diverged = int(counts.get("crashed", 0)), int(counts.get("diverged", 0))
     yield Item(not crashed, "No run crashed", f"{crashed:,} of {len(runs):,} did")
-    yield Item(True, "Failed and skipped runs are kept, with step or reason", f"{diverged:,} diverged, {len(study.skipped):,} were skipped")
+    yield Item(
+        True,
+        "Failed and skipped runs are kept, with step or reason",
+        f"{diverged:,} diverged, {len(study.skipped):,} were skipped",
+    )
     ended = runs[runs.status.isin(["reached", "missed"])]
     tested = int(ended.test_metric.notna().sum())
     asks = "The lr was selected on validation data, and every finished run was tested once, at its end"
-    yield Item(len(ended) > 0 and tested == len(ended), asks, f"{tested:,} of {len(ended):,} finished runs have a test result")
+    yield Item(
+        len(ended) > 0 and tested == len(ended), asks, f"{tested:,} of {len(ended):,} finished runs have a test result"
+    )
 
 
 def _choice(found: Findings) -> Iterator[Item]:
@@ -88,7 +96,11 @@ def _choice(found: Findings) -> Iterator[Item]:
 def _measured(study: Study) -> Iterator[Item]:
     doubtful = sum(bool(cost.noise) for cost in study.costs.costs)
     meaning = f" ({IN_DOUBT})" if doubtful else ""
-    found = f"{len(study.costs.costs):,} measured, {doubtful:,} of them in doubt{meaning}" if study.costs.costs else "none was measured"
+    found = (
+        f"{len(study.costs.costs):,} measured, {doubtful:,} of them in doubt{meaning}"
+        if study.costs.costs
+        else "none was measured"
+    )
     yield Item(bool(study.costs.costs) and not doubtful, "Step costs were measured alone and without doubt", found)
 
 
@@ -100,7 +112,11 @@ def _machine(study: Study) -> Iterator[Item]:
     known = machine.get("packages", {}) | {name: machine[name] for name in ("python", "torch") if machine.get(name)}
     lacking = [name for name in VERSIONS if name not in known]
     told = ", ".join(f"{name} {known[name]}" for name in VERSIONS if name in known)
-    yield Item(not lacking, "The versions of the software are recorded", told + (f"; not {', '.join(lacking)}" if lacking else ""))
+    yield Item(
+        not lacking,
+        "The versions of the software are recorded",
+        told + (f"; not {', '.join(lacking)}" if lacking else ""),
+    )
     commit, dirty = machine.get("commit"), machine.get("dirty")
     asks = "The code is a known commit without changes"
     yield Item(
@@ -111,7 +127,9 @@ def _machine(study: Study) -> Iterator[Item]:
     flags = {name: machine.get(name) for name in ("precision", "determinism")}
     asks = "Hardware, precision and determinism settings are recorded"
     yield Item(
-        all(flags.values()), asks, f"{machine.get('model', 'no model')}; " + "; ".join(f"{n} {text.fact(v)}" for n, v in flags.items())
+        all(flags.values()),
+        asks,
+        f"{machine.get('model', 'no model')}; " + "; ".join(f"{n} {text.fact(v)}" for n, v in flags.items()),
     )
 
 
@@ -122,7 +140,11 @@ def _sources(study: Study) -> Iterator[Item]:
     found = of + (f"; only their own text is known of {', '.join(own)}" if own else "")
     yield Item(not own, "Everything that was used has a publication to cite", found)
     present = set(study.runs.workload)
-    lacking = sorted(label for label, fact in study.facts.get("workloads", {}).items() if label in present and not fact.get("licence"))
+    lacking = sorted(
+        label
+        for label, fact in study.facts.get("workloads", {}).items()
+        if label in present and not fact.get("licence")
+    )
     found = f"not of {', '.join(lacking)}" if lacking else f"of {text.count(len(present), 'workload')}"
     yield Item(not lacking and bool(present), "The licences of the data are known", found)
 
@@ -134,7 +156,11 @@ def _certificate(study: Study) -> Item:
         return Item(False, asks, f"there is no {CERTIFICATE} in its folder: lrbench reproduce STUDY --output STUDY")
     try:
         facts = json.loads(study.certificate)
-        same, told, different = facts["study"]["digest"] == digest(study.runs), str(facts["verdict"]), bool(facts["different"])
+        same, told, different = (
+            facts["study"]["digest"] == digest(study.runs),
+            str(facts["verdict"]),
+            bool(facts["different"]),
+        )
         compared = sum(facts["counts"].values()) - facts["counts"]["not re-run"]
     except (ValueError, LookupError, TypeError, AttributeError):
         return Item(False, asks, f"its {CERTIFICATE} is damaged: lrbench reproduce STUDY --output STUDY")

@@ -4,11 +4,11 @@ import datetime
 import textwrap
 from pathlib import Path
 
+from lrbench.config.faults import BadInput, nearest
 from lrbench.report.bibliography import bibtex
 from lrbench.report.checklist import checklist
 from lrbench.report.findings import Findings
 from lrbench.report.methods import methods
-from lrbench.spec.faults import BadInput, nearest
 from lrbench.store import Study, load, one_study, unpacked
 
 FORMS = ("all", "bibtex", "text")

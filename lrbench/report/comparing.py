@@ -44,7 +44,11 @@ class Comparison:
     @cached_property
     def times(self) -> pd.DataFrame:
         """Time to target by machine, workload and strategy; empty without shared runs."""
-        return analyse.times_on({name: self.studies[name] for name in self.best}, self.best) if self.best else pd.DataFrame()
+        return (
+            analyse.times_on({name: self.studies[name] for name in self.best}, self.best)
+            if self.best
+            else pd.DataFrame()
+        )
 
     @cached_property
     def known_times(self) -> pd.DataFrame:

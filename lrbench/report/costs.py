@@ -8,10 +8,10 @@ import numpy as np
 import pandas as pd
 
 from lrbench.analyse import CONDITIONS, contrasts, geometric_mean, groups, predicted, rows, strategy
+from lrbench.config.cost import IN_DOUBT, PARTS
 from lrbench.report import markdown as md
 from lrbench.report import text
 from lrbench.report.findings import Findings
-from lrbench.spec.cost import IN_DOUBT, PARTS
 
 SHORT = 10
 """The most rows of a table that is not folded."""
@@ -30,7 +30,9 @@ def times(found: Findings) -> str:
     if known.empty:
         why = "No run finished" if found.times.empty else "No step cost was measured for any strategy that was run"
         return md.section(title, f"{why}, so there is no time to tell.")
-    return md.section(title, *(_fastest(found, str(w), part) for (w,), part in groups(found.times, ["workload"])), TIMES_NOTE)
+    return md.section(
+        title, *(_fastest(found, str(w), part) for (w,), part in groups(found.times, ["workload"])), TIMES_NOTE
+    )
 
 
 TIMES_NOTE = """\
@@ -50,7 +52,9 @@ def _fastest(found: Findings, workload: str, times: pd.DataFrame) -> str:
         md.table(header, lines[:SHORT], right=[1, 3]),
         _time_against_steps(ordered),
         _why_not(ordered),
-        md.details(f"The other {text.count(len(lines) - SHORT, 'strategy')}", md.table(header, rest, right=[1, 3]) + hidden)
+        md.details(
+            f"The other {text.count(len(lines) - SHORT, 'strategy')}", md.table(header, rest, right=[1, 3]) + hidden
+        )
         if rest
         else "",
     ]
@@ -84,8 +88,10 @@ def _time_against_steps(times: pd.DataFrame) -> str:
         return ""
     other = text.measure(fewest.seconds, text.TIME) if fewest.seconds == fewest.seconds else "a time that is not known"
     return (
-        f"The fastest in time is not the fastest in steps: {md.code(fewest.strategy)} needs the fewest, {text.number(fewest.steps)} in "
-        f"{other}; {md.code(first.strategy)} needs {text.number(first.steps)} in {text.measure(first.seconds, text.TIME)}."
+        f"The fastest in time is not the fastest in steps: {md.code(fewest.strategy)} needs the fewest, "
+        f"{text.number(fewest.steps)} in "
+        f"{other}; {md.code(first.strategy)} needs {text.number(first.steps)} in "
+        f"{text.measure(first.seconds, text.TIME)}."
     )
 
 
@@ -102,7 +108,10 @@ def _why_not(times: pd.DataFrame) -> str:
 def _counted(name: str, reasons: "pd.Series[Any]", what: str = "strategy") -> str:
     """``name`` and the reasons for it, with how many each concerns; those without a reason are left out."""
     counts = reasons[reasons != ""].value_counts().to_dict()
-    told = [f"{md.plain(str(reason))} ({text.count(int(n), what)})" for reason, n in sorted(counts.items(), key=lambda item: str(item[0]))]
+    told = [
+        f"{md.plain(str(reason))} ({text.count(int(n), what)})"
+        for reason, n in sorted(counts.items(), key=lambda item: str(item[0]))
+    ]
     return f"{name}: {'; '.join(told)}." if told else ""
 
 
@@ -141,19 +150,28 @@ def _where(found: Findings) -> str:
     measured, threads = int(costs.seconds.notna().sum()), found.study.costs.conditions.get("threads")
     intra = f", {text.count(threads, 'thread')}" if isinstance(threads, int) else ""
     return (
-        f"Training steps alone on an idle device, as the reference trainer does them: {text.count(measured, 'case')} measured on {devices} "
-        f"({md.plain(str(machine['model']))}{intra})" + (f", {len(costs) - measured} not." if measured < len(costs) else ".")
+        f"Training steps alone on an idle device, as the reference trainer does them: {text.count(measured, 'case')} "
+        f"measured on {devices} "
+        f"({md.plain(str(machine['model']))}{intra})"
+        + (f", {len(costs) - measured} not." if measured < len(costs) else ".")
     )
 
 
 def _of_workload(workload: str, costs: pd.DataFrame) -> str:
     """The steps of a workload by optimizer, fastest first; of costs alone where no strategy was measured."""
     usual = costs[(costs.implementation == "default") & (costs.grouping == "policy") & ~costs.compiled]
-    usual = usual[usual.strategies.map(len) > 0] if (usual.strategies.map(len) > 0).any() else usual if len(usual) else costs
+    usual = (
+        usual[usual.strategies.map(len) > 0]
+        if (usual.strategies.map(len) > 0).any()
+        else usual
+        if len(usual)
+        else costs
+    )
     varying = [name for name in [*CONDITIONS, "device"] if usual[name].nunique() > 1]
     parts = sorted((part.seconds.median(), at, part) for at, part in groups(usual, ["optimizer", *varying]))
     header = [
-        "Optimizer", "Strategies", "Step", "Range", "Samples/s", "Forward / backward / optimizer / scheduler", "Peak memory",
+        "Optimizer", "Strategies", "Step", "Range", "Samples/s", "Forward / backward / optimizer / "
+        "scheduler", "Peak memory",
         "FLOP/s (of peak)", "Energy per step",
     ]  # fmt: skip
     lines = [_summary(part, dict(zip(varying, at[1:], strict=True))) for _, at, part in parts[:SHORT]]
@@ -163,7 +181,9 @@ def _of_workload(workload: str, costs: pd.DataFrame) -> str:
 
 def _summary(costs: pd.DataFrame, conditions: dict[str, Any]) -> list[str]:
     """One row of the table by optimizer."""
-    names = sorted({optimizer for strategies in costs.strategies for optimizer, *_ in strategies} or set(costs.optimizer))
+    names = sorted(
+        {optimizer for strategies in costs.strategies for optimizer, *_ in strategies} or set(costs.optimizer)
+    )
     told = "".join(f", {name.replace('_', ' ')} {value}" for name, value in conditions.items())
     middle = costs.median(numeric_only=True)
     low, high = costs.seconds.min(), costs.seconds.max()
@@ -182,7 +202,9 @@ def _numbers(c: Any) -> list[str]:
     rate = text.measure(c.flops_per_second, text.FLOPS)
     return [
         text.number(c.samples_per_second),
-        text.NONE if all(map(math.isnan, shares)) else " / ".join(text.share(s).removesuffix(" %") for s in shares) + " %",
+        text.NONE
+        if all(map(math.isnan, shares))
+        else " / ".join(text.share(s).removesuffix(" %") for s in shares) + " %",
         text.measure(c.peak_bytes, text.BYTES),
         rate if math.isnan(c.peak_share) else f"{rate} ({text.share(c.peak_share)})",
         text.measure(c.joules, text.ENERGY),
@@ -205,9 +227,8 @@ def _doubts(costs: pd.DataFrame) -> str:
     noisy = costs[costs.noise.map(len) > 0]
     if noisy.empty:
         return ""
-    told = (
-        f"{MARK} {len(noisy)} of {text.count(int(costs.seconds.notna().sum()), 'step cost')} {'is' if len(noisy) == 1 else 'are'} in doubt"
-    )
+    of = text.count(int(costs.seconds.notna().sum()), "step cost")
+    told = f"{MARK} {len(noisy)} of {of} {'is' if len(noisy) == 1 else 'are'} in doubt"
     reasons = noisy.noise.map(", ".join)
     meaning = f"A step cost is in doubt where {IN_DOUBT}."
     lines = f"{_counted(told, reasons, 'case')} {meaning}"
@@ -237,7 +258,11 @@ def _with_how(beside: pd.DataFrame) -> pd.DataFrame:
 
 
 def _ratios(ratio: "pd.Series[float]") -> list[str]:
-    return [str(len(ratio)), text.times(geometric_mean(ratio)), f"{text.number(ratio.min())} to {text.number(ratio.max())}"]
+    return [
+        str(len(ratio)),
+        text.times(geometric_mean(ratio)),
+        f"{text.number(ratio.min())} to {text.number(ratio.max())}",
+    ]
 
 
 def _grouped(beside: pd.DataFrame) -> pd.DataFrame:
@@ -245,7 +270,19 @@ def _grouped(beside: pd.DataFrame) -> pd.DataFrame:
 
 
 def _group_costs(beside: pd.DataFrame) -> str:
-    header = ["Workload", "Optimizer", "Schedule", "Groups are", "Implementation", "Groups", "Step", "Against", "Groups", "Step", "Ratio"]
+    header = [
+        "Workload",
+        "Optimizer",
+        "Schedule",
+        "Groups are",
+        "Implementation",
+        "Groups",
+        "Step",
+        "Against",
+        "Groups",
+        "Step",
+        "Ratio",
+    ]
     lines = [
         [
             md.plain(b.workload),
@@ -260,21 +297,28 @@ def _group_costs(beside: pd.DataFrame) -> str:
             text.measure(b.base_seconds, text.TIME),
             text.times(b.ratio),
         ]
-        for b in rows(_grouped(beside).sort_values(["workload", "optimizer", "schedule", "property", "groups", "value"], kind="stable"))
+        for b in rows(
+            _grouped(beside).sort_values(
+                ["workload", "optimizer", "schedule", "property", "groups", "value"], kind="stable"
+            )
+        )
     ]
     return _cut(header, lines, [5, 8, 10])
 
 
 def _cut(header: Sequence[str], lines: Sequence[Sequence[str]], right: Sequence[int]) -> str:
     """A folded table, and where the rest of it is."""
-    more = f"\n\n{len(lines) - LONG:,} more rows are left out; every case is in `costs.csv`." if len(lines) > LONG else ""
+    more = (
+        f"\n\n{len(lines) - LONG:,} more rows are left out; every case is in `costs.csv`." if len(lines) > LONG else ""
+    )
     return md.table(header, lines[:LONG], right=right) + more
 
 
 def _every(costs: pd.DataFrame) -> str:
     header = [
         "Workload", "Optimizer", "Layer-lr policy", "Schedule", "From step", "Strategies", "Batch", "Precision", "Implementation",
-        "Groups", "Step", "Samples/s", "Forward / backward / optimizer / scheduler", "Peak memory", "FLOP/s (of peak)", "Energy per step",
+        "Groups", "Step", "Samples/s", "Forward / backward / optimizer / "
+        "scheduler", "Peak memory", "FLOP/s (of peak)", "Energy per step",
     ]  # fmt: skip
     return _cut(header, [_case(c) for c in rows(costs)], [4, 5, 11])
 
@@ -282,7 +326,9 @@ def _every(costs: pd.DataFrame) -> str:
 def _case(c: Any) -> list[str]:
     mark = f" {MARK}" if c.noise else ""
     step = (
-        text.measure(c.seconds, text.TIME, c.seconds_low, c.seconds_high) + mark if not c.reason else md.plain(f"not measured: {c.reason}")
+        text.measure(c.seconds, text.TIME, c.seconds_low, c.seconds_high) + mark
+        if not c.reason
+        else md.plain(f"not measured: {c.reason}")
     )
     return [
         md.plain(c.workload),
@@ -305,13 +351,18 @@ def _prediction(found: Findings) -> str:
     if table.empty:
         return ""
     header = ["Workload", "Strategy", "Run", "Steps", "Time", "Predicted", "Actual / predicted", "Energy", "Predicted"]
-    body = md.details("Whole trainings beside what their step costs predict", md.table(header, map(_beside, rows(table)), right=[3, 6]))
+    body = md.details(
+        "Whole trainings beside what their step costs predict",
+        md.table(header, map(_beside, rows(table)), right=[3, 6]),
+    )
     if known.empty:
         return f"No step cost was measured for the {text.count(len(table), 'training')} timed whole.\n\n{body}"
     worst = known.loc[np.log(known.ratio).abs().idxmax()]
     return (
-        f"Of {text.count(len(known), 'training')} timed whole and alone, the one farthest from what its step costs predict took "
-        f"{text.times(worst.ratio)} that: {md.code(strategy(worst))} on {md.plain(worst.workload)} (run {md.code(worst.key)}).\n\n{body}"
+        f"Of {text.count(len(known), 'training')} timed whole and alone, the one farthest from what its step costs "
+        f"predict took "
+        f"{text.times(worst.ratio)} that: {md.code(strategy(worst))} on {md.plain(worst.workload)} (run "
+        f"{md.code(worst.key)}).\n\n{body}"
     )
 
 
@@ -330,14 +381,19 @@ def _beside(p: Any) -> list[str]:
 
 
 def _conditions(found: Findings) -> str:
-    facts = [[name.replace("_", " "), md.plain(text.fact(value))] for name, value in sorted(found.study.costs.conditions.items())]
+    facts = [
+        [name.replace("_", " "), md.plain(text.fact(value))]
+        for name, value in sorted(found.study.costs.conditions.items())
+    ]
     peaks = [
         [md.plain(p.device), p.precision, text.measure(p.flops_per_second, text.FLOPS), f"{p.size:,}"]
         for p in sorted(found.study.costs.peaks, key=lambda p: (p.device, p.precision))
     ]
     tables = [
         md.table(["Condition", ""], facts) if facts else "",
-        md.table(["Device", "Precision", "Fastest matrix product", "Rows and columns"], peaks, right=[2, 3]) if peaks else "",
+        md.table(["Device", "Precision", "Fastest matrix product", "Rows and columns"], peaks, right=[2, 3])
+        if peaks
+        else "",
     ]
     return "\n\n".join(table for table in tables if table) or "Nothing was recorded."
 
@@ -346,7 +402,8 @@ def cases_csv(found: Findings) -> str:
     """Every case as ``costs.csv``: sorted, six significant digits; strategies and doubts in one cell each."""
     table = found.step_costs
     told = table.assign(
-        strategies=[" | ".join(" / ".join(axes) for axes in names) for names in table.strategies], noise=["; ".join(n) for n in table.noise]
+        strategies=[" | ".join(" / ".join(axes) for axes in names) for names in table.strategies],
+        noise=["; ".join(n) for n in table.noise],
     )
     return told.to_csv(index=False, float_format="%.6g", lineterminator="\n")
 

@@ -33,7 +33,9 @@ STYLE: dict[Any, Any] = {
 }
 
 
-def draw(names: Sequence[str], panel: Callable[["Axes", str], None], *, columns: int, size: tuple[float, float]) -> "Figure":
+def draw(
+    names: Sequence[str], panel: Callable[["Axes", str], None], *, columns: int, size: tuple[float, float]
+) -> "Figure":
     """A figure with one panel per name, each ``size`` inches."""
     import matplotlib as mpl
     from matplotlib.figure import Figure
@@ -58,7 +60,9 @@ def encoded(figure: "Figure", kind: str) -> bytes:
     buffer = io.BytesIO()
     FigureCanvasAgg(figure)
     with mpl.rc_context(STYLE), warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "Glyph .* missing")  # a name in letters that the font lacks: the tables have it
+        warnings.filterwarnings(
+            "ignore", "Glyph .* missing"
+        )  # a name in letters that the font lacks: the tables have it
         quick: dict[str, Any] = {"pil_kwargs": {"compress_level": 0}} if kind == "png" else {}  # it is encoded anew
         figure.savefig(buffer, format=kind, dpi=110, facecolor="white", metadata=UNDATED[kind], **quick)
     return _small(buffer) if kind == "png" else buffer.getvalue()

@@ -1,7 +1,8 @@
 """What ``report.html`` holds of a study: one row per workload and strategy, its outcome at every lr, its curve at the best one.
 
-Everything is plain and compact: tables are lists by column, labels are numbers into ``axes``, floats have five digits, None is unknown
-and ``NEVER`` infinite. ``Limits`` bound the size whatever the study; what they cut is counted in ``left_out``, so that the page can say so.
+Everything is plain and compact: tables are lists by column, labels are numbers into ``axes``, floats have five digits,
+None is unknown and ``NEVER`` infinite. ``Limits`` bound the size whatever the study; what they cut is counted in
+``left_out``, so that the page can say so.
 """
 
 import html
@@ -48,12 +49,14 @@ LIMITS = Limits()
 def embedded(found: Findings, limits: Limits = LIMITS) -> dict[str, Any]:
     """Everything that the page shows, as values that JSON has.
 
-    Keys: ``study`` (name, summary, warnings), ``axes`` (labels), ``workloads`` (how to write their metric), ``rows``, ``cells`` (sorted
-    by row, then lr), ``curves`` (of some rows, on ``grids`` of steps), ``limits`` and ``left_out``.
+    Keys: ``study`` (name, summary, warnings), ``axes`` (labels), ``workloads`` (how to write their metric), ``rows``,
+    ``cells`` (sorted by row, then lr), ``curves`` (of some rows, on ``grids`` of steps), ``limits`` and ``left_out``.
     """
     table, cells = _rows(found), _cells(found)
     kept = _kept(table, cells, limits)
-    cells = cells.merge(kept[STRATEGY].assign(row=range(len(kept))), on=STRATEGY).sort_values(["row", "lr"], ignore_index=True)
+    cells = cells.merge(kept[STRATEGY].assign(row=range(len(kept))), on=STRATEGY).sort_values(
+        ["row", "lr"], ignore_index=True
+    )
     labels = {axis: sorted(kept[axis].unique()) for axis in STRATEGY}
     keys = [str(keys).split() for keys in cells["keys"]]
     curves, grids, thinned = _curves(found, kept, limits)
@@ -62,7 +65,9 @@ def embedded(found: Findings, limits: Limits = LIMITS) -> dict[str, Any]:
         "axes": labels,
         "workloads": [_workload(found, w) for w in labels["workload"]],
         "rows": {axis: _indices(kept[axis], labels[axis]) for axis in STRATEGY} | _columns(kept, ROW),
-        "cells": {"row": cells.row.tolist()} | _columns(cells, CELL) | {"keys": [" ".join(of[: limits.keys]) for of in keys]},
+        "cells": {"row": cells.row.tolist()}
+        | _columns(cells, CELL)
+        | {"keys": [" ".join(of[: limits.keys]) for of in keys]},
         "curves": curves,
         "grids": grids,
         "limits": vars(limits).copy(),
@@ -88,7 +93,8 @@ CELL = {
     "metric_high": DIGITS, "middle": DIGITS, "least": DIGITS, "most": DIGITS, "loss": DIGITS, "loss_least": DIGITS, "loss_most": DIGITS,
     "steps": EXACT, "steps_least": EXACT, "steps_most": EXACT,
 }  # fmt: skip
-"""Likewise of an outcome at one lr. ``metric`` and its bounds are those of ``summary.csv``; the others are median, least and most."""
+"""Likewise of an outcome at one lr. ``metric`` and its bounds are those of ``summary.csv``; the others are median,
+least and most."""
 
 
 def _rows(found: Findings) -> pd.DataFrame:
@@ -111,8 +117,15 @@ def _alike(found: Findings) -> list[bool]:
 
 def _counts(runs: pd.DataFrame) -> pd.DataFrame:
     """How many runs a strategy has at all lrs, and what became of them."""
-    told = {"trained": runs.trained, "diverged": runs.status == "diverged", "crashed": runs.status == "crashed", "plain": runs.plain}
-    counted = runs[STRATEGY].assign(runs=1, **{name: of.astype(int) for name, of in told.items()}).groupby(STRATEGY).sum()
+    told = {
+        "trained": runs.trained,
+        "diverged": runs.status == "diverged",
+        "crashed": runs.status == "crashed",
+        "plain": runs.plain,
+    }
+    counted = (
+        runs[STRATEGY].assign(runs=1, **{name: of.astype(int) for name, of in told.items()}).groupby(STRATEGY).sum()
+    )
     return counted.assign(plain=(counted.plain > 0).astype(int)).reset_index()
 
 
@@ -127,24 +140,36 @@ def _at_best(found: Findings) -> pd.DataFrame:
 def _cells(found: Findings) -> pd.DataFrame:
     """One row per workload, strategy and lr: those of ``summary.csv``, and over seeds the median, the least and the most."""
     at = [*STRATEGY, "lr"]
-    cells = found.cells.rename(columns={name: name.removeprefix("val_") for name in ("val_metric", "val_metric_low", "val_metric_high")})
-    return cells.astype({"lr": float}).drop(columns=["steps_to_target", "val_loss"]).merge(_spread(found, at), on=at, how="left")
+    cells = found.cells.rename(
+        columns={name: name.removeprefix("val_") for name in ("val_metric", "val_metric_low", "val_metric_high")}
+    )
+    return (
+        cells.astype({"lr": float})
+        .drop(columns=["steps_to_target", "val_loss"])
+        .merge(_spread(found, at), on=at, how="left")
+    )
 
 
 def _spread(found: Findings, at: list[str]) -> pd.DataFrame:
     """Median, least and most over the seeds that trained. A diverged one counts as the untrained model and never reaches the target."""
     runs = found.runs[found.runs.trained]
     loss = runs.workload.map({w: found.metric(w).name == "loss" for w in found.workloads}).astype(bool)
-    shown = runs.quality.where(~loss, runs[["quality", "initial_loss"]].min(axis=1))  # one exploded seed would flatten all others
+    shown = runs.quality.where(
+        ~loss, runs[["quality", "initial_loss"]].min(axis=1)
+    )  # one exploded seed would flatten all others
     values = runs[at].assign(shown=shown, loss=runs.loss, steps=runs.steps_to_target.fillna(math.inf)).groupby(at)
     parts = {"middle": values.median(), "least": values.min(), "most": values.max()}
     names = {f"shown_{part}": part for part in parts} | {f"{name}_middle": name for name in ("loss", "steps")}
-    return pd.concat([of.add_suffix(f"_{part}") for part, of in parts.items()], axis=1).rename(columns=names).reset_index()
+    return (
+        pd.concat([of.add_suffix(f"_{part}") for part, of in parts.items()], axis=1).rename(columns=names).reset_index()
+    )
 
 
 def _kept(table: pd.DataFrame, cells: pd.DataFrame, limits: Limits) -> pd.DataFrame:
     """The rows for which there is room, in the order of ``table``."""
-    sizes = table[STRATEGY].merge(cells.groupby(STRATEGY).size().rename("cells").reset_index(), on=STRATEGY, how="left")["cells"]
+    sizes = table[STRATEGY].merge(
+        cells.groupby(STRATEGY).size().rename("cells").reset_index(), on=STRATEGY, how="left"
+    )["cells"]
     order = table.sort_values(["rank", "workload", *AXES]).index
     fits = order[(sizes.loc[order].cumsum() <= limits.cells).to_numpy()][: limits.rows]
     return table.loc[sorted(fits)].reset_index(drop=True)
@@ -153,10 +178,14 @@ def _kept(table: pd.DataFrame, cells: pd.DataFrame, limits: Limits) -> pd.DataFr
 def _curves(found: Findings, kept: pd.DataFrame, limits: Limits) -> tuple[dict[str, list[Any]], list[list[int]], int]:
     """The median curve and its range over seeds of the first rows by rank, at their best lr.
 
-    Returns: the columns of ``CURVE``; the grids of steps that the curves share; how many of them have fewer points than evaluations.
+    Returns: the columns of ``CURVE``; the grids of steps that the curves share; how many of them have fewer points than
+    evaluations.
     """
     chosen = kept.dropna(subset="best_lr").sort_values(["rank", *STRATEGY]).head(limits.curves).index
-    place = {tuple(row): i for i, row in zip(chosen, kept.loc[chosen, STRATEGY].itertuples(index=False, name=None), strict=True)}
+    place = {
+        tuple(row): i
+        for i, row in zip(chosen, kept.loc[chosen, STRATEGY].itertuples(index=False, name=None), strict=True)
+    }
     grids: dict[tuple[int, ...], int] = {}
     lines, thinned = [], 0
     for names, runs in groups(found.best, STRATEGY):
@@ -185,7 +214,10 @@ def _curve(runs: pd.DataFrame, points: int) -> tuple[list[int], list[int], list[
 
 def _aligned(steps: Iterable[Any], curves: Iterable[Any], step_E: NDArray[np.int_]) -> NDArray[np.float64]:
     """Curves as one array with a column for each of some steps; NaN where a run was not evaluated."""
-    found = [dict(zip(np.asarray(at).tolist(), np.asarray(of, float).tolist(), strict=True)) for at, of in zip(steps, curves, strict=True)]
+    found = [
+        dict(zip(np.asarray(at).tolist(), np.asarray(of, float).tolist(), strict=True))
+        for at, of in zip(steps, curves, strict=True)
+    ]
     return np.array([[curve.get(step, math.nan) for step in step_E.tolist()] for curve in found], float)
 
 

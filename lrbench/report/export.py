@@ -67,7 +67,11 @@ def tables(markdown: str) -> Iterator[Table]:
             summary, bold = re.sub(r"<.*?>", "", found[1]), ""
         elif token.type == "html_block" and "</details>" in token.content:
             summary = bold = ""
-        elif token.type == "paragraph_open" and token.level == 0 and (found := re.match(r"\*\*(.+?)\*\*", tokens[i + 1].content)):
+        elif (
+            token.type == "paragraph_open"
+            and token.level == 0
+            and (found := re.match(r"\*\*(.+?)\*\*", tokens[i + 1].content))
+        ):
             bold = found[1]
         elif token.type == "table_open":
             yield _table(" ".join(part for part in (section, summary, bold) if part), tokens[i:])
@@ -91,7 +95,9 @@ def _table(title: str, tokens: Sequence[Token]) -> Table:
 
 def _text(inline: Token) -> str:
     """The letters of some inline Markdown."""
-    return "".join(child.content for child in inline.children or () if child.type in {"text", "code_inline", "text_special"})
+    return "".join(
+        child.content for child in inline.children or () if child.type in {"text", "code_inline", "text_special"}
+    )
 
 
 LATEX = {"strong_open": r"\textbf{", "strong_close": "}", "em_open": r"\emph{", "em_close": "}"}
@@ -134,5 +140,7 @@ def latex(table: Table) -> str:
 def as_csv(table: Table) -> str:
     """A table as CSV, its cells as the report writes them."""
     buffer = io.StringIO()
-    csv.writer(buffer, lineterminator="\n").writerows([cell.text for cell in row] for row in (table.header, *table.rows))
+    csv.writer(buffer, lineterminator="\n").writerows(
+        [cell.text for cell in row] for row in (table.header, *table.rows)
+    )
     return buffer.getvalue()

@@ -76,7 +76,9 @@ def strategy_responses(found: Findings) -> Gallery:
     winner = {v.workload: v for v in rows(found.verdicts) if v.strategy}
 
     def panel(ax: "Axes", workload: str) -> None:
-        mine = found.ranking[(found.ranking.workload == workload) & (found.ranking.optimizer == winner[workload].optimizer)]
+        mine = found.ranking[
+            (found.ranking.workload == workload) & (found.ranking.optimizer == winner[workload].optimizer)
+        ]
         runs = found.runs[(found.runs.workload == workload) & found.runs.trained]
         leading = top(mine, winner[workload].baseline)
         lines = [(f"{row.layer_lr} / {row.schedule}", of_strategy(runs, row), style) for row, style in leading]
@@ -109,7 +111,9 @@ def _response_panel(ax: "Axes", title: str, metric: text.Metric, lines: list[tup
 
 def _upper_part(ax: "Axes", *, higher_is_better: bool) -> None:
     """Show the better ``VIEW`` of the range of all lines: what is worse leaves the panel downwards."""
-    values = np.concatenate([np.asarray(line.get_ydata(), float) for line in ax.lines if line.get_transform() == ax.transData])
+    values = np.concatenate(
+        [np.asarray(line.get_ydata(), float) for line in ax.lines if line.get_transform() == ax.transData]
+    )
     best, worst = (values.max(), values.min()) if higher_is_better else (values.min(), values.max())
     reach = max(abs(best - worst), FLAT * abs(best)) * (1 if higher_is_better else -1) or 1.0
     ax.set_ylim(*sorted([best - VIEW * reach, best + 0.06 * reach]))
@@ -125,7 +129,15 @@ def _response_line(ax: "Axes", label: str, runs: pd.DataFrame, metric: text.Metr
     default = runs.default_lr.iloc[0]
     if middle.index.min() <= default <= middle.index.max():
         height = np.interp(np.log(default), np.log(middle.index), middle)
-        ax.plot([default], [height], marker="o", markersize=11, markerfacecolor="none", color=style["color"], linestyle="none")
+        ax.plot(
+            [default],
+            [height],
+            marker="o",
+            markersize=11,
+            markerfacecolor="none",
+            color=style["color"],
+            linestyle="none",
+        )
 
 
 def _clipped(runs: pd.DataFrame, metric: text.Metric) -> "pd.Series[float]":
@@ -135,13 +147,29 @@ def _clipped(runs: pd.DataFrame, metric: text.Metric) -> "pd.Series[float]":
 
 def _crosses(ax: "Axes", runs: pd.DataFrame, height: float, colour: str) -> None:
     lrs = sorted(runs.loc[runs.status == "diverged", "lr"].unique())
-    ax.plot(lrs, [height] * len(lrs), "x", color=colour, transform=ax.get_xaxis_transform(), markersize=5, markeredgewidth=1.4)
+    ax.plot(
+        lrs,
+        [height] * len(lrs),
+        "x",
+        color=colour,
+        transform=ax.get_xaxis_transform(),
+        markersize=5,
+        markeredgewidth=1.4,
+    )
 
 
 def _legend(ax: "Axes", *, columns: int) -> None:
     handles, labels = ax.get_legend_handles_labels()
     told = [broken(label, 30 if columns > 1 else 60) for label in labels]
-    ax.legend(handles, told, loc="upper left", bbox_to_anchor=(-0.02, -0.16), ncols=columns, handlelength=2.4, columnspacing=1.2)
+    ax.legend(
+        handles,
+        told,
+        loc="upper left",
+        bbox_to_anchor=(-0.02, -0.16),
+        ncols=columns,
+        handlelength=2.4,
+        columnspacing=1.2,
+    )
 
 
 def broken(label: str, width: int) -> str:
@@ -168,7 +196,9 @@ def curves(found: Findings) -> Gallery:
 def _stacked(found: Findings, runs: pd.DataFrame) -> Any:
     """The validation losses of some runs, grouped by step; a diverged run ends early."""
     stored = found.curves.loc[sorted(runs.key)]
-    return pd.concat([pd.Series(loss, step) for step, loss in zip(stored.eval_step, stored.val_loss, strict=True)]).groupby(level=0)
+    return pd.concat(
+        [pd.Series(loss, step) for step, loss in zip(stored.eval_step, stored.val_loss, strict=True)]
+    ).groupby(level=0)
 
 
 def _curve(ax: "Axes", label: str, by_step: Any, style: Style) -> None:
@@ -194,11 +224,17 @@ def heatmaps(found: Findings, axis: str) -> Gallery:
     """The best validation metric of each schedule or layer-lr policy under each optimizer that was run with several of them."""
     grids = {w: grid for w in found.ranked_workloads if not (grid := _grid(found, w, axis)).empty}
     small = [w for w, grid in grids.items() if len(grid) <= SMALL]
-    groups = [small[i : i + layout.PER_FIGURE] for i in range(0, len(small), layout.PER_FIGURE)] + [[w] for w in grids if w not in small]
+    groups = [small[i : i + layout.PER_FIGURE] for i in range(0, len(small), layout.PER_FIGURE)] + [
+        [w] for w in grids if w not in small
+    ]
     name = axis.replace("_", "-")
     alt = f"Best validation metric of each {name.replace('layer-lr', 'layer-lr policy')} under each optimizer"
     pictures = [
-        Picture(numbered(f"optimizer-{name}", i, len(groups)), f"{alt}: {', '.join(group)}", _heatmaps(found, {w: grids[w] for w in group}))
+        Picture(
+            numbered(f"optimizer-{name}", i, len(groups)),
+            f"{alt}: {', '.join(group)}",
+            _heatmaps(found, {w: grids[w] for w in group}),
+        )
         for i, group in enumerate(groups[: layout.MOST], 1)
     ]
     return Gallery(tuple(pictures), tuple(w for group in groups[layout.MOST :] for w in group))
@@ -219,7 +255,12 @@ def _heatmaps(found: Findings, grids: dict[str, pd.DataFrame]) -> "Figure":
     wide = max(grid.shape[1] for grid in grids.values())
     letters = max(min(len(str(label)), WRAP) for grid in grids.values() for label in grid.index)
     size = (1.2 + 0.075 * letters + 0.8 * wide, 1.5 + 0.3 * tall)
-    return draw(list(grids), lambda ax, w: _heatmap(ax, found, w, grids[w]), columns=max(1, min(2, int(11 / size[0]))), size=size)
+    return draw(
+        list(grids),
+        lambda ax, w: _heatmap(ax, found, w, grids[w]),
+        columns=max(1, min(2, int(11 / size[0]))),
+        size=size,
+    )
 
 
 def _heatmap(ax: "Axes", found: Findings, workload: str, grid: pd.DataFrame) -> None:
@@ -235,7 +276,9 @@ def _heatmap(ax: "Axes", found: Findings, workload: str, grid: pd.DataFrame) -> 
     ax.set(title=f"{workload}: {metric.label}", xlabel="", ylabel="")
     ax.tick_params(length=0)
     ax.set_yticklabels([broken(str(label), WRAP) for label in grid.index], rotation=0, size=8)
-    ax.set_xticklabels([broken(str(label), 20) for label in grid.columns], rotation=30, ha="right", rotation_mode="anchor", size=8)
+    ax.set_xticklabels(
+        [broken(str(label), 20) for label in grid.columns], rotation=30, ha="right", rotation_mode="anchor", size=8
+    )
 
 
 def _colour_range(values: NDArray[np.float64]) -> tuple[float, float]:

@@ -72,7 +72,10 @@ class Findings:
     @cached_property
     def plain_strategies(self) -> set[str]:
         """The names of strategies with one lr for all layers and steps."""
-        return {analyse.strategy(row) for row in analyse.rows(self.runs.loc[self.runs.plain, analyse.AXES].drop_duplicates())}
+        return {
+            analyse.strategy(row)
+            for row in analyse.rows(self.runs.loc[self.runs.plain, analyse.AXES].drop_duplicates())
+        }
 
     @cached_property
     def factorials(self) -> list[analyse.Factorial]:

@@ -69,7 +69,11 @@ def write_pictures(folder: Path, galleries: Iterable[Gallery], *, formats: Seque
     """Write pictures into ``figures/`` of a folder, in place of those of the same formats from before. Returns: the files."""
     pictures = [picture for gallery in galleries for picture in gallery.pictures]
     place = folder / "figures"
-    wanted = [write_whole(place / f"{picture.name}.{kind}", encoded(picture.figure, kind)) for picture in pictures for kind in formats]
+    wanted = [
+        write_whole(place / f"{picture.name}.{kind}", encoded(picture.figure, kind))
+        for picture in pictures
+        for kind in formats
+    ]
     for old in {old for kind in formats for old in place.glob(f"*.{kind}")} - set(wanted):
         old.unlink()
     return wanted

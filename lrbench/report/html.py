@@ -18,7 +18,8 @@ PLACE = re.compile(r"\{\{(\w+)\}\}")
 def page(found: Findings, limits: Limits = LIMITS) -> str:
     """The document. The same study gives the same bytes.
 
-    Its content security policy lets the page's own script and style alone run, by their hashes, and lets nothing be fetched.
+    Its content security policy lets the page's own script and style alone run, by their hashes, and lets nothing be
+    fetched.
     """
     data, style, script = embedded(found, limits), _source("page.css"), _source("page.js")
     parts = {

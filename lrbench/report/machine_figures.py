@@ -69,10 +69,20 @@ def time_to_target(times: pd.DataFrame) -> Gallery:
 
     tall = max(min(part.strategy.nunique(), STRATEGIES) for part in parts.values())
     size = (9.0, 1.1 + (0.16 + 0.13 * len(machines)) * tall)
-    return gallery("time-to-target", "Time to target by strategy and machine", sorted(parts), panel, columns=1, size=size, per_figure=3)
+    return gallery(
+        "time-to-target",
+        "Time to target by strategy and machine",
+        sorted(parts),
+        panel,
+        columns=1,
+        size=size,
+        per_figure=3,
+    )
 
 
-def _dots(ax: "Axes", name: str, i: int, of: int, value: "pd.Series[Any]", low: "pd.Series[Any]", high: "pd.Series[Any]") -> None:
+def _dots(
+    ax: "Axes", name: str, i: int, of: int, value: "pd.Series[Any]", low: "pd.Series[Any]", high: "pd.Series[Any]"
+) -> None:
     """A machine's values from top to bottom, those of several machines beneath each other; an open interval is an arrow."""
     y = np.arange(len(value)) + (i - (of - 1) / 2) * 0.6 / of
     below = (value - low).clip(lower=0.0).fillna(0.0)

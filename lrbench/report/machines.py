@@ -24,7 +24,18 @@ LONG = 300
 
 def machines(two: Comparison) -> str:
     """What was compared."""
-    header = ["Machine", "Model", "Count", "Driver", "CUDA", "torch", "Threads", "Precision flags", "Runs", "Cases measured"]
+    header = [
+        "Machine",
+        "Model",
+        "Count",
+        "Driver",
+        "CUDA",
+        "torch",
+        "Threads",
+        "Precision flags",
+        "Runs",
+        "Cases measured",
+    ]
     header += ["Price per hour"] if two.prices else []
     lines = [_machine(two, name, study) for name, study in two.studies.items()]
     return md.section("Machines", md.table(header, lines, right=[2, 8, 9]), _which_runs(two))
@@ -36,8 +47,10 @@ def _which_runs(two: Comparison) -> str:
         return ""
     links = [f"[{name}]({name}/summary.csv)" for name in two.found]
     return (
-        "*Which runs.* The same on every machine, so that one key names them all: those of a workload and strategy at the lr that is best "
-        f"on {md.code(two.reference)}. They stand in `summary.csv` of each machine, by strategy and lr: {', '.join(links)}. "
+        "*Which runs.* The same on every machine, so that one key names them all: those of a workload and strategy at "
+        "the lr that is best "
+        f"on {md.code(two.reference)}. They stand in `summary.csv` of each machine, by strategy and lr: "
+        f"{', '.join(links)}. "
         "`lrbench show KEY` tells a run's whole story."
     )
 
@@ -46,7 +59,15 @@ def _machine(two: Comparison, name: str, study: Study) -> list[str]:
     facts = study.machine
     flags = text.fact({key: value for key, value in facts.items() if "precision" in key or "tf32" in key})
     threads = study.costs.conditions.get("threads", facts.get("threads_per_worker"))
-    shown = [facts.get("model"), facts.get("count"), facts.get("driver"), facts.get("cuda"), facts.get("torch"), threads, flags]
+    shown = [
+        facts.get("model"),
+        facts.get("count"),
+        facts.get("driver"),
+        facts.get("cuda"),
+        facts.get("torch"),
+        threads,
+        flags,
+    ]
     cells = [md.code(name), *(text.NONE if fact in {None, ""} else md.plain(str(fact)) for fact in shown)]
     cells += [f"{len(study.runs):,}", f"{sum(cost.measured for cost in study.costs.costs):,}"]
     return cells + ([text.number(two.prices.get(name, math.nan), 6)] if two.prices else [])
@@ -58,8 +79,10 @@ def speedups(two: Comparison, drawn: dict[str, Gallery]) -> str:
     if two.baseline is None:
         return md.section(title, "No machine has step costs.")
     told = (
-        f"How many times as fast a training step is as on {md.code(two.baseline)}, the machine with the slowest steps: geometric mean over "
-        "the cases that both measured, in brackets a bootstrap 95 % interval over these cases: how much it depends on the case, not how "
+        f"How many times as fast a training step is as on {md.code(two.baseline)}, the machine with the slowest steps: "
+        f"geometric mean over "
+        "the cases that both measured, in brackets a bootstrap 95 % interval over these cases: how much it depends on "
+        "the case, not how "
         "well it was measured."
     )
     table = _ratio_table(two, two.speedups)
@@ -76,8 +99,13 @@ def _ratio_table(two: Comparison, ratios: pd.DataFrame) -> str:
     if ratios.empty:
         return ""
     names = [name for name in two.studies if name in set(ratios.machine)]
-    cells = {(r.workload, r.machine): f"{text.times(r.ratio, r.low, r.high)} ({text.count(r.cases, 'case')})" for r in rows(ratios)}
-    lines = [[md.plain(w), *(cells.get((w, name), text.NONE) for name in names)] for w in sorted(ratios.workload.unique())]
+    cells = {
+        (r.workload, r.machine): f"{text.times(r.ratio, r.low, r.high)} ({text.count(r.cases, 'case')})"
+        for r in rows(ratios)
+    }
+    lines = [
+        [md.plain(w), *(cells.get((w, name), text.NONE) for name in names)] for w in sorted(ratios.workload.unique())
+    ]
     return md.table(["Workload", *map(md.plain, names)], lines)
 
 
@@ -88,7 +116,9 @@ def energy(two: Comparison) -> str:
     known = {name: study for name, study in two.studies.items() if len(analyse.case_costs(study, "joules"))}
     reasons = _energy_reasons(two, set(two.studies) - set(known))
     if len(known) < 2:
-        return md.section("Energy of a step", "Two machines that can read their energy are needed to compare it.", reasons)
+        return md.section(
+            "Energy of a step", "Two machines that can read their energy are needed to compare it.", reasons
+        )
     base = two.baseline if two.baseline in known else next(iter(known))
     ratios = analyse.cost_ratios(known, base, "joules")
     less = ratios.assign(ratio=1.0 / ratios.ratio, low=1.0 / ratios.high, high=1.0 / ratios.low)
@@ -100,7 +130,9 @@ def _energy_reasons(two: Comparison, names: set[str]) -> str:
     lines = []
     for name in sorted(names):
         reasons = sorted({cost.joules_reason for cost in two.studies[name].costs.costs if cost.measured} - {""})
-        lines.append(f"{md.plain(name)}: no energy{': ' + md.plain('; '.join(reasons)) if reasons else ' was recorded'}.")
+        lines.append(
+            f"{md.plain(name)}: no energy{': ' + md.plain('; '.join(reasons)) if reasons else ' was recorded'}."
+        )
     return md.bullets(lines)
 
 
@@ -111,12 +143,15 @@ def times(two: Comparison, drawn: dict[str, Gallery]) -> str:
         return ""
     note = (
         f"*Steps to target on the machine x what its own steps cost. Every strategy at the lr that is best on "
-        f"{md.code(str(two.reference))}, so that all machines are compared on the same runs{_other_lrs(two)}. Medians over seeds, a seed "
-        "that never reaches the target counting as later than all others; brackets: from the lower end of the bootstrap 95 % interval over "
+        f"{md.code(str(two.reference))}, so that all machines are compared on the same runs{_other_lrs(two)}. Medians "
+        f"over seeds, a seed "
+        "that never reaches the target counting as later than all others; brackets: from the lower end of the "
+        "bootstrap 95 % interval over "
         "seeds at the first quartile of the step time to its upper end at the third.*"
     )
     caption = (
-        f"Of each workload up to {pictures.STRATEGIES} strategies, those that are done first on some machine. Dots: medians; bars: the "
+        f"Of each workload up to {pictures.STRATEGIES} strategies, those that are done first on some machine. Dots: "
+        f"medians; bars: the "
         "intervals below, an arrow where one ends at never."
     )
     blocks = [_over_machines(two, str(w), part, _time_cell) for (w,), part in groups(known, ["workload"])]
@@ -126,7 +161,11 @@ def times(two: Comparison, drawn: dict[str, Gallery]) -> str:
 def _other_lrs(two: Comparison) -> str:
     """On how many pairs of workload and strategy another machine prefers another lr."""
     here = two.found[str(two.reference)].responses.set_index(analyse.STRATEGY).best_lr
-    others = {name: found.responses.set_index(analyse.STRATEGY).best_lr for name, found in two.found.items() if name != two.reference}
+    others = {
+        name: found.responses.set_index(analyse.STRATEGY).best_lr
+        for name, found in two.found.items()
+        if name != two.reference
+    }
     apart = {name: int((best.reindex(here.index) != here)[here.notna()].sum()) for name, best in others.items()}
     told = [f"{md.plain(name)} with {n} of {int(here.notna().sum())} strategies" for name, n in apart.items() if n]
     return f"; another lr is best on {', '.join(told)}" if told else ""
@@ -136,7 +175,9 @@ def _time_cell(_: Comparison, t: Any) -> tuple[float, str]:
     return t.seconds, text.measure(t.seconds, text.TIME, t.seconds_low, t.seconds_high)
 
 
-def _over_machines(two: Comparison, workload: str, times: pd.DataFrame, cell: Callable[[Comparison, Any], tuple[float, str]]) -> str:
+def _over_machines(
+    two: Comparison, workload: str, times: pd.DataFrame, cell: Callable[[Comparison, Any], tuple[float, str]]
+) -> str:
     """Strategies down, those with the least value on some machine first; machines across."""
     names = [name for name in two.studies if name in set(times.machine)]
     cells = {(t.strategy, t.machine): cell(two, t) for t in rows(times)}
@@ -147,7 +188,9 @@ def _over_machines(two: Comparison, workload: str, times: pd.DataFrame, cell: Ca
     ]
     header = ["Strategy", *map(md.plain, names)]
     rest = lines[SHORT : SHORT + LONG]
-    folded = md.details(f"The other {text.count(len(lines) - SHORT, 'strategy')}", md.table(header, rest)) if rest else ""
+    folded = (
+        md.details(f"The other {text.count(len(lines) - SHORT, 'strategy')}", md.table(header, rest)) if rest else ""
+    )
     return "\n\n".join(filter(None, [f"**{md.plain(workload)}**", md.table(header, lines[:SHORT]), folded]))
 
 
@@ -158,8 +201,10 @@ def changes(two: Comparison) -> str:
         return ""
     title, changes = "Where the ranking by time changes", analyse.rank_changes(known)
     rule = (
-        "*A pair counts when one of the two has the smaller median time on one machine and the greater on another, and their intervals "
-        "(those of the times above) do not overlap on at least one of the two machines. Pairs that only their medians reverse are not "
+        "*A pair counts when one of the two has the smaller median time on one machine and the greater on another, and "
+        "their intervals "
+        "(those of the times above) do not overlap on at least one of the two machines. Pairs that only their medians "
+        "reverse are not "
         "listed. The pairs are not corrected for their number.*"
     )
     if changes.empty:
@@ -175,9 +220,17 @@ def changes(two: Comparison) -> str:
         "Apart on",
     ]
     lines = [_change(c) for c in rows(changes)]
-    folded = md.details(f"{len(lines) - SHORT:,} more", md.table(header, lines[SHORT : SHORT + LONG])) if len(lines) > SHORT else ""
+    folded = (
+        md.details(f"{len(lines) - SHORT:,} more", md.table(header, lines[SHORT : SHORT + LONG]))
+        if len(lines) > SHORT
+        else ""
+    )
     return md.section(
-        title, f"{text.count(len(changes), 'pair')}, the most pronounced first:", md.table(header, lines[:SHORT]), folded, rule
+        title,
+        f"{text.count(len(changes), 'pair')}, the most pronounced first:",
+        md.table(header, lines[:SHORT]),
+        folded,
+        rule,
     )
 
 
@@ -201,13 +254,27 @@ def parity(two: Comparison) -> str:
     if two.parity.empty:
         return md.section(title, "Two machines with shared runs are needed to compare steps to target.")
     verdicts = (EQUIVALENT, DIFFERENT, UNDECIDED)
-    header = ["Workload", "Machine", *(v.capitalize() for v in verdicts), "Steps, range of ratios", "Seeds that reach it on one only"]
+    header = [
+        "Workload",
+        "Machine",
+        *(v.capitalize() for v in verdicts),
+        "Steps, range of ratios",
+        "Seeds that reach it on one only",
+    ]
     lines = [
-        [md.plain(w), md.plain(m), *(str(int((p.verdict == v).sum())) for v in verdicts), _range(p.ratio), str(int(p.one_only.sum()))]
+        [
+            md.plain(w),
+            md.plain(m),
+            *(str(int((p.verdict == v).sum())) for v in verdicts),
+            _range(p.ratio),
+            str(int(p.one_only.sum())),
+        ]
         for (w, m), p in groups(two.parity, ["workload", "machine"])
     ]
     order = {DIFFERENT: 0, UNDECIDED: 1, EQUIVALENT: 2}
-    each = two.parity.assign(order=two.parity.verdict.map(order)).sort_values(["order", "workload", "strategy", "machine"], kind="stable")
+    each = two.parity.assign(order=two.parity.verdict.map(order)).sort_values(
+        ["order", "workload", "strategy", "machine"], kind="stable"
+    )
     detail = [
         "Workload",
         "Strategy",
@@ -226,7 +293,10 @@ def parity(two: Comparison) -> str:
         f"They are a matter of the mathematics, so every machine should need as many as {md.code(str(two.reference))}:",
         md.table(header, lines, right=range(2, 5)),
         PARITY_NOTE,
-        md.details("Every strategy", md.table(detail, [_pair(p) for p in rows(each.head(LONG))], right=[2, 4, 5, 7, 8, 9, 10, 11]) + more),
+        md.details(
+            "Every strategy",
+            md.table(detail, [_pair(p) for p in rows(each.head(LONG))], right=[2, 4, 5, 7, 8, 9, 10, 11]) + more,
+        ),
     )
 
 
@@ -270,8 +340,10 @@ def money(two: Comparison) -> str:
         return md.section(title, "None of the machines with a price has times to target.")
     told = ", ".join(f"{md.plain(name)} {text.number(price, 6)}" for name, price in two.prices.items())
     note = (
-        f"*Time to target x price per hour of the whole machine ({told}), in the currency of the prices. One training is charged the "
-        "whole machine, as if it ran alone there: where n trainings share it without slowing each other, divide by n. Evaluations, start "
+        f"*Time to target x price per hour of the whole machine ({told}), in the currency of the prices. One training "
+        f"is charged the "
+        "whole machine, as if it ran alone there: where n trainings share it without slowing each other, divide by n. "
+        "Evaluations, start "
         "and idle hours are not counted. Intervals as for the times.*"
     )
     blocks = [_over_machines(two, str(w), part, _money_cell) for (w,), part in groups(known, ["workload"])]
@@ -280,7 +352,8 @@ def money(two: Comparison) -> str:
 
 def _money_cell(two: Comparison, t: Any) -> tuple[float, str]:
     cost, low, high = (
-        analyse.money(s, two.prices[t.machine]) if math.isfinite(s) else s for s in (t.seconds, t.seconds_low, t.seconds_high)
+        analyse.money(s, two.prices[t.machine]) if math.isfinite(s) else s
+        for s in (t.seconds, t.seconds_low, t.seconds_high)
     )
     interval = "" if math.isnan(low) else f" [{_amount(low)}, {_amount(high)}]"
     return cost, _amount(cost) + interval

@@ -5,7 +5,17 @@ from typing import Any
 
 import pandas as pd
 
-from lrbench.analyse import CLAIMS, DEFINITIONS, STRATEGY, divergence_rate, effect_measures, effects, groups, rows, strategy
+from lrbench.analyse import (
+    CLAIMS,
+    DEFINITIONS,
+    STRATEGY,
+    divergence_rate,
+    effect_measures,
+    effects,
+    groups,
+    rows,
+    strategy,
+)
 from lrbench.report import markdown as md
 from lrbench.report import text
 from lrbench.report.figures import LINES, TOP
@@ -30,14 +40,19 @@ def lr_response(found: Findings, pictures: Galleries) -> str:
     plain = int(found.runs.loc[found.runs.plain, "optimizer"].nunique())
     which = f"up to {LINES} of {plain} optimizers, each workload's best" if plain > LINES else "every optimizer"
     optimizers = (
-        f"One constant lr for all layers: {which}. Lines: median over seeds; bands: all seeds; rings: the optimizer's default lr; "
-        "crosses: lrs at which a seed diverged (it counts as the untrained model). Outcomes far below the best leave the "
+        f"One constant lr for all layers: {which}. Lines: median over seeds; bands: all seeds; rings: the optimizer's "
+        f"default lr; "
+        "crosses: lrs at which a seed diverged (it counts as the untrained model). Outcomes far below the best leave "
+        "the "
         "panel downwards."
     )
-    strategies = f"The winning optimizer: its {TOP} best strategies and, dashed, one constant lr for all layers. Marks as above."
+    strategies = (
+        f"The winning optimizer: its {TOP} best strategies and, dashed, one constant lr for all layers. Marks as above."
+    )
     return md.section(
         "How the outcome depends on the lr",
-        shown(pictures["lr-response-optimizers"], optimizers) or "No optimizer was run with one constant lr for all layers.",
+        shown(pictures["lr-response-optimizers"], optimizers)
+        or "No optimizer was run with one constant lr for all layers.",
         shown(pictures["lr-response-strategies"], strategies),
         md.details("lr sensitivity of every strategy", _sensitivity(found)),
     )
@@ -59,7 +74,12 @@ def _kept(found: Findings, table: pd.DataFrame) -> tuple[list[Any], str]:
     chosen = notable(found)
     kept = [row for row in rows(table) if tuple(getattr(row, axis) for axis in STRATEGY) in chosen]
     hidden = len(table) - len(kept)
-    return kept, f" {hidden:,} rows are left out: these are each workload's {LONG} best strategies and the plain ones." if hidden else ""
+    return (
+        kept,
+        f" {hidden:,} rows are left out: these are each workload's {LONG} best strategies and the plain ones."
+        if hidden
+        else "",
+    )
 
 
 def _sensitivity(found: Findings) -> str:
@@ -69,12 +89,16 @@ def _sensitivity(found: Findings) -> str:
     ]  # fmt: skip
     lines, hidden = _kept(found, found.responses)
     note = (
-        "*Usable*: reaches the target in half of its runs or keeps 95 % of the best improvement in validation loss, without a gap around "
-        "the best lr. *Largest stable lr*: up to it no run exploded (diverged, ended 5 % above its initial loss, or had a training loss of "
+        "*Usable*: reaches the target in half of its runs or keeps 95 % of the best improvement in validation loss, "
+        "without a gap around "
+        "the best lr. *Largest stable lr*: up to it no run exploded (diverged, ended 5 % above its initial loss, or "
+        "had a training loss of "
         "more than ten times its first). *Default to cliff*: from the "
-        "optimizer's default lr to the largest stable one, negative if the default lies above it; ≥ where the grid ends before the range "
+        "optimizer's default lr to the largest stable one, negative if the default lies above it; ≥ where the grid "
+        "ends before the range "
         "does. "
-        "*Sensitivity*: mean over the grid of the final validation loss - the best one, a diverged run counting with its initial loss; "
+        "*Sensitivity*: mean over the grid of the final validation loss - the best one, a diverged run counting with "
+        "its initial loss; "
         "it depends on the grid, so compare it between strategies with as many lrs only."
     )
     return md.table(header, map(_sensitive, lines), right=range(2, 9)) + f"\n\n{note}{hidden}"
@@ -101,16 +125,20 @@ def _bound(value: float, *, open_ended: bool) -> str:
 def learning_curves(pictures: Galleries) -> str:
     """How the loss falls."""
     caption = (
-        f"The {TOP} best strategies of each workload, each at its best lr, and, dashed, the plain one. Lines: median over seeds; bands: "
+        f"The {TOP} best strategies of each workload, each at its best lr, and, dashed, the plain one. Lines: median "
+        f"over seeds; bands: "
         "all seeds. A diverged run ends where it diverged."
     )
-    return md.section("How the loss falls", shown(pictures["curves"], caption) or "No run finished, so there are no curves to show.")
+    return md.section(
+        "How the loss falls", shown(pictures["curves"], caption) or "No run finished, so there are no curves to show."
+    )
 
 
 def side_by_side(pictures: Galleries) -> str:
     """Heat maps of the axes of a strategy."""
     caption = (
-        "Each cell is the best over all else, at its best lr, rows from best to worst; blank where nothing finished or was run. "
+        "Each cell is the best over all else, at its best lr, rows from best to worst; blank where nothing finished or "
+        "was run. "
         "Optimizers that were run with one of the rows only are not drawn."
     )
     maps = [shown(pictures[kind], caption) for kind in ("optimizer-schedule", "optimizer-layer-lr")]
@@ -125,7 +153,9 @@ def stability(found: Findings) -> str:
     """How runs ended, and how steadily they learnt."""
     if found.runs.empty:
         return ""
-    return md.section("Stability", _endings(found.runs), md.details("Stability at each strategy's best lr", _steadiness(found)))
+    return md.section(
+        "Stability", _endings(found.runs), md.details("Stability at each strategy's best lr", _steadiness(found))
+    )
 
 
 def _endings(runs: pd.DataFrame) -> str:
@@ -139,12 +169,23 @@ def _ending(optimizer: str, runs: pd.DataFrame) -> list[str]:
 
 
 def _steadiness(found: Findings) -> str:
-    header = ["Workload", "Strategy", "lr", "Diverged", "Spikes per run", "Oscillation", "Seed spread", "Validation - training loss"]
+    header = [
+        "Workload",
+        "Strategy",
+        "lr",
+        "Diverged",
+        "Spikes per run",
+        "Oscillation",
+        "Seed spread",
+        "Validation - training loss",
+    ]
     best = found.ranking.rename(columns={"best_lr": "lr"})[[*STRATEGY, "strategy", "lr"]]
     lines, hidden = _kept(found, best.merge(found.cells, on=[*STRATEGY, "lr"]))
     note = (
-        "*Spikes*: steps whose training loss is over 5 robust deviations above the median of the 25 before. *Oscillation*: rises of the "
-        "smoothed training loss / its net descent. *Seed spread*: standard deviation of the validation metric. Spikes and oscillation "
+        "*Spikes*: steps whose training loss is over 5 robust deviations above the median of the 25 before. "
+        "*Oscillation*: rises of the "
+        "smoothed training loss / its net descent. *Seed spread*: standard deviation of the validation metric. Spikes "
+        "and oscillation "
         "are medians over seeds."
     )
     return md.table(header, [_steady(found, cell) for cell in lines], right=range(2, 8)) + f"\n\n{note}{hidden}"
@@ -168,11 +209,14 @@ def large_and_small(found: Findings) -> str:
     judged = effects(found.runs)
     heading = "What a large and a small lr do"
     if judged.empty:
-        return md.section(heading, "No optimizer finished a run with one constant lr for all layers, so no claim can be tested.")
+        return md.section(
+            heading, "No optimizer finished a run with one constant lr for all layers, so no claim can be tested."
+        )
     return md.section(
         heading,
         _claims(judged),
-        f"*{DEFINITIONS} A claim is supported, or not, when the paired differences over seeds say so at 5 % after Holm's correction "
+        f"*{DEFINITIONS} A claim is supported, or not, when the paired differences over seeds say so at 5 % after "
+        f"Holm's correction "
         "over the whole table; otherwise not separated; not tested where an lr or a second seed is missing.*",
         md.details("Verdict for every workload and optimizer", _judged(judged)),
         md.details("The numbers at the small, the best and the large lr", _measures(found)),
@@ -184,7 +228,10 @@ VERDICTS = ["supported", "not supported", "not separated", "not tested"]
 
 def _claims(judged: pd.DataFrame) -> str:
     counts = judged.groupby(["claim", "verdict"]).size().to_dict()
-    lines = [[f"**{c.text}**: {md.plain(c.definition)}", *(str(counts.get((c.text, v), 0)) for v in VERDICTS)] for c in CLAIMS]
+    lines = [
+        [f"**{c.text}**: {md.plain(c.definition)}", *(str(counts.get((c.text, v), 0)) for v in VERDICTS)]
+        for c in CLAIMS
+    ]
     return md.table(["Claim and what it means here", *(v.capitalize() for v in VERDICTS)], lines, right=range(1, 5))
 
 
@@ -205,7 +252,8 @@ def _measures(found: Findings) -> str:
     ]  # fmt: skip
     lines = [_measured(found.metric(m.workload), m) for m in rows(effect_measures(found.runs))]
     note = (
-        "*Descent after 10 %* of the budget: share of the best lr's whole descent of the validation loss. *Exploded*: diverged or ended "
+        "*Descent after 10 %* of the budget: share of the best lr's whole descent of the validation loss. *Exploded*: "
+        "diverged or ended "
         "5 % above the initial loss, or had a training loss of more than ten times its first."
     )
     return md.table(header, lines, right=range(3, 9)) + "\n\n" + note

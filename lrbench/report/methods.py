@@ -18,12 +18,19 @@ from lrbench.store import Study, digest
 def methods(found: Findings) -> str:
     """The paragraph, lines of workloads and of settings, sources; works are cited by BibTeX keys in brackets: ``[kingma2015adam]``."""
     return "\n\n".join(
-        [_paragraph(found.study), _listed(_workloads(found)), SETTINGS, _listed(_settings(found.study)), _cited(found.study)]
+        [
+            _paragraph(found.study),
+            _listed(_workloads(found)),
+            SETTINGS,
+            _listed(_settings(found.study)),
+            _cited(found.study),
+        ]
     )
 
 
 SETTINGS = (
-    "All settings, defaults among them. A span of a schedule is a share of the budget where it has a decimal point; a whole number counts "
+    "All settings, defaults among them. A span of a schedule is a share of the budget where it has a decimal point; a "
+    "whole number counts "
     "steps, epochs where per = epoch, and evaluations for plateau."
 )
 
@@ -42,16 +49,21 @@ def _paragraph(study: Study) -> str:
         for part in (
             f"We compared {text.count(strategies, 'strategy')} (optimizer x layer-lr policy x schedule) on "
             f"{text.count(runs.workload.nunique(), 'workload')} in {text.count(len(runs), 'run')} "
-            f"[{study_key(study, digest(runs))}] with lrbench {machine.get('packages', {}).get('lrbench', '')} [lrbench]"
+            f"[{study_key(study, digest(runs))}] with lrbench {machine.get('packages', {}).get('lrbench', '')} "
+            f"[lrbench]"
             f"{' (commit ' + str(machine['commit'])[:12] + ')' if machine.get('commit') else ''}.",
-            f"Each was trained at every lr of its grid with the seeds {_span(seeds)}, which decide initialisation and batches, so that "
+            f"Each was trained at every lr of its grid with the seeds {_span(seeds)}, which decide initialisation and "
+            f"batches, so that "
             "strategies are paired by seed.",
             f"{_ended(ended)}; a diverged run counts as the untrained model.",
             f"Precision: {', '.join(sorted(set(runs.precision)))}. {_trainers(runs)}",
-            "The lr of each strategy was selected on the validation set, by the highest interquartile mean over seeds of the final "
+            "The lr of each strategy was selected on the validation set, by the highest interquartile mean over seeds "
+            "of the final "
             "metric (ties: lower loss, then smaller lr); test results are those of the best strategy alone.",
-            "We report interquartile means with percentile bootstrap 95 % intervals over seeds [agarwal2021deep], steps to a target "
-            "fixed beforehand [dahl2023benchmarking], and paired t-tests, Bonferroni-corrected against the best of a workload and "
+            "We report interquartile means with percentile bootstrap 95 % intervals over seeds [agarwal2021deep], "
+            "steps to a target "
+            "fixed beforehand [dahl2023benchmarking], and paired t-tests, Bonferroni-corrected against the best of a "
+            "workload and "
             "Holm-corrected over the pairs of a table [holm1979simple].",
             _machine(machine),
         )
@@ -63,10 +75,14 @@ def _machine(machine: dict[str, Any]) -> str:
     many = text.count(int(machine.get("count") or 1), "core" if machine.get("kind") == "cpu" else "GPU")
     threads = text.count(int(machine.get("threads_per_worker") or 1), "CPU thread")
     cuda = f", CUDA {machine['cuda']}" if machine.get("cuda") else ""
-    others = "".join(f", {name} {v}" for name, v in sorted(machine.get("packages", {}).items()) if name not in ("lrbench", "torch"))
+    others = "".join(
+        f", {name} {v}" for name, v in sorted(machine.get("packages", {}).items()) if name not in ("lrbench", "torch")
+    )
     return (
-        f"Machine: {machine.get('model', 'unknown')}, {many}, {machine.get('os', 'system unknown')}, {threads} per worker{cuda}; "
-        f"Python {machine.get('python', 'unknown')}, PyTorch {machine.get('torch', 'unknown')} [paszke2019pytorch]{others}."
+        f"Machine: {machine.get('model', 'unknown')}, {many}, {machine.get('os', 'system unknown')}, {threads} per "
+        f"worker{cuda}; "
+        f"Python {machine.get('python', 'unknown')}, PyTorch {machine.get('torch', 'unknown')} "
+        f"[paszke2019pytorch]{others}."
     )
 
 
@@ -75,7 +91,12 @@ def _ended(counts: Counter[str]) -> str:
     return f"Of the runs {told}"
 
 
-_ENDS = {"reached": "reached their target", "missed": "did not reach their target", "diverged": "diverged", "crashed": "crashed"}
+_ENDS = {
+    "reached": "reached their target",
+    "missed": "did not reach their target",
+    "diverged": "diverged",
+    "crashed": "crashed",
+}
 
 
 def _trainers(runs: pd.DataFrame) -> str:
@@ -94,12 +115,17 @@ def _workloads(found: Findings) -> Iterator[str]:
         facts = found.fact(str(label))
         metric = found.metric(str(label))
         first = part.iloc[0]
-        sizes = " / ".join(f"{facts[f'{name}_examples']:,}" for name in ("train", "validation", "test") if f"{name}_examples" in facts)
+        sizes = " / ".join(
+            f"{facts[f'{name}_examples']:,}" for name in ("train", "validation", "test") if f"{name}_examples" in facts
+        )
         seeds = sorted({int(seed) for seed in part.seed})
         yield (
-            f"{label} ({str(facts.get('meaning', '')).rstrip('.')}; {facts.get('parameters', 0):,} parameters; {sizes} examples to train, "
-            f"validate and test): {first.budget:,} steps of {_batch(first)}, evaluated every {facts.get('eval_every', '-')} steps, "
-            f"target {metric.name} {'>=' if metric.higher_is_better else '<='} {metric.show(float(first.target))}, seeds {_span(seeds)}. "
+            f"{label} ({str(facts.get('meaning', '')).rstrip('.')}; {facts.get('parameters', 0):,} parameters; {sizes} "
+            f"examples to train, "
+            f"validate and test): {first.budget:,} steps of {_batch(first)}, evaluated every "
+            f"{facts.get('eval_every', '-')} steps, "
+            f"target {metric.name} {'>=' if metric.higher_is_better else '<='} {metric.show(float(first.target))}, "
+            f"seeds {_span(seeds)}. "
             f"lrs: {'; '.join(_grids(part))}."
         )
 

@@ -26,7 +26,8 @@ def summary(found: Findings) -> str:
     named = text.count(runs.workload.nunique(), "workload")
     return (
         f"{text.count(len(runs), 'run')}: {text.count(strategies, 'strategy')} on {named}, "
-        f"at {text.count(runs.lr.nunique(), 'lr')} and {text.count(runs.seed.nunique(), 'seed')}, on {md.plain(str(machine['model']))}."
+        f"at {text.count(runs.lr.nunique(), 'lr')} and {text.count(runs.seed.nunique(), 'seed')}, on "
+        f"{md.plain(str(machine['model']))}."
     )
 
 
@@ -38,13 +39,25 @@ def warnings(found: Findings) -> str:
 
 def cautions(found: Findings) -> list[str]:
     """A sentence for everything that weakens the results."""
-    told = [_missing(found), _seeds(found), *_edges(found), _unfinished(found), _crashed(found), _dirty(found), _moved(found)]
+    told = [
+        _missing(found),
+        _seeds(found),
+        *_edges(found),
+        _unfinished(found),
+        _crashed(found),
+        _dirty(found),
+        _moved(found),
+    ]
     return [line for line in told if line]
 
 
 def _missing(found: Findings) -> str | None:
     stored, planned = len(found.runs), int(found.study.facts["matrix"].get("runs", 0))
-    return f"Only {stored:,} of {planned:,} runs are stored: the same `lrbench run` goes on with the rest." if stored < planned else None
+    return (
+        f"Only {stored:,} of {planned:,} runs are stored: the same `lrbench run` goes on with the rest."
+        if stored < planned
+        else None
+    )
 
 
 def _seeds(found: Findings) -> str | None:
@@ -52,15 +65,23 @@ def _seeds(found: Findings) -> str | None:
 
 
 def _edges(found: Findings) -> list[str]:
-    told = {"lowest": "the lowest lr of its grid", "highest": "the highest lr of its grid", "only": "the only lr it was run at"}
+    told = {
+        "lowest": "the lowest lr of its grid",
+        "highest": "the highest lr of its grid",
+        "only": "the only lr it was run at",
+    }
     winners = [
-        f"On {md.plain(v.workload)} the best strategy is at {told[v.edge]} ({text.lr(v.lr)}): a better lr may lie beyond."
+        f"On {md.plain(v.workload)} the best strategy is at {told[v.edge]} ({text.lr(v.lr)}): a better lr may lie "
+        f"beyond."
         for v in rows(found.verdicts[found.verdicts.edge != ""])
     ]
     at_edge = int((found.responses.edge != "").sum())
     others = at_edge - len(winners)
     if others:
-        winners.append(f"{at_edge} of {len(found.responses)} pairs of workload and strategy have their best lr at the edge of their grid.")
+        winners.append(
+            f"{at_edge} of {len(found.responses)} pairs of workload and strategy have their best lr at the edge of "
+            f"their grid."
+        )
     return winners
 
 
@@ -71,7 +92,11 @@ def _unfinished(found: Findings) -> str | None:
 
 def _crashed(found: Findings) -> str | None:
     crashed = int((found.runs.status == "crashed").sum())
-    return f"{text.count(crashed, 'run')} crashed and count nowhere below; the next start tries them again." if crashed else None
+    return (
+        f"{text.count(crashed, 'run')} crashed and count nowhere below; the next start tries them again."
+        if crashed
+        else None
+    )
 
 
 def _moved(found: Findings) -> str | None:
@@ -83,7 +108,16 @@ def _dirty(found: Findings) -> str | None:
     return "The code had uncommitted changes when this was run." if found.study.machine.get("dirty") else None
 
 
-VERDICT_HEADER = ["Workload", "Best strategy", "lr", "Validation", "Steps to target", "Gain over plain", "Not separated from it", "Test"]
+VERDICT_HEADER = [
+    "Workload",
+    "Best strategy",
+    "lr",
+    "Validation",
+    "Steps to target",
+    "Gain over plain",
+    "Not separated from it",
+    "Test",
+]
 
 
 def verdict_cells(found: Findings, v: Any) -> list[str]:
@@ -110,7 +144,8 @@ def verdict_line(found: Findings, v: Any) -> str:
     metric, others = found.metric(v.workload), v.strategies - 1
     rest = f"; {len(v.not_separated)} of {others} others not separated" if others else ""
     return (
-        f"{v.workload}: {v.strategy} at lr {text.lr(v.lr)}{' (edge)' if v.edge else ''}, {metric.show(v.quality)} {metric.name}"
+        f"{v.workload}: {v.strategy} at lr {text.lr(v.lr)}{' (edge)' if v.edge else ''}, {metric.show(v.quality)} "
+        f"{metric.name}"
         f"{metric.interval(v.low, v.high)}{rest}"
     )
 

@@ -37,7 +37,12 @@ def pictures(found: Findings) -> Gallery:
         for y, row in enumerate(lines):
             colour = "black" if row.plain else COLOURS[0]
             ax.plot([row.rank] * 2, [y] * 2, "o", color=colour, markersize=6)
-            ax.plot([row.rank + side * all_of.critical_difference / 2 for side in (-1, 1)], [y] * 2, color=colour, linewidth=1.4)
+            ax.plot(
+                [row.rank + side * all_of.critical_difference / 2 for side in (-1, 1)],
+                [y] * 2,
+                color=colour,
+                linewidth=1.4,
+            )
         ax.set_yticks(range(len(lines)), [broken(row.strategy, WRAP) for row in lines])
         ax.set_ylim(len(lines) - 0.5, -0.5)
         ax.set(xlabel="mean rank (1 is best), ± half a critical difference")
@@ -63,7 +68,11 @@ def section(found: Findings, drawn: Galleries) -> str:
     others = all_of.table[all_of.table["rank"].isna()]
     return md.section(
         heading,
-        *(_ranked(found, all_of, drawn) if all_of.block else ["No two strategies were run on the same two workloads, so none has a rank."]),
+        *(
+            _ranked(found, all_of, drawn)
+            if all_of.block
+            else ["No two strategies were run on the same two workloads, so none has a rank."]
+        ),
         md.details("Strategies on other sets of workloads", _others(others)) if len(others) else "",
         NOTE,
     )
@@ -75,7 +84,8 @@ def _ranked(found: Findings, all_of: Overall, drawn: Galleries) -> list[str]:
     hidden = f" {len(ranked) - len(kept):,} rows are left out." if len(kept) < len(ranked) else ""
     intro = (
         f"{text.count(len(ranked), 'strategy')} were run on all of {', '.join(map(md.plain, all_of.block))}: of "
-        f"{text.count(len(found.ranked_workloads), 'workload')} those on which the most can be ranked. {_test(all_of)}{hidden}"
+        f"{text.count(len(found.ranked_workloads), 'workload')} those on which the most can be ranked. "
+        f"{_test(all_of)}{hidden}"
     )
     caption = (
         "Two strategies differ (Nemenyi's test, 5 %, over all pairs of the "
@@ -107,7 +117,8 @@ def _test(all_of: Overall) -> str:
     p = f"p = {p_value(test.p)}".replace("= <", "<")
     tiny = f", and with so few it could not be below {text.number(test.least, 2)}" if test.least >= 0.05 else ""
     return (
-        f"Their ranks {verdict} (Friedman's test, {METHODS[test.method]}: {p}{tiny}); the critical difference of two mean ranks is "
+        f"Their ranks {verdict} (Friedman's test, {METHODS[test.method]}: {p}{tiny}); the critical difference of two "
+        f"mean ranks is "
         f"{text.number(all_of.critical_difference)}.{hopeless}"
     )
 
@@ -119,7 +130,8 @@ def _others(others: pd.DataFrame) -> str:
     lines = [[md.code(row.strategy), md.plain(", ".join(row.workloads)), *_scores(row)] for row in rows(kept)]
     return (
         md.table(header, lines)
-        + f"\n\nThe scores of these {text.count(len(others), 'strategy')} are over other workloads, so they compare where the "
+        + f"\n\nThe scores of these {text.count(len(others), 'strategy')} are over other workloads, so they compare "
+        f"where the "
         "workloads are the same only." + hidden
     )
 
@@ -137,7 +149,11 @@ def _beats(row: Any) -> str:
         return "is the plain one"
     if math.isnan(row.improvement):
         return text.NONE
-    interval = "" if math.isnan(row.improvement_low) else f" [{100 * row.improvement_low:.0f}, {100 * row.improvement_high:.0f}]"
+    interval = (
+        ""
+        if math.isnan(row.improvement_low)
+        else f" [{100 * row.improvement_low:.0f}, {100 * row.improvement_high:.0f}]"
+    )
     other = "" if row.baseline.startswith(f"{row.optimizer} / ") else f" ({md.code(row.baseline)})"
     fewer = f" on {', '.join(map(md.plain, row.shared))}" if row.shared != row.workloads else ""
     return f"{text.share(row.improvement)}{interval}{other}{fewer}"

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Iterable, Sequence
 
-from lrbench.spec.faults import BadInput
+from lrbench.config.faults import BadInput
 
 
 def parse_prices(given: Sequence[str], machines: Iterable[str]) -> dict[str, float]:
@@ -11,7 +11,8 @@ def parse_prices(given: Sequence[str], machines: Iterable[str]) -> dict[str, flo
 
     Args: given: ``NAME=PRICE`` each; a name is a machine's, or a beginning, or else a part, that only one machine has.
 
-    Raises: BadInput for a name that is no machine's or several machines', a price that is no number from 0 up, and a second price.
+    Raises: BadInput for a name that is no machine's or several machines', a price that is no number from 0 up, and a
+    second price.
     """
     found: dict[str, float] = {}
     known = sorted(set(machines))
@@ -19,7 +20,8 @@ def parse_prices(given: Sequence[str], machines: Iterable[str]) -> dict[str, flo
         name, _, number = word.rpartition("=")
         if not name:
             raise BadInput(
-                f"--price {word}: must be NAME=PRICE, such as --price h100=2.50, with the price of an hour of the whole machine."
+                f"--price {word}: must be NAME=PRICE, such as --price h100=2.50, with the price of an hour of the "
+                f"whole machine."
             )
         price, machine = _price(number, word), _named(name, word, known)
         if machine in found:
@@ -31,9 +33,12 @@ def parse_prices(given: Sequence[str], machines: Iterable[str]) -> dict[str, flo
 def _named(name: str, word: str, known: Sequence[str]) -> str:
     if not known:
         raise BadInput(
-            f"--price {word}: there are no two machines to compare. Give a folder with the studies of one matrix on two or more."
+            f"--price {word}: there are no two machines to compare. Give a folder with the studies of one matrix on "
+            f"two or more."
         )
-    exact, begin, part = ([k for k in known if test(k)] for test in (name.__eq__, lambda k: k.startswith(name), lambda k: name in k))
+    exact, begin, part = (
+        [k for k in known if test(k)] for test in (name.__eq__, lambda k: k.startswith(name), lambda k: name in k)
+    )
     fits = exact or begin or part
     if len(fits) == 1:
         return fits[0]

@@ -44,9 +44,15 @@ def figure(found: Standings, lines: Lines, unit: str) -> "Figure":
             label = f"{found.strategies[s]}: {found.score_S[s]:.3f}"
             ax.plot(tau_T, rho_ST[s] - APART * i, label=label, **style | {"marker": "none", "drawstyle": "steps-post"})
         count = len(found.base_names)
-        ax.set(xlim=(1.0, found.tau_max), ylim=(-0.02 - APART * len(lines), 1.02), xlabel=f"{unit} to target / that of the fastest (tau)")
+        ax.set(
+            xlim=(1.0, found.tau_max),
+            ylim=(-0.02 - APART * len(lines), 1.02),
+            xlabel=f"{unit} to target / that of the fastest (tau)",
+        )
         ax.set(ylabel=f"share of {text.count(count, 'workload')}", title="Performance profile")
-        told = f"score (each line drawn {APART:g} below the one before, to show equal ones)" if len(lines) > 1 else "score"
+        told = (
+            f"score (each line drawn {APART:g} below the one before, to show equal ones)" if len(lines) > 1 else "score"
+        )
         ax.legend(loc="upper left", bbox_to_anchor=(-0.02, -0.14), title=told, alignment="left")
 
     return draw([NAME], panel, columns=1, size=(SIZE[0], SIZE[1] + 0.18 * len(lines)))
@@ -74,10 +80,13 @@ def section(found: Findings, drawn: Gallery) -> str:
     if standings is None:
         return ""
     plain = found.plain_strategies
-    order = [s for s in standings.order if s in standings.order[:SHORT] or standings.strategies[s] in plain][: 2 * SHORT]
+    order = [s for s in standings.order if s in standings.order[:SHORT] or standings.strategies[s] in plain][
+        : 2 * SHORT
+    ]
     rest = [s for s in standings.order if s not in order]
     caption = (
-        f"The {BEST} best strategies and, dashed, the {PLAIN} best with one constant lr for all layers; further left and up is better. "
+        f"The {BEST} best strategies and, dashed, the {PLAIN} best with one constant lr for all layers; further left "
+        f"and up is better. "
         f"Each line is drawn {APART:g} below the one before, so that equal ones can be seen."
     )
     more = f"\n\n{len(rest) - LONG:,} more are left out." if len(rest) > LONG else ""
@@ -87,7 +96,9 @@ def section(found: Findings, drawn: Gallery) -> str:
         "\n\n".join([md.image(p.file, p.alt) for p in drawn.pictures] + [f"*{caption}*"]),
         _table(standings, order),
         NOTE,
-        md.details(f"Scores of the other {text.count(len(rest), 'strategy')}", _table(standings, rest[:LONG]) + more) if rest else "",
+        md.details(f"Scores of the other {text.count(len(rest), 'strategy')}", _table(standings, rest[:LONG]) + more)
+        if rest
+        else "",
     )
 
 
@@ -103,14 +114,18 @@ def _what(found: Findings, standings: Standings) -> str:
     strategies, workloads = (
         text.count(len(n), word) for n, word in ((standings.strategies, "strategy"), (standings.workloads, "workload"))
     )
-    told = [f"{strategies} that were run on each of {workloads}: {', '.join(map(md.plain, standings.workloads))}.", HOW[standings.measure]]
+    told = [
+        f"{strategies} that were run on each of {workloads}: {', '.join(map(md.plain, standings.workloads))}.",
+        HOW[standings.measure],
+    ]
     if left := sorted(set(found.workloads) - set(standings.workloads)):
         told.append(f"Left out, for they share too few strategies: {', '.join(map(md.plain, left))}.")
     return " ".join(told)
 
 
 HOW = {
-    "seconds": "Times are steps to target x the measured cost of a step; a strategy whose step was not measured is left out.",
+    "seconds": "Times are steps to target x the measured cost of a step; a strategy whose step was not measured is "
+    "left out.",
     "steps": "No step costs were measured that would do, so steps to target stand for times.",
 }
 

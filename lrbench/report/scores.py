@@ -12,11 +12,11 @@ import pandas as pd
 
 from lrbench.analyse import rows
 from lrbench.analyse.score import Standings, per_study, per_trial, standings, target_tests
+from lrbench.config.faults import BadInput, nearest
+from lrbench.config.targets import Targets, read_targets
 from lrbench.report import text
 from lrbench.report.drawing import encoded, line_style
 from lrbench.report.profile import figure
-from lrbench.spec.faults import BadInput, nearest
-from lrbench.spec.targets import Targets, read_targets
 from lrbench.store import write_whole
 from lrbench.store.curves import Curves, parse_names, read_curves
 
@@ -49,10 +49,13 @@ class Scores:
         return standings(self.studies, self.targets, "steps")
 
 
-def score_files(files: Sequence[Path], targets: Path, names: Sequence[str] = (), baseline: str = "", plot: Path | None = None) -> Scores:
+def score_files(
+    files: Sequence[Path], targets: Path, names: Sequence[str] = (), baseline: str = "", plot: Path | None = None
+) -> Scores:
     """Score the curves of files together; with ``plot``, draw their performance profiles.
 
-    Args: names: what columns are called in the files, see ``store.curves.parse_names``. baseline: a strategy, for speed-ups.
+    Args: names: what columns are called in the files, see ``store.curves.parse_names``. baseline: a strategy, for
+    speed-ups.
     Raises: BadInput for what cannot be used; nothing is written then.
     """
     if plot is not None and plot.suffix.lower() not in PICTURES:
@@ -60,7 +63,10 @@ def score_files(files: Sequence[Path], targets: Path, names: Sequence[str] = (),
     wanted = read_targets(targets)
     found = Scores(read_curves(files, wanted, parse_names(names)), wanted, baseline)
     if baseline and baseline not in found.standings.strategies:
-        raise BadInput(f"--baseline {baseline}: no strategy here is called {baseline!r}. {nearest(baseline, found.standings.strategies)}")
+        raise BadInput(
+            f"--baseline {baseline}: no strategy here is called {baseline!r}. "
+            f"{nearest(baseline, found.standings.strategies)}"
+        )
     if plot is not None:
         write_whole(plot, picture(found, plot.suffix.lower()[1:]))
     return found
@@ -93,10 +99,13 @@ def remarks(found: Scores) -> list[str]:
     trials, logged = found.curves.trials, found.curves.trials.workload.iloc[found.curves.evaluations.trial.unique()]
     here, measured = set(trials.workload), set(logged)
     absent = [
-        f"workload {w!r} has a target and no rows: it counts as failed by every strategy" for w in found.targets.names if w not in here
+        f"workload {w!r} has a target and no rows: it counts as failed by every strategy"
+        for w in found.targets.names
+        if w not in here
     ]
     silent = [
-        f"workload {w!r} has no row with metric {found.targets.workloads[w].metric!r}: no trial of it reaches the target"
+        f"workload {w!r} has no row with metric {found.targets.workloads[w].metric!r}: no trial of it reaches the "
+        f"target"
         for w in sorted(here - measured)
     ]
     return absent + silent + _backwards(found)
@@ -110,12 +119,24 @@ def _backwards(found: Scores) -> list[str]:
     first = at[back].iloc[0]
     where = " / ".join(map(str, found.curves.trials.iloc[int(first.trial)]))
     count = text.count(at.trial[back].nunique(), "trial")
-    return [f"the seconds of {count} fall while the steps rise, first at step {first.step:g} of {where}: they are to be since its start"]
+    return [
+        f"the seconds of {count} fall while the steps rise, first at step {first.step:g} of {where}: they are to be "
+        f"since its start"
+    ]
 
 
 def as_text(found: Scores) -> str:
     """Scores, times and target tests as tables for a terminal."""
-    parts = [_head(found), _scores(found), _rule(found), "Times to target", _times(found), "Target tests", _tests(found), TESTS_NOTE]
+    parts = [
+        _head(found),
+        _scores(found),
+        _rule(found),
+        "Times to target",
+        _times(found),
+        "Target tests",
+        _tests(found),
+        TESTS_NOTE,
+    ]
     return "\n\n".join(parts)
 
 
@@ -132,15 +153,20 @@ def _rule(found: Scores) -> str:
     which = "in the least time" if found.targets.trial == "fastest" else "in the fewest evaluations"
     lines = [
         f"Score: area under the performance profile for tau from 1 to {tau}, between 0 and 1.",
-        f"Time of a study: that of its trial that reaches the target {which}. Medians over studies; one that never reaches is infinite.",
-        "Brackets: bootstrap range, the middle 95 % of scores with the studies drawn anew; none where a workload has a single study. It is",
-        "no 95 % interval: with few studies or many strategies it holds the true score far more seldom. One below its score says that",
+        f"Time of a study: that of its trial that reaches the target {which}. Medians over studies; one that never "
+        f"reaches is infinite.",
+        "Brackets: bootstrap range, the middle 95 % of scores with the studies drawn anew; none where a workload has a "
+        "single study. It is",
+        "no 95 % interval: with few studies or many strategies it holds the true score far more seldom. One below its "
+        "score says that",
         "the lead is partly luck.",
         f"Counts: workloads within {tau} x the fastest, with their held-out variants.",
         "x fastest: of times that count, to the fastest of these; of others, to the fastest of all.",
     ]
     if found.baseline:
-        lines.append(f"Speed-up: geometric mean of times of {found.baseline} / times, over the workloads that both reach.")
+        lines.append(
+            f"Speed-up: geometric mean of times of {found.baseline} / times, over the workloads that both reach."
+        )
     return "\n".join(lines)
 
 
@@ -172,7 +198,9 @@ def _times(found: Scores) -> str:
     here = found.standings
     header = ["Workload", "Strategy", "Time", "Seconds", "Steps", "x fastest", "Studies", ""]
     lines = [
-        _time(found, w, s) for w in range(len(here.workloads)) for s in sorted(here.order, key=lambda s: (_last(here.time_WS[w, s]), s))
+        _time(found, w, s)
+        for w in range(len(here.workloads))
+        for s in sorted(here.order, key=lambda s: (_last(here.time_WS[w, s]), s))
     ]
     return table(header, lines, left=2)
 

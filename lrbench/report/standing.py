@@ -42,7 +42,13 @@ def pictures(found: Findings) -> Gallery:
         _to_the_last_step(ax, float(runs.budget.max()))
         ax.set(title=workload, xlabel="step", ylabel="seeds that reached the target, %", ylim=(-4.0, 104.0))
         handles, labels = ax.get_legend_handles_labels()
-        ax.legend(handles, [broken(label, 60) for label in labels], loc="upper left", bbox_to_anchor=(-0.02, -0.16), handlelength=2.4)
+        ax.legend(
+            handles,
+            [broken(label, 60) for label in labels],
+            loc="upper left",
+            bbox_to_anchor=(-0.02, -0.16),
+            handlelength=2.4,
+        )
 
     alt = "Share of seeds that reached the target over training steps, Kaplan-Meier estimate"
     return gallery(KIND, alt, found.ranked_workloads, panel, most=MOST, columns=2, size=(5.4, 4.3))
@@ -51,7 +57,13 @@ def pictures(found: Findings) -> Gallery:
 def _curve(ax: "Axes", label: str, runs: pd.DataFrame, style: Style, lift: int) -> None:
     """One staircase, ``lift`` places above the first, so that all are seen where they agree."""
     curve = survival(runs)
-    ax.step(curve.step_T, 100.0 * (1.0 - curve.share_T) + LIFT * lift, where="post", label=label, **style | {"marker": "none"})
+    ax.step(
+        curve.step_T,
+        100.0 * (1.0 - curve.share_T) + LIFT * lift,
+        where="post",
+        label=label,
+        **style | {"marker": "none"},
+    )
 
 
 def _to_the_last_step(ax: "Axes", budget: float) -> None:
@@ -69,12 +81,16 @@ def section(found: Findings, drawn: Galleries) -> str:
     if found.ranking.empty:
         return ""
     caption = (
-        "The share of each strategy's seeds that have reached the target by each step (Kaplan-Meier); a seed that never does, because it "
-        f"ran out of budget or diverged, keeps its line below 100 %. Each line is drawn {LIFT:g} points above the one before, so that "
+        "The share of each strategy's seeds that have reached the target by each step (Kaplan-Meier); a seed that "
+        "never does, because it "
+        f"ran out of budget or diverged, keeps its line below 100 %. Each line is drawn {LIFT:g} points above the one "
+        f"before, so that "
         "equal ones can be seen."
     )
     compared = groups(places(found.best, found.ranking, _compared(found)), ["workload"])
-    tables = [md.details(f"Ranking with groups: {md.plain(workload)}", _table(found, part)) for (workload,), part in compared]
+    tables = [
+        md.details(f"Ranking with groups: {md.plain(workload)}", _table(found, part)) for (workload,), part in compared
+    ]
     return md.section("Ranking and groups", shown(drawn[KIND], caption), NOTE, *tables)
 
 
@@ -123,7 +139,9 @@ def _line(metric: text.Metric, s: Any) -> list[str]:
 
 
 def _behind(metric: text.Metric, s: Any) -> str:
-    return "best" if s.rank == 1 else f"{metric.gain(-s.behind)}{metric.interval(0.0 - s.behind_high, 0.0 - s.behind_low)}"
+    return (
+        "best" if s.rank == 1 else f"{metric.gain(-s.behind)}{metric.interval(0.0 - s.behind_high, 0.0 - s.behind_low)}"
+    )
 
 
 def _steps(s: Any) -> str:

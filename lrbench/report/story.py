@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from lrbench.spec.faults import BadInput
-from lrbench.spec.types import known
+from lrbench.config.faults import BadInput
+from lrbench.config.types import known
 from lrbench.store import Study, load, studies
 
 AXES = ("workload", "optimizer", "layer_lr", "schedule")
@@ -18,12 +18,19 @@ def story(results: Path, key: str) -> dict[str, Any]:
 
     Raises: BadInput when no run or several different ones do.
     """
-    found = [(study, i) for study in map(load, studies(results, record=True)) for i in study.runs.index[study.runs.key.str.startswith(key)]]
+    found = [
+        (study, i)
+        for study in map(load, studies(results, record=True))
+        for i in study.runs.index[study.runs.key.str.startswith(key)]
+    ]
     keys = sorted({study.runs.key[i] for study, i in found})
     if not keys:
         raise BadInput(f"show {key}: no run below {results} has a key that begins so. The keys stand in summary.csv.")
     if len(keys) > 1:
-        raise BadInput(f"show {key}: begins {len(keys)} keys: {', '.join(keys[:5])}{', ...' if len(keys) > 5 else ''}. Give more of it.")
+        raise BadInput(
+            f"show {key}: begins {len(keys)} keys: {', '.join(keys[:5])}{', ...' if len(keys) > 5 else ''}. Give more "
+            f"of it."
+        )
     study, i = found[0]
     return _tell(study, i) | {"machines": sorted({study.folder.name for study, _ in found})}
 
@@ -48,7 +55,10 @@ def _tell(study: Study, i: int) -> dict[str, Any]:
 def story_text(found: dict[str, Any]) -> str:
     """The facts of ``story`` to read."""
     run = found["run"]
-    lines = [f"run {found['key']}: {found['status']}" + (f" at step {found['diverged_at']:.0f}" if found["diverged_at"] else "")]
+    lines = [
+        f"run {found['key']}: {found['status']}"
+        + (f" at step {found['diverged_at']:.0f}" if found["diverged_at"] else "")
+    ]
     lines += [f"  {found['reason']}"] if found["reason"] else []
     lines += [f"  stored in {found['folder']}; on {', '.join(found['machines'])}"]
     for axis in AXES:
@@ -57,10 +67,13 @@ def story_text(found: dict[str, Any]) -> str:
     for name in ("lr", "seed", "batch_size", "accumulate", "precision", "steps", "eval_every", "target"):
         lines.append(f"  {name:<10} {run[name]}")
     lines.append(
-        f"  trained by the {found['trainer']} trainer, {found['mode']}, {found['width']} at once, in {found['train_seconds']:.3g} s"
+        f"  trained by the {found['trainer']} trainer, {found['mode']}, {found['width']} at once, in "
+        f"{found['train_seconds']:.3g} s"
     )
     if found["test_metric"] is not None:
-        ends = ", ".join(f"{name.replace('_', ' ')} {found[name]:.5g}" for name in ("test_metric", "test_loss", "train_loss"))
+        ends = ", ".join(
+            f"{name.replace('_', ' ')} {found[name]:.5g}" for name in ("test_metric", "test_loss", "train_loss")
+        )
         lines.append(f"  at the end: {ends}")
     lines.append(f"  {'step':>6} {'val loss':>10} {'val metric':>10}  lr of {', '.join(found['groups'])}")
     for at in found["evaluations"]:

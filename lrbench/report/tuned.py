@@ -14,10 +14,13 @@ from lrbench.report.tuning_figures import CROPPED, RANKED_AT, TOP
 
 HEADER = ["Workload", "Trials", "Take", "First lr", "Expected validation", "Not separated from it"]
 FIGURE = (
-    "The validation metric to be expected of the best of so many trials, each at an lr drawn from the strategy's grid, with replacement: "
+    "The validation metric to be expected of the best of so many trials, each at an lr drawn from the strategy's grid, "
+    "with replacement: "
     "each workload's "
-    f"{TOP} best strategies after {RANKED_AT} trials and, dashed, the plain one. Lines: mean over seeds; bands: bootstrap 95 % intervals; "
-    "rings: one trial at the lr that is known beforehand (the optimizer's default if it was run, else the middle of the grid), with which "
+    f"{TOP} best strategies after {RANKED_AT} trials and, dashed, the plain one. Lines: mean over seeds; bands: "
+    f"bootstrap 95 % intervals; "
+    "rings: one trial at the lr that is known beforehand (the optimizer's default if it was run, else the middle of "
+    "the grid), with which "
     "the table below begins and the lines do not. What is "
     f"worse than all lines after {CROPPED} trials leaves the panel downwards, rings too."
 )
@@ -72,13 +75,22 @@ def _several(found: Findings) -> str:
         return ""
     header = ["Trials on each", "Take", "Share of the way", "Not separated from it"]
     note = (
-        f"For {text.some([md.plain(w) for w in workloads], 6)}, and the {text.count(int(advice.strategies.max()), 'strategy')} that all of "
-        "them have: the largest such table. *Share of the way*: from the untrained model (0 %) to the best that any of them reaches with "
+        f"For {text.some([md.plain(w) for w in workloads], 6)}, and the "
+        f"{text.count(int(advice.strategies.max()), 'strategy')} that all of "
+        "them have: the largest such table. *Share of the way*: from the untrained model (0 %) to the best that any of "
+        "them reaches with "
         f"{max(BUDGETS)} trials or fewer (100 %), mean over workloads and seeds, each workload tuned for itself."
     )
-    return "\n\n".join(["**One strategy for several workloads**", md.table(header, map(_shared, rows(advice)), right=[0]), note])
+    return "\n\n".join(
+        ["**One strategy for several workloads**", md.table(header, map(_shared, rows(advice)), right=[0]), note]
+    )
 
 
 def _shared(a: Any) -> list[str]:
     interval = "" if math.isnan(a.low) else f" [{100 * a.low:.1f}, {100 * a.high:.1f}]"
-    return [str(a.trials), md.code(a.strategy), f"{100 * a.expected:.1f} %{interval}", md.plain(_alike(a.strategies, a.not_separated))]
+    return [
+        str(a.trials),
+        md.code(a.strategy),
+        f"{100 * a.expected:.1f} %{interval}",
+        md.plain(_alike(a.strategies, a.not_separated)),
+    ]

@@ -47,7 +47,9 @@ def curves(found: Findings) -> Gallery:
 def _chosen(ranked: pd.DataFrame, plain: str) -> list[tuple[Any, Style]]:
     """The best strategies in order, then the plain one, each with its style."""
     best = [row for row in rows(ranked) if row.strategy != plain][:TOP]
-    return [(row, line_style(i)) for i, row in enumerate(best)] + [(row, BASELINE) for row in rows(ranked) if row.strategy == plain]
+    return [(row, line_style(i)) for i, row in enumerate(best)] + [
+        (row, BASELINE) for row in rows(ranked) if row.strategy == plain
+    ]
 
 
 def _drawn(metric: text.Metric, outcome: Any) -> Any:
@@ -75,7 +77,9 @@ def _axes(ax: "Axes", workload: str, metric: text.Metric) -> None:
     _crop(ax, metric)
     if not metric.higher_is_better:
         ax.invert_yaxis()
-    ax.set(title=workload, xlabel="trials", ylabel=metric.label + ("" if metric.higher_is_better else " (better is up)"))
+    ax.set(
+        title=workload, xlabel="trials", ylabel=metric.label + ("" if metric.higher_is_better else " (better is up)")
+    )
     ax.legend(loc="upper left", bbox_to_anchor=(-0.02, -0.16), handlelength=2.4)
 
 

@@ -1,8 +1,8 @@
 """What is kept of the training losses of a run: measures that need every step, a digest, and a thinned curve.
 
-A study of ten thousand runs has some million training losses. Reports read a few measures of them; a later training of the same run is
-compared with a curve. The measures are computed once, from every step. The digest tells whether two trainings are *equal to the bit*, and
-the thinned curve whether they are near, or from which steps on they are not.
+A study of ten thousand runs has some million training losses. Reports read a few measures of them; a later training of
+the same run is compared with a curve. The measures are computed once, from every step. The digest tells whether two
+trainings are *equal to the bit*, and the thinned curve whether they are near, or from which steps on they are not.
 """
 
 import hashlib
@@ -14,7 +14,8 @@ from numpy.typing import ArrayLike, NDArray
 from lrbench.stats.stability import loss_spikes, oscillation
 
 PER_OCTAVE = 2
-"""The kept steps per doubling of the step: rounding differences grow with time, so early steps are kept more densely."""
+"""The kept steps per doubling of the step: rounding differences grow with time, so early steps are kept more
+densely."""
 DIGITS = 16
 """Hexadecimal digits of a digest, as many as a run key has."""
 LATE = 10
@@ -28,8 +29,9 @@ class Losses(TypedDict):
     """The training losses of T steps.
 
     Shapes: ``loss_step`` and ``loss_at_step`` [K], the kept steps (1 = the first update) and their losses, float32.
-    ``loss_digest`` is of all T losses. ``highest_loss`` is the largest, infinity among them; ``late_loss`` the mean over the last tenth;
-    both are NaN where no loss is a number. ``spikes`` and ``oscillation`` are as in ``stats.stability``.
+    ``loss_digest`` is of all T losses. ``highest_loss`` is the largest, infinity among them; ``late_loss`` the mean
+    over the last tenth; both are NaN where no loss is a number. ``spikes`` and ``oscillation`` are as in
+    ``stats.stability``.
     """
 
     steps: int

@@ -31,11 +31,12 @@ def divergence_rate(statuses: Sequence[str]) -> float:
 def loss_spikes(step_loss_T: Floats, lowest: float = 0.0) -> int:
     """Number of steps whose loss is more than five robust deviations above the median of the 25 steps before.
 
-    Shapes: T finished steps; ``lowest`` is what no loss can be below, minus infinity where nothing is known. A robust deviation is
-    1.4826 x the window's median absolute deviation, and at least 1 % of the height of its median, so that rounding on a flat stretch is no
-    spike: the height above the lowest loss, or where that is unknown above the lowest median of the run. The first 25 steps have no full
-    window and are not judged; losses that are not finite are left out (the run's status tells of them). Invariant under scaling of the
-    loss, and under adding a constant to it and to ``lowest``.
+    Shapes: T finished steps; ``lowest`` is what no loss can be below, minus infinity where nothing is known. A robust
+    deviation is 1.4826 x the window's median absolute deviation, and at least 1 % of the height of its median, so that
+    rounding on a flat stretch is no spike: the height above the lowest loss, or where that is unknown above the lowest
+    median of the run. The first 25 steps have no full window and are not judged; losses that are not finite are left
+    out (the run's status tells of them). Invariant under scaling of the loss, and under adding a constant to it and to
+    ``lowest``.
     """
     loss_T = _finite(step_loss_T)
     if len(loss_T) <= WINDOW:
@@ -55,8 +56,10 @@ def loss_spikes(step_loss_T: Floats, lowest: float = 0.0) -> int:
 def oscillation(step_loss_T: Floats, *, window: int = 10) -> float:
     """Upward variation of the smoothed loss / its net descent: 0 = only falls, 1 = climbs as much as it gains in all.
 
-    Shapes: T finished steps; smoothed with a mean over the last ``window`` of them. Losses that are not finite are left out.
-    Returns: infinity when the loss climbs and nets no descent, 0 when it never climbs, NaN with fewer than ``window`` + 1 steps.
+    Shapes: T finished steps; smoothed with a mean over the last ``window`` of them. Losses that are not finite are left
+    out.
+    Returns: infinity when the loss climbs and nets no descent, 0 when it never climbs, NaN with fewer than ``window`` +
+    1 steps.
     """
     loss_T = _finite(step_loss_T)
     if len(loss_T) <= window:

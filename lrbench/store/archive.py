@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 
-from lrbench.spec.faults import BadInput, told
+from lrbench.config.faults import BadInput, told
 
 SUMS = "SHA256SUMS"
 """In the archive's one folder, as ``sha256sum -c`` reads it."""
@@ -73,7 +73,10 @@ def _unpack(file: Path, place: Path) -> Path:
             if member.isdir() and _is_plain(f"{member.name}/file"):
                 continue  # a folder as plain tar lists it: its files bring it along
             if not member.isreg() or not _is_plain(member.name):
-                raise BadInput(f"{file}: holds {member.name!r}, which is not a plain file inside its folder: nothing of it is used.")
+                raise BadInput(
+                    f"{file}: holds {member.name!r}, which is not a plain file inside its folder: nothing of it is "
+                    f"used."
+                )
             if total > LARGEST:
                 raise BadInput(f"{file}: unpacks to more than {LARGEST:,} bytes: nothing of it is used.")
             content = archive.extractfile(member)
@@ -83,7 +86,9 @@ def _unpack(file: Path, place: Path) -> Path:
             target.parent.mkdir(parents=True, exist_ok=True)
             target.write_bytes(content.read())
             tops.add(path.parts[0])
-        while whole.read(2**20):  # what lies behind the last member counts for gzip's own sum, which is checked at the end
+        while whole.read(
+            2**20
+        ):  # what lies behind the last member counts for gzip's own sum, which is checked at the end
             pass
     if len(tops) != 1:
         raise ValueError(f"it has {len(tops)} folders instead of one")
@@ -102,7 +107,11 @@ def _check(file: Path, folder: Path) -> None:
     if not lines:
         raise ValueError(f"it has no {SUMS}")
     sums = {path: digest for digest, path in (line.split("  ", 1) for line in lines)}
-    found = {p.relative_to(folder).as_posix(): hashlib.sha256(p.read_bytes()).hexdigest() for p in folder.rglob("*") if p.is_file()}
+    found = {
+        p.relative_to(folder).as_posix(): hashlib.sha256(p.read_bytes()).hexdigest()
+        for p in folder.rglob("*")
+        if p.is_file()
+    }
     del found[SUMS]
     wrong = sorted(path for path in sums.keys() | found.keys() if sums.get(path) != found.get(path))
     if wrong:

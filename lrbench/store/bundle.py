@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from lrbench.spec.faults import BadInput
+from lrbench.config.faults import BadInput
 from lrbench.store.archive import ENDING, SUMS, pack
 from lrbench.store.files import write_whole
 from lrbench.store.study import LEFT_OUT, load, one_study
@@ -13,8 +13,8 @@ def bundle(folder: Path, output: Path | None = None) -> Path:
 
     By default it is ``<matrix>-<machine>.tar.gz`` in the current folder.
 
-    The same files give the same bytes: no clock, owner or order of the disk enters. Unfinished work (checkpoints, files being written)
-    is left out.
+    The same files give the same bytes: no clock, owner or order of the disk enters. Unfinished work (checkpoints, files
+    being written) is left out.
 
     Raises: BadInput when the folder is not a study or is damaged, or a link is in it.
     """
@@ -33,7 +33,12 @@ def _files(folder: Path, target: Path) -> dict[str, bytes]:
     found = {}
     for path in sorted(folder.rglob("*")):
         parts = path.relative_to(folder).parts
-        if parts[0] in LEFT_OUT or any(part.startswith(".") for part in parts) or path.suffix == ".tmp" or parts == (SUMS,):
+        if (
+            parts[0] in LEFT_OUT
+            or any(part.startswith(".") for part in parts)
+            or path.suffix == ".tmp"
+            or parts == (SUMS,)
+        ):
             continue
         if path.is_symlink():
             raise BadInput(f"{path}: is a link, which a bundle cannot hold: put the file itself in its place.")

@@ -6,7 +6,7 @@ from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any, TypeVar
 
-from lrbench.spec.cost import Costs, Peak, StepCost, TimedRun
+from lrbench.config.cost import Costs, Peak, StepCost, TimedRun
 from lrbench.store.files import write_whole
 
 FILE = "costs.json"
@@ -43,7 +43,9 @@ def read_costs(folder: Path) -> Costs:
         return Costs()
     values = json.loads((folder / FILE).read_text(encoding="utf-8"))
     if values["schema"] > SCHEMA:
-        raise ValueError(f"{FILE} has schema {values['schema']}, and this lrbench reads up to {SCHEMA}: upgrade lrbench")
+        raise ValueError(
+            f"{FILE} has schema {values['schema']}, and this lrbench reads up to {SCHEMA}: upgrade lrbench"
+        )
     return Costs(
         costs=tuple(_made(StepCost, v) for v in values["costs"]),
         timed=tuple(_made(TimedRun, v) for v in values["timed"]),

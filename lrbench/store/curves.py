@@ -15,8 +15,8 @@ import pyarrow.csv as pacsv
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from lrbench.spec.faults import BadInput, nearest, one_line
-from lrbench.spec.targets import Targets
+from lrbench.config.faults import BadInput, nearest, one_line
+from lrbench.config.targets import Targets
 
 TRIAL = ("workload", "strategy", "study", "trial")
 LABELS = (*TRIAL, "metric")
@@ -30,8 +30,9 @@ MISSING = ("", "nan", "na", "n/a", "null", "none", "-nan")
 class Curves:
     """Measured trials, in an order that does not depend on that of rows or files.
 
-    ``trials`` has a row for each, whatever it measured: workload, strategy, study, trial. ``evaluations`` has those of the metric that has
-    a target: ``trial`` (a row of ``trials``), step, seconds, value (NaN where it was no number), by trial and step.
+    ``trials`` has a row for each, whatever it measured: workload, strategy, study, trial. ``evaluations`` has those of
+    the metric that has a target: ``trial`` (a row of ``trials``), step, seconds, value (NaN where it was no number), by
+    trial and step.
     """
 
     trials: pd.DataFrame
@@ -62,8 +63,9 @@ def read_curves(paths: Sequence[Path], targets: Targets, names: Mapping[str, str
 
     Args: names: what columns are called in the files, where not by their own name; see ``parse_names``.
     Rows of metrics without a target say only that the trial exists.
-    Raises: BadInput, a line for each fault: a file that cannot be read, a column that is missing, a workload without a target, what should
-    be a number and is not, a step or a time that is missing, an evaluation that is there twice, no rows at all.
+    Raises: BadInput, a line for each fault: a file that cannot be read, a column that is missing, a workload without a
+    target, what should be a number and is not, a step or a time that is missing, an evaluation that is there twice, no
+    rows at all.
     """
     called = {column: (names or {}).get(column, column) for column in COLUMNS}
     tables: list[pa.Table] = []
@@ -85,9 +87,13 @@ def _read(path: Path, called: Mapping[str, str]) -> pa.Table:
         return read(path, called)
     except (OSError, pa.ArrowException, UnicodeDecodeError) as error:
         if isinstance(error, OSError) and error.errno:
-            raise BadInput(f"{path}: cannot be read: {os.strerror(error.errno)}. Give a CSV or Parquet file.") from error
+            raise BadInput(
+                f"{path}: cannot be read: {os.strerror(error.errno)}. Give a CSV or Parquet file."
+            ) from error
         kind = "CSV" if read is _read_csv else "Parquet"
-        raise BadInput(f"{path}: cannot be read as {kind}: {one_line(error).rstrip('.')}. Give a CSV or Parquet file.") from error
+        raise BadInput(
+            f"{path}: cannot be read as {kind}: {one_line(error).rstrip('.')}. Give a CSV or Parquet file."
+        ) from error
 
 
 def _read_parquet(path: Path, called: Mapping[str, str]) -> pa.Table:
@@ -126,7 +132,8 @@ def _complete(path: Path, header: Sequence[str], called: Mapping[str, str]) -> N
         raise BadInput(f"{path}: its columns are separated by {other!r}: separate them by commas.")
     if not set(header) & {called[column] for column in LABELS} and (kind := _wide(header)):
         raise BadInput(
-            f"{path}: seems to be {kind}, which does not say what a number belongs to. Write a row for each measurement, with the columns "
+            f"{path}: seems to be {kind}, which does not say what a number belongs to. Write a row for each "
+            f"measurement, with the columns "
             f"{', '.join(called.values())}."
         )
     faults = [
@@ -155,10 +162,16 @@ def _checked(path: Path, table: pa.Table, targets: Targets) -> pa.Table:
     known = {name: target.metric for name, target in targets.workloads.items()}
     unknown = sorted(set(labels["workload"].dictionary.to_pylist()) - known.keys())
     if unknown:
-        more = f" Nor {'has' if len(unknown) == 2 else 'have'} {', '.join(map(repr, unknown[1:]))}." if len(unknown) > 1 else ""
+        more = (
+            f" Nor {'has' if len(unknown) == 2 else 'have'} {', '.join(map(repr, unknown[1:]))}."
+            if len(unknown) > 1
+            else ""
+        )
         raise BadInput(f"{path}: workload {unknown[0]!r} has no target. {nearest(unknown[0], known)}{more}")
     counts = _of_metric(labels, known)
-    return pa.table(labels | {column: _numbers(path, column, table[column], counts) for column in NUMBERS} | {"counts": counts})
+    return pa.table(
+        labels | {column: _numbers(path, column, table[column], counts) for column in NUMBERS} | {"counts": counts}
+    )
 
 
 def _labels(path: Path, column: str, values: pa.ChunkedArray) -> pa.DictionaryArray:

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 
-from lrbench.spec.faults import BadInput, one_line, renamed
+from lrbench.config.faults import BadInput, one_line, renamed
 
 WANTED = ("study.toml", "machine.json", "skipped.csv", "costs.json")
 """What ``load`` reads of a study, besides its shards."""
@@ -18,10 +18,11 @@ REGULAR = "100"
 def results_of(place: str, inside: str = "results") -> Iterator[tuple[str, Path]]:
     """What to call some results, and a folder with them, which lasts as long as the context.
 
-    Args: place: a folder; or a git revision, whose folder ``inside`` is meant, from the top of the repository that holds the working
-    directory; or ``REVISION:FOLDER``. A folder is preferred to a revision of the same name. Nothing is checked out, and of a revision only
-    the files of studies are written, into a temporary folder.
-    Raises: BadInput when it is none of these; faults that are told of the temporary folder inside the context name the revision.
+    Args: place: a folder; or a git revision, whose folder ``inside`` is meant, from the top of the repository that
+    holds the working directory; or ``REVISION:FOLDER``. A folder is preferred to a revision of the same name. Nothing
+    is checked out, and of a revision only the files of studies are written, into a temporary folder.
+    Raises: BadInput when it is none of these; faults that are told of the temporary folder inside the context name the
+    revision.
     """
     if place and Path(place).exists():
         yield place, Path(place)
@@ -36,15 +37,21 @@ def results_of(place: str, inside: str = "results") -> Iterator[tuple[str, Path]
 
 def _commit(place: str, revision: str) -> str:
     if not revision or revision.startswith("-"):
-        raise BadInput(f"{place}: is neither a folder nor a git revision. Give a folder of results, a revision, or REVISION:FOLDER.")
+        raise BadInput(
+            f"{place}: is neither a folder nor a git revision. Give a folder of results, a revision, or "
+            f"REVISION:FOLDER."
+        )
     try:
         return _git("rev-parse", "--verify", "--quiet", f"{revision}^{{commit}}").decode().strip()
     except FileNotFoundError:
-        raise BadInput(f"{place}: is not a folder, and git, which could know it as a revision, is not installed.") from None
+        raise BadInput(
+            f"{place}: is not a folder, and git, which could know it as a revision, is not installed."
+        ) from None
     except subprocess.CalledProcessError as error:
         why = one_line(error.stderr.decode(errors="replace")) or "git knows no such commit here"
         raise BadInput(
-            f"{place}: is neither a folder nor a git revision ({why}). Give a folder of results, a revision, or REVISION:FOLDER."
+            f"{place}: is neither a folder nor a git revision ({why}). Give a folder of results, a revision, or "
+            f"REVISION:FOLDER."
         ) from None
 
 
@@ -74,7 +81,10 @@ def _files(commit: str, place: str, inside: str) -> dict[str, str]:
         if facts.startswith(REGULAR) and _of_a_study(path) and ".." not in path.parts:
             found[str(path.relative_to(folder))] = facts.split()[2]
     if not any(PurePosixPath(path).name == "study.toml" for path in found):
-        raise BadInput(f"{place}: that commit has no study in {folder}. Name the folder of its results: --path FOLDER, or REVISION:FOLDER.")
+        raise BadInput(
+            f"{place}: that commit has no study in {folder}. Name the folder of its results: --path FOLDER, or "
+            f"REVISION:FOLDER."
+        )
     return found
 
 

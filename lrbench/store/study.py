@@ -15,11 +15,11 @@ import pyarrow.compute as pc
 import tomli_w
 from filelock import FileLock, Timeout
 
-from lrbench.spec.cost import Costs
-from lrbench.spec.faults import BadInput, one_line, renamed
-from lrbench.spec.outcome import Outcome, Status
-from lrbench.spec.run import Run
-from lrbench.spec.types import file_name
+from lrbench.config.cost import Costs
+from lrbench.config.faults import BadInput, one_line, renamed
+from lrbench.config.outcome import Outcome, Status
+from lrbench.config.run import Run
+from lrbench.config.types import file_name
 from lrbench.store.archive import ENDING, opened
 from lrbench.store.costs import FILE as COSTS
 from lrbench.store.costs import read_costs
@@ -30,7 +30,8 @@ RUNS, RETIRED = "runs", "retired"
 LEFT_OUT = ("checkpoints",)
 """Folders of unfinished work."""
 RECORD = "published"
-"""The folder below ``results`` that is the record: complete, certified, tracked. Nothing but ``lrbench publish`` adds to it."""
+"""The folder below ``results`` that is the record: complete, certified, tracked. Nothing but ``lrbench publish`` adds
+to it."""
 CERTIFICATE = "certificate.json"
 """What reproducing a study writes, if it is told to write it there."""
 SCHEMA = 3
@@ -41,9 +42,10 @@ SCHEMA = 3
 class Study:
     """The stored outcomes of one matrix on one machine.
 
-    ``runs`` has one row per run and the columns of ``store.table``; ``skipped`` has ``key, workload, optimizer, layer_lr, schedule, lr,
-    seed, reason``; ``facts`` is ``study.toml``; ``machine`` is ``machine.json``; ``costs`` is ``costs.json``, empty where nothing was
-    measured; ``certificate`` is the text of ``certificate.json``, None where there is none.
+    ``runs`` has one row per run and the columns of ``store.table``; ``skipped`` has ``key, workload, optimizer,
+    layer_lr, schedule, lr, seed, reason``; ``facts`` is ``study.toml``; ``machine`` is ``machine.json``; ``costs`` is
+    ``costs.json``, empty where nothing was measured; ``certificate`` is the text of ``certificate.json``, None where
+    there is none.
     """
 
     folder: Path
@@ -85,7 +87,8 @@ class Store:
             lock.acquire(blocking=False)
         except Timeout:
             raise BadInput(
-                f"{self.folder}: another lrbench is writing there: wait until it ends, or give another folder, --results."
+                f"{self.folder}: another lrbench is writing there: wait until it ends, or give another folder, "
+                f"--results."
             ) from None
         except OSError as error:  # which names no file
             raise OSError(error.errno, error.strerror, str(self.folder)) from error
@@ -94,10 +97,13 @@ class Store:
         finally:
             lock.release()
 
-    def describe(self, facts: dict[str, Any], machine: dict[str, Any], skipped: pd.DataFrame, *, adds: bool = True) -> None:
+    def describe(
+        self, facts: dict[str, Any], machine: dict[str, Any], skipped: pd.DataFrame, *, adds: bool = True
+    ) -> None:
         """Write what the study is: the resolved matrix, the machine, and the runs that cannot be.
 
-        ``adds`` says whether runs will be added. If not, the stored machine and its software stay as they were when the runs were made.
+        ``adds`` says whether runs will be added. If not, the stored machine and its software stay as they were when the
+        runs were made.
         """
         write_whole(self.folder / "study.toml", tomli_w.dumps({"schema": SCHEMA} | _without_none(facts)))
         if adds or not (self.folder / "machine.json").is_file():
@@ -106,7 +112,9 @@ class Store:
 
     def write(self, name: str, done: Sequence[tuple[Run, Outcome]]) -> Path:
         """Store finished runs as one shard, ``runs/<name>.parquet``."""
-        return write_whole(self.folder / RUNS / f"{name}.parquet", to_bytes(table_of([row(run, outcome) for run, outcome in done])))
+        return write_whole(
+            self.folder / RUNS / f"{name}.parquet", to_bytes(table_of([row(run, outcome) for run, outcome in done]))
+        )
 
     def finished(self) -> set[str]:
         """The keys that need no further work, retired ones too. A crashed run is not among them: it is tried again."""
@@ -130,8 +138,8 @@ class Store:
     def arrange(self, planned: Set[str]) -> None:
         """Merge shards into one file per workload, and retire the runs that the matrix no longer names.
 
-        Retired runs are kept aside, out of reports, and come back when the matrix names them again. Killed at any instant, every run
-        is still in one place or in two.
+        Retired runs are kept aside, out of reports, and come back when the matrix names them again. Killed at any
+        instant, every run is still in one place or in two.
         """
         before = [*_shards(self.folder), *_shards(self.folder, RETIRED)]
         with _damage(self.folder):
@@ -149,7 +157,8 @@ class Store:
 def load(folder: Path) -> Study:
     """Read a study from its folder, or from a bundle; that of a bundle has its name, without the ending, as its folder.
 
-    Raises: BadInput when it is not a study, is damaged, was written by a newer lrbench, or holds two different records of one run.
+    Raises: BadInput when it is not a study, is damaged, was written by a newer lrbench, or holds two different records
+    of one run.
     """
     return _from_bundle(folder) if folder.is_file() else _load(folder)
 
@@ -166,7 +175,9 @@ def _load(folder: Path) -> Study:
     with _damage(folder / "study.toml") as path:
         facts = tomllib.loads(path.read_text(encoding="utf-8"))
         if facts["schema"] > SCHEMA:
-            raise BadInput(f"{folder}: has schema {facts['schema']}, and this lrbench reads up to {SCHEMA}: upgrade lrbench.")
+            raise BadInput(
+                f"{folder}: has schema {facts['schema']}, and this lrbench reads up to {SCHEMA}: upgrade lrbench."
+            )
         _there("matrix.name", facts["matrix"]["name"])
     with _damage(folder / "machine.json") as path:
         machine = json.loads(path.read_text(encoding="utf-8"))
@@ -196,8 +207,8 @@ def in_record(folder: Path) -> bool:
 def studies(folder: Path, *, record: bool = False) -> list[Path]:
     """The study folders at or below a folder, sorted; of a file, itself: it is taken for a bundle.
 
-    Those of the record below the folder are left out, unless ``record`` is set or there are no others: work in progress and the record are
-    never mixed by accident.
+    Those of the record below the folder are left out, unless ``record`` is set or there are no others: work in progress
+    and the record are never mixed by accident.
 
     Raises: BadInput when there is none.
     """
@@ -206,7 +217,9 @@ def studies(folder: Path, *, record: bool = False) -> list[Path]:
     found = sorted(_holding(folder, "study.toml"))
     working = [path for path in found if RECORD not in path.relative_to(folder).parts]
     if not found:
-        raise BadInput(f"{folder}: holds no study. Give a folder that `lrbench run` has written to, such as results/reference.")
+        raise BadInput(
+            f"{folder}: holds no study. Give a folder that `lrbench run` has written to, such as results/reference."
+        )
     return found if record else working or found
 
 
@@ -231,7 +244,9 @@ def one_study(place: Path) -> Path:
     found = studies(place)
     if len(found) > 1:
         names = ", ".join(str(path) for path in found[:3])
-        raise BadInput(f"{place}: holds {len(found)} studies: {names}{', ...' if len(found) > 3 else ''}. Give one of them.")
+        raise BadInput(
+            f"{place}: holds {len(found)} studies: {names}{', ...' if len(found) > 3 else ''}. Give one of them."
+        )
     return found[0]
 
 
@@ -242,7 +257,9 @@ def _damage(path: Path) -> Iterator[Path]:
         yield path
     except (OSError, ValueError, LookupError, TypeError, pa.ArrowException) as error:
         why = f"it lacks {error}" if isinstance(error, KeyError) else one_line(error, 1000)
-        raise BadInput(f"{path}: is damaged and cannot be read: {why}. Restore it, or remove what is damaged.") from error
+        raise BadInput(
+            f"{path}: is damaged and cannot be read: {why}. Restore it, or remove what is damaged."
+        ) from error
 
 
 def _shards(folder: Path, place: str = RUNS) -> list[Path]:
@@ -258,7 +275,9 @@ def _one_row_per_key(runs: pa.Table, folder: Path) -> pa.Table:
         if crashed[first]:
             seen[key] = i
         elif i != first and not crashed[i] and _content(runs, i) != _content(runs, first):
-            raise BadInput(f"{folder}: holds two different results of run {key}: move one of its files in {RUNS}/ away.")
+            raise BadInput(
+                f"{folder}: holds two different results of run {key}: move one of its files in {RUNS}/ away."
+            )
     return runs.take(pa.array([seen[key] for key in sorted(seen)], pa.int64()))
 
 

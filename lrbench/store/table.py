@@ -9,8 +9,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from lrbench.spec.outcome import Outcome
-from lrbench.spec.run import Run
+from lrbench.config.outcome import Outcome
+from lrbench.config.run import Run
 from lrbench.stats import losses
 
 _CURVE = pa.list_(pa.float32())
@@ -58,7 +58,17 @@ COLUMNS = pa.schema(
         ("run", pa.string()),
     ]
 )
-CONTENT = ["status", "diverged_at", "eval_step", "val_metric", "val_loss", "loss_digest", "train_loss", "test_metric", "test_loss"]
+CONTENT = [
+    "status",
+    "diverged_at",
+    "eval_step",
+    "val_metric",
+    "val_loss",
+    "loss_digest",
+    "train_loss",
+    "test_metric",
+    "test_loss",
+]
 """What two records of one key must agree on; clocks may differ."""
 WHOLE_CURVE = "step_loss"
 """The column of every step's training loss, which studies of schema 2 and before have."""
@@ -67,7 +77,10 @@ WHOLE_CURVE = "step_loss"
 def row(run: Run, outcome: Outcome) -> dict[str, Any]:
     """One run and its outcome as the values of ``COLUMNS``."""
     strategy = {axis: getattr(run, axis).label for axis in ("workload", "optimizer", "layer_lr", "schedule")}
-    plain = {name: getattr(run, name) for name in ("lr", "seed", "batch_size", "accumulate", "precision", "eval_every", "target")}
+    plain = {
+        name: getattr(run, name)
+        for name in ("lr", "seed", "batch_size", "accumulate", "precision", "eval_every", "target")
+    }
     found = {name: getattr(outcome, name) for name in COLUMNS.names if hasattr(outcome, name)}
     found |= {"status": str(outcome.status), "groups": list(outcome.groups), "group_lr": outcome.group_lr.tolist()}
     return (
@@ -87,9 +100,13 @@ def table_of(rows: Sequence[dict[str, Any]]) -> pa.Table:
 def to_bytes(table: pa.Table) -> bytes:
     """A table as the bytes of a Parquet file."""
     buffer, curves = io.BytesIO(), [field.name for field in COLUMNS if field.type == _CURVE]
-    split = [f"{name}.list.element" for name in curves]  # the bytes of floats compress better apart: a quarter of the file
+    split = [
+        f"{name}.list.element" for name in curves
+    ]  # the bytes of floats compress better apart: a quarter of the file
     others = [name for name in table.column_names if name not in curves]
-    pq.write_table(table, buffer, compression="zstd", compression_level=9, use_byte_stream_split=split, use_dictionary=others)
+    pq.write_table(
+        table, buffer, compression="zstd", compression_level=9, use_byte_stream_split=split, use_dictionary=others
+    )
     return buffer.getvalue()
 
 
@@ -106,7 +123,9 @@ def _as_now(path: Path, wanted: list[str]) -> pa.Table:
     table = pq.read_table(path, columns=[name for name in wanted if name in stored])
     if WHOLE_CURVE in stored and (lacking := [name for name in wanted if name in _OF_LOSSES and name not in stored]):
         curves = pq.read_table(path, columns=[WHOLE_CURVE])[WHOLE_CURVE].to_pylist()
-        kept = pa.Table.from_pylist([losses.summary(curve) for curve in curves], pa.schema([COLUMNS.field(name) for name in lacking]))
+        kept = pa.Table.from_pylist(
+            [losses.summary(curve) for curve in curves], pa.schema([COLUMNS.field(name) for name in lacking])
+        )
         for name in lacking:
             table = table.append_column(COLUMNS.field(name), kept[name])
     if "population" in wanted and "population" not in stored:

@@ -4,7 +4,17 @@ from lrbench.strategies.combine import groups_of, impossible, matrices_of
 from lrbench.strategies.groups import Group
 from lrbench.strategies.layer_lr import FROZEN, LAYER_LRS, Rate, layer_lr
 from lrbench.strategies.optimizers import OPTIMIZERS, built, optimizer, swaps_weights
-from lrbench.strategies.pacer import CallOrderError, Pacer, Timing, Unpaced, audit, audit_run, lr_curve, lr_table, rounding_of
+from lrbench.strategies.pacer import (
+    CallOrderError,
+    Pacer,
+    Timing,
+    Unpaced,
+    audit,
+    audit_run,
+    lr_curve,
+    lr_table,
+    rounding_of,
+)
 from lrbench.strategies.schedules import SCHEDULES, schedule
 
 __all__ = [

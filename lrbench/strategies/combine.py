@@ -8,9 +8,9 @@ from typing import Any
 
 import torch
 
-from lrbench.spec.faults import one_line
-from lrbench.spec.param import Param
-from lrbench.spec.run import Choice, Run
+from lrbench.config.faults import one_line
+from lrbench.config.param import Param
+from lrbench.config.run import Choice, Run
 from lrbench.strategies.groups import Group, param_groups
 from lrbench.strategies.layer_lr import LAYER_LRS
 from lrbench.strategies.optimizers import OPTIMIZERS, built, swaps_weights
@@ -52,8 +52,14 @@ def impossible(run: Run, params: Sequence[Param]) -> str | None:
     trained = {name for group in groups for name in group.params}
     dense, sparse = ([p.name for p in params if p.name in trained and p.is_sparse is kind] for kind in (False, True))
     reasons = {
-        "sparse": (bool(dense), f"{entry.name} accepts sparse gradients only, and those of {''.join(dense[:1])!r} are dense"),
-        "one_group": (len(groups) > 1, f"{entry.name} accepts one parameter group, and {run.layer_lr.label} makes {len(groups)}"),
+        "sparse": (
+            bool(dense),
+            f"{entry.name} accepts sparse gradients only, and those of {''.join(dense[:1])!r} are dense",
+        ),
+        "one_group": (
+            len(groups) > 1,
+            f"{entry.name} accepts one parameter group, and {run.layer_lr.label} makes {len(groups)}",
+        ),
         "one_lr": (
             len({g.multiplier for g in groups}) > 1,
             f"{entry.name} accepts one lr for all groups, and {run.layer_lr.label} makes several",
@@ -63,7 +69,10 @@ def impossible(run: Run, params: Sequence[Param]) -> str | None:
             run.schedule.name != "constant" or bool(run.schedule.settings["warmup"]),
             f"{entry.name} sets its lr over time itself: only the constant schedule applies",
         ),
-        "closure": (run.precision == "fp16", f"{entry.name} steps on a closure, which gradient scaling (fp16) does not support"),
+        "closure": (
+            run.precision == "fp16",
+            f"{entry.name} steps on a closure, which gradient scaling (fp16) does not support",
+        ),
     }
     for flag, (applies, reason) in reasons.items():
         if flag in entry.flags and applies:
@@ -74,7 +83,11 @@ def impossible(run: Run, params: Sequence[Param]) -> str | None:
 
 
 def _matrix_of(optimizer: Choice) -> str:
-    return "2-D weight" if optimizer.settings.get("matrices", "all") == "all" else "hidden matrix, neither an embedding nor the head's,"
+    return (
+        "2-D weight"
+        if optimizer.settings.get("matrices", "all") == "all"
+        else "hidden matrix, neither an embedding nor the head's,"
+    )
 
 
 def _refused(run: Run, groups: Sequence[Group], shapes: Mapping[str, tuple[int, ...]]) -> str | None:
@@ -130,6 +143,9 @@ def _unfit_schedule(schedule: Choice, optimizer: Choice) -> str | None:
         if not isinstance(optimizer.settings.get(name), float) or not shared:
             return f"{schedule.label} changes {name}, and {optimizer.label} has no such number in every group"
     parts, milestones = schedule.settings.get("parts"), schedule.settings.get("milestones")
-    if SCHEDULES[schedule.name].build is SCHEDULES["sequential"].build and len(parts or ()) != len(milestones or ()) + 1:
+    if (
+        SCHEDULES[schedule.name].build is SCHEDULES["sequential"].build
+        and len(parts or ()) != len(milestones or ()) + 1
+    ):
         return f"{schedule.label} needs one milestone fewer than parts"
     return None

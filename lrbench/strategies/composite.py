@@ -12,10 +12,13 @@ class Paired(Optimizer):
     """Two optimizers that divide the parameter groups between them.
 
     ``builds`` make an optimizer from groups: the first gets the groups that ``takes`` accepts, the second the others.
-    ``param_groups`` holds the very dicts of the two, in the order in which they were added, so that a schedule acts on all of them.
+    ``param_groups`` holds the very dicts of the two, in the order in which they were added, so that a schedule acts on
+    all of them.
     """
 
-    def __init__(self, groups: Groups, *builds: Callable[[Groups], Optimizer], takes: Callable[[dict[str, Any]], bool]) -> None:
+    def __init__(
+        self, groups: Groups, *builds: Callable[[Groups], Optimizer], takes: Callable[[dict[str, Any]], bool]
+    ) -> None:
         self._builds, self._takes = builds, takes
         self._parts: dict[int, Optimizer] = {}
         self._order: list[int] = []
@@ -93,8 +96,8 @@ class Adopted(Optimizer):
 class Staged(Optimizer):
     """An optimizer whose later groups join with ``add_param_group`` while training, under a schedule that knows them from the start.
 
-    ``param_groups`` lists all groups, joined or waiting, so that a scheduler built on this object keeps the lr of those that wait up to
-    date; the optimizer inside holds the joined ones, the very same dicts.
+    ``param_groups`` lists all groups, joined or waiting, so that a scheduler built on this object keeps the lr of those
+    that wait up to date; the optimizer inside holds the joined ones, the very same dicts.
     """
 
     def __init__(self, groups: Groups, joins: Sequence[int], build: Callable[[Groups], Optimizer]) -> None:
@@ -106,7 +109,9 @@ class Staged(Optimizer):
         """What an optimizer makes of a waiting parameter when it is built: Adagrad's sum, before torch 2.12."""
         for group in self._waiting:
             alone = build([dict(group)])
-            group.update({name: value for name, value in alone.param_groups[0].items() if name != "params"})  # for a scheduler to change
+            group.update(
+                {name: value for name, value in alone.param_groups[0].items() if name != "params"}
+            )  # for a scheduler to change
             self._states |= alone.state
         super().__init__(groups, self.inner.defaults)
 

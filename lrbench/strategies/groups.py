@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from math import inf
 from typing import Any
 
-from lrbench.spec.param import Param
+from lrbench.config.param import Param
 from lrbench.strategies.layer_lr import Policy, Rate
 
 
@@ -20,7 +20,8 @@ class Group:
     joins: int
     weight_decay: float | None
     use_muon: bool | None = None
-    """Whether its parameters are the matrices of an optimizer that steps matrices otherwise than the rest; None for any other optimizer."""
+    """Whether its parameters are the matrices of an optimizer that steps matrices otherwise than the rest; None for any
+    other optimizer."""
 
     def options(self, tensors: Mapping[str, Any], base_lr: float) -> dict[str, Any]:
         """The dict that ``torch.optim`` and ``add_param_group`` take, with no key that they do not know."""
@@ -29,13 +30,16 @@ class Group:
         return {"params": [tensors[name] for name in self.params], "lr": base_lr * self.multiplier} | decay | kind
 
 
-def param_groups(policy: Policy, params: Sequence[Param], steps: int, *, is_matrix: Callable[[Param], bool] | None = None) -> list[Group]:
+def param_groups(
+    policy: Policy, params: Sequence[Param], steps: int, *, is_matrix: Callable[[Param], bool] | None = None
+) -> list[Group]:
     """The groups that a policy makes of a model's parameters, in the order in which they join, then in the model's.
 
-    Where ``is_matrix`` is given, the parameters that it accepts are kept apart from the others. What the model itself froze is in no group.
+    Where ``is_matrix`` is given, the parameters that it accepts are kept apart from the others. What the model itself
+    froze is in no group.
 
-    Raises: ValueError when the policy leaves a parameter out, names an unknown one, uses a negative multiplier, or trains nothing at
-    the start; when the model has nothing to train.
+    Raises: ValueError when the policy leaves a parameter out, names an unknown one, uses a negative multiplier, or
+    trains nothing at the start; when the model has nothing to train.
     """
     if all(p.is_frozen for p in params):
         raise ValueError("finds nothing to train: the model has no parameter that it does not freeze itself.")
@@ -51,9 +55,13 @@ def param_groups(policy: Policy, params: Sequence[Param], steps: int, *, is_matr
     for p in params:
         if rates[p.name].multiplier > 0.0 and not p.is_frozen:
             together.setdefault((rates[p.name], is_matrix and is_matrix(p)), []).append(p)
-    found = _told_apart([replace(_group(rate, members, steps), use_muon=kind) for (rate, kind), members in together.items()])
+    found = _told_apart(
+        [replace(_group(rate, members, steps), use_muon=kind) for (rate, kind), members in together.items()]
+    )
     if not any(g.joins == 0 for g in found):
-        raise ValueError("trains no parameter at the start: at least one must join at step 0 with a multiplier above 0.")
+        raise ValueError(
+            "trains no parameter at the start: at least one must join at step 0 with a multiplier above 0."
+        )
     return sorted((g for g in found if g.joins < steps), key=lambda g: g.joins)
 
 

@@ -1,6 +1,7 @@
 """The layer-lr policies: from descriptions of a model's parameters to an lr multiplier for each.
 
-An entry is a function of settings that returns a policy; a policy maps every parameter to a ``Rate``. It never sees a tensor.
+An entry is a function of settings that returns a policy; a policy maps every parameter to a ``Rate``. It never sees a
+tensor.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -10,17 +11,18 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from lrbench.spec.catalog import Catalog
-from lrbench.spec.param import Param
-from lrbench.spec.types import Added, Count, NonNegative, Positive, Span
+from lrbench.config.catalog import Catalog
+from lrbench.config.param import Param
+from lrbench.config.types import Added, Count, NonNegative, Positive, Span
 
 
 @dataclass(frozen=True)
 class Rate:
     """How one parameter learns.
 
-    ``multiplier`` scales the base lr; 0 freezes the parameter: it is not given to the optimizer at all. ``joins`` is when it is
-    added with ``add_param_group``: a step, or a share of the budget, 0 for the start. ``weight_decay`` overrides the optimizer's.
+    ``multiplier`` scales the base lr; 0 freezes the parameter: it is not given to the optimizer at all. ``joins`` is
+    when it is added with ``add_param_group``: a step, or a share of the budget, 0 for the start. ``weight_decay``
+    overrides the optimizer's.
     """
 
     multiplier: float = 1.0
@@ -100,7 +102,9 @@ def discriminative(*, ratio: Annotated[float, Field(ge=1.0)] = 100.0) -> Policy:
 
     Source: Howard & Ruder 2018, arXiv:1801.06146; the geometric spread is fastai's slice(lr / 100, lr).
     """
-    return lambda params: {p.name: Rate(ratio ** (p.layer / max(_head(params), 1) - 1.0 if _head(params) else 0.0)) for p in params}
+    return lambda params: {
+        p.name: Rate(ratio ** (p.layer / max(_head(params), 1) - 1.0 if _head(params) else 0.0)) for p in params
+    }
 
 
 @layer_lr("gradual-unfreezing")
@@ -131,11 +135,12 @@ def width_scaled(
 ) -> Policy:
     """Scale lrs with width as muP does, relative to a model of ``base_width``, so that the best lr carries over between widths.
 
-    The width of a model is how many outputs its first weight has; at ``base_width`` every multiplier is 1. With ``adam``, all weights but
-    the first get base_width / width. With ``sgd``, the first weight, biases and norms get width / base_width, and head weights
-    base_width / width. Embeddings and depthwise kernels sum no units, so they are treated as the first weight is. With
-    ``width = "layer"`` each weight has a width of its own, its inputs or outputs: a wider layer of a model at its base width is then
-    scaled too. Initialisation stays the model's own: muP-like, not muP.
+    The width of a model is how many outputs its first weight has; at ``base_width`` every multiplier is 1. With
+    ``adam``, all weights but the first get base_width / width. With ``sgd``, the first weight, biases and norms get
+    width / base_width, and head weights base_width / width. Embeddings and depthwise kernels sum no units, so they are
+    treated as the first weight is. With ``width = "layer"`` each weight has a width of its own, its inputs or outputs:
+    a wider layer of a model at its base width is then scaled too. Initialisation stays the model's own: muP-like, not
+    muP.
 
     Source: Yang et al. 2022, arXiv:2203.03466, table 3.
     """
@@ -143,7 +148,10 @@ def width_scaled(
     def multipliers(params: Sequence[Param]) -> dict[str, Rate]:
         weights = sorted((p for p in params if not (p.is_vector or p.is_head)), key=lambda p: p.layer)
         times = (weights[0].width_out if weights else base_width) / base_width
-        return {p.name: Rate(_by_layer_width(p, base_width, rule) if width == "layer" else _by_model_width(p, times, rule)) for p in params}
+        return {
+            p.name: Rate(_by_layer_width(p, base_width, rule) if width == "layer" else _by_model_width(p, times, rule))
+            for p in params
+        }
 
     return multipliers
 
@@ -185,7 +193,9 @@ def _matched(params: Sequence[Param], patterns: Sequence[str]) -> dict[str, str 
             names = ", ".join(dict.fromkeys(p.layer_name for p in params))
             raise ValueError(f"pattern {pattern!r} matches no parameter. The layers are {names}.")
         if all(p.is_frozen for p in matched):
-            raise ValueError(f"pattern {pattern!r} matches no parameter that trains: the model itself froze {matched[0].name!r}.")
+            raise ValueError(
+                f"pattern {pattern!r} matches no parameter that trains: the model itself froze {matched[0].name!r}."
+            )
     return {p.name: next((pattern for pattern in patterns if _matches(p, pattern)), None) for p in params}
 
 

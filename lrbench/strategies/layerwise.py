@@ -41,7 +41,9 @@ class Lion(_Simple):
 
     averages = ("mean",)
 
-    def __init__(self, params: Any, lr: float = 1e-4, betas: tuple[float, float] = (0.9, 0.99), weight_decay: float = 0.0) -> None:
+    def __init__(
+        self, params: Any, lr: float = 1e-4, betas: tuple[float, float] = (0.9, 0.99), weight_decay: float = 0.0
+    ) -> None:
         super().__init__(params, {"lr": lr, "betas": betas, "weight_decay": weight_decay})
 
     def update(self, p: Tensor, g: Tensor, state: dict[str, Any], group: dict[str, Any]) -> None:
@@ -55,10 +57,10 @@ class Lion(_Simple):
 class LARS(_Simple):
     """Momentum SGD whose lr, for each parameter tensor, is multiplied by trust_coefficient |p| / (|g| + weight_decay |p|).
 
-    As in the paper the lr is part of what the momentum sums up: v <- momentum v + lr ratio (g + weight_decay p), p <- p - v. (Others
-    multiply by the lr of the day outside of the sum; the two differ when the lr changes.) Where the paper's ratio is 0 or 0 / 0,
-    a tensor of zeros or without gradient, it is 1, or zeros would never train. With ``exclude_1d``, tensors of at most one
-    dimension, biases and norms, take ratio 1 and no weight decay.
+    As in the paper the lr is part of what the momentum sums up: v <- momentum v + lr ratio (g + weight_decay p), p <- p
+    - v. (Others multiply by the lr of the day outside of the sum; the two differ when the lr changes.) Where the
+    paper's ratio is 0 or 0 / 0, a tensor of zeros or without gradient, it is 1, or zeros would never train. With
+    ``exclude_1d``, tensors of at most one dimension, biases and norms, take ratio 1 and no weight decay.
 
     Source: You, Gitman & Ginsburg 2017, Large batch training of convolutional networks, arXiv:1708.03888, algorithm 1.
     """
@@ -74,7 +76,12 @@ class LARS(_Simple):
         trust_coefficient: float = 1e-3,
         exclude_1d: bool = True,
     ) -> None:
-        settings = {"momentum": momentum, "weight_decay": weight_decay, "trust_coefficient": trust_coefficient, "exclude_1d": exclude_1d}
+        settings = {
+            "momentum": momentum,
+            "weight_decay": weight_decay,
+            "trust_coefficient": trust_coefficient,
+            "exclude_1d": exclude_1d,
+        }
         super().__init__(params, {"lr": lr} | settings)
 
     def update(self, p: Tensor, g: Tensor, state: dict[str, Any], group: dict[str, Any]) -> None:
@@ -91,10 +98,12 @@ class LARS(_Simple):
 class LAMB(_Simple):
     """Adam's step with decoupled weight decay, its length made lr x |p| for each parameter tensor.
 
-    As in the paper's final version the averages are bias-corrected and |p| is not clipped. Where |p| or the step is 0, Adam's step is
-    taken as it is. With ``exclude_1d``, tensors of at most one dimension, biases and norms, take Adam's step without weight decay.
+    As in the paper's final version the averages are bias-corrected and |p| is not clipped. Where |p| or the step is 0,
+    Adam's step is taken as it is. With ``exclude_1d``, tensors of at most one dimension, biases and norms, take Adam's
+    step without weight decay.
 
-    Source: You et al. 2020, Large batch optimization for deep learning: training BERT in 76 minutes, arXiv:1904.00962, algorithm 2.
+    Source: You et al. 2020, Large batch optimization for deep learning: training BERT in 76 minutes, arXiv:1904.00962,
+    algorithm 2.
     """
 
     averages = ("mean", "square")
@@ -108,7 +117,9 @@ class LAMB(_Simple):
         weight_decay: float = 0.01,
         exclude_1d: bool = True,
     ) -> None:
-        super().__init__(params, {"lr": lr, "betas": betas, "eps": eps, "weight_decay": weight_decay, "exclude_1d": exclude_1d})
+        super().__init__(
+            params, {"lr": lr, "betas": betas, "eps": eps, "weight_decay": weight_decay, "exclude_1d": exclude_1d}
+        )
 
     def update(self, p: Tensor, g: Tensor, state: dict[str, Any], group: dict[str, Any]) -> None:
         """One step."""

@@ -1,7 +1,7 @@
 """The optimizers: each entry builds the real ``torch.optim`` object from parameter groups and a base lr.
 
-Keyword-only parameters are what a matrix may set; their defaults are those of PyTorch. ``default_lr`` is PyTorch's too, so that
-"a multiple of the default" and "the distance from the default to the cliff" mean what they say.
+Keyword-only parameters are what a matrix may set; their defaults are those of PyTorch. ``default_lr`` is PyTorch's too,
+so that "a multiple of the default" and "the distance from the default to the cliff" mean what they say.
 """
 
 from collections.abc import Callable, Iterable
@@ -11,25 +11,29 @@ import torch
 from pydantic import AfterValidator, Field
 from torch.optim import Optimizer
 
-from lrbench.spec.catalog import Catalog
-from lrbench.spec.faults import fault, one_line
-from lrbench.spec.run import Choice
-from lrbench.spec.types import Added, Betas, Count, Fraction, NonNegative, Positive
+from lrbench.config.catalog import Catalog
+from lrbench.config.faults import fault, one_line
+from lrbench.config.run import Choice
+from lrbench.config.types import Added, Betas, Count, Fraction, NonNegative, Positive
 from lrbench.strategies.composite import Adopted, Groups, Paired, innermost
 from lrbench.strategies.layerwise import LAMB, LARS, Lion
 
 Build = Callable[..., Optimizer]
 
 FLAGS = {
-    "closure": "steps on a closure, which zeroes the gradients, computes them again and returns the loss; gradients are there before",
-    "closure_first": "a `closure` optimizer that begins by calling the closure itself, so that no gradients need be there before",
+    "closure": "steps on a closure, which zeroes the gradients, computes them again and returns the loss; gradients "
+    "are there before",
+    "closure_first": "a `closure` optimizer that begins by calling the closure itself, so that no gradients need be "
+    "there before",
     "one_group": "accepts a single parameter group",
     "one_lr": "accepts groups of one lr only",
     "sparse": "takes sparse gradients only",
     "only_2d": "steps matrices otherwise than the rest: the key `use_muon` of a group says whether it holds matrices",
-    "no_schedule": "sets its own lr over time: no scheduler touches its groups, and the lr recorded of a step is the one it leaves there",
+    "no_schedule": "sets its own lr over time: no scheduler touches its groups, and the lr recorded of a step is the "
+    "one it leaves there",
     "not_proportional": "its update is not proportional to the lr of the step",
-    "train_eval": "swaps weights between training and evaluation by `train()` and `eval()`; one that has both methods needs no flag",
+    "train_eval": "swaps weights between training and evaluation by `train()` and `eval()`; one that has both methods "
+    "needs no flag",
     "momentum": "has a momentum that a schedule can cycle",
 }
 OPTIMIZERS: Catalog[Build] = Catalog("optimizer", flags=FLAGS)
@@ -46,8 +50,8 @@ def optimizer(
 ) -> Callable[[Build], Build]:
     """Enter an optimizer: a function of parameter groups and a base lr. ``FLAGS`` says what its ``flags`` mean.
 
-    ``needs`` names the package that it is imported from. ``rounds_in`` names a precision lower than that of the weights in which it
-    computes: the bits of its result then depend on how many runs are stepped together.
+    ``needs`` names the package that it is imported from. ``rounds_in`` names a precision lower than that of the weights
+    in which it computes: the bits of its result then depend on how many runs are stepped together.
     """
     optional = {"needs": needs, "rounds_in": rounds_in}
     facts = {name: value for name, value in optional.items() if value is not None}
@@ -62,10 +66,14 @@ def built(choice: Choice, groups: Groups, lr: float) -> Optimizer:
     entry = OPTIMIZERS[choice.name]
     made: Any = entry.build([*groups], lr, **entry.resolve(choice.settings))
     if missing := [name for name in ("param_groups", "step", "zero_grad") if not hasattr(made, name)]:
-        raise ValueError(f"its builder returned {one_line(repr(made))}, without {' and '.join(missing)}: return a torch.optim.Optimizer")
+        raise ValueError(
+            f"its builder returned {one_line(repr(made))}, without {' and '.join(missing)}: return a "
+            f"torch.optim.Optimizer"
+        )
     if len(made.param_groups) != len(groups) or not all("lr" in group for group in made.param_groups):
         raise ValueError(
-            f"its builder was given {len(groups)} parameter groups, each with an lr, and made {len(made.param_groups)} of them: keep them "
+            f"its builder was given {len(groups)} parameter groups, each with an lr, and made {len(made.param_groups)} "
+            f"of them: keep them "
             'as they are, with the key "lr", so that the lr of each can be told'
         )
     return made if isinstance(made, Optimizer) else Adopted(made)
@@ -74,7 +82,9 @@ def built(choice: Choice, groups: Groups, lr: float) -> Optimizer:
 def swaps_weights(choice: Choice, optimizer: Any) -> bool:
     """Whether an optimizer has weights for training and others for evaluation: its entry says so, or it has the two methods."""
     made = innermost(optimizer)
-    return "train_eval" in OPTIMIZERS[choice.name].flags or all(callable(getattr(made, name, None)) for name in ("train", "eval"))
+    return "train_eval" in OPTIMIZERS[choice.name].flags or all(
+        callable(getattr(made, name, None)) for name in ("train", "eval")
+    )
 
 
 def _etas(values: tuple[float, float]) -> tuple[float, float]:
@@ -202,7 +212,9 @@ def adagrad(
 
 
 @optimizer("adadelta", default_lr=1.0)
-def adadelta(groups: Groups, lr: float, *, rho: Fraction = 0.9, eps: NonNegative = 1e-6, weight_decay: NonNegative = 0.0) -> Optimizer:
+def adadelta(
+    groups: Groups, lr: float, *, rho: Fraction = 0.9, eps: NonNegative = 1e-6, weight_decay: NonNegative = 0.0
+) -> Optimizer:
     """Scale the gradient by the ratio of recent update size to recent gradient size.
 
     Source: Zeiler 2012, arXiv:1212.5701; torch.optim.Adadelta.
@@ -255,7 +267,9 @@ def asgd(
 
 
 @optimizer("adafactor", default_lr=1e-2, flags=["not_proportional"])
-def adafactor(groups: Groups, lr: float, *, beta2_decay: float = -0.8, d: Positive = 1.0, weight_decay: NonNegative = 0.0) -> Optimizer:
+def adafactor(
+    groups: Groups, lr: float, *, beta2_decay: float = -0.8, d: Positive = 1.0, weight_decay: NonNegative = 0.0
+) -> Optimizer:
     """Adam's scaling kept as row and column means of each matrix; the step is relative to the size of the weights.
 
     Source: Shazeer & Stern 2018, arXiv:1804.04235; torch.optim.Adafactor.
@@ -305,14 +319,17 @@ def muon(
 ) -> Optimizer:
     """Orthogonalise the momentum of each hidden matrix, scaled to AdamW's step size; AdamW (betas, eps) trains the rest at the same lr.
 
-    As its authors do, embeddings and the head belong to the rest. With ``matrices = "all"`` every 2-D weight is orthogonalised.
+    As its authors do, embeddings and the head belong to the rest. With ``matrices = "all"`` every 2-D weight is
+    orthogonalised.
 
-    Source: Jordan et al. 2024, Muon: an optimizer for hidden layers in neural networks; Liu et al. 2025, arXiv:2502.16982;
-    torch.optim.Muon.
+    Source: Jordan et al. 2024, Muon: an optimizer for hidden layers in neural networks; Liu et al. 2025,
+    arXiv:2502.16982; torch.optim.Muon.
     """
     return Paired(
         groups,
-        lambda some: torch.optim.Muon(some, lr, weight_decay, momentum, nesterov, ns_steps=ns_steps, adjust_lr_fn="match_rms_adamw"),
+        lambda some: torch.optim.Muon(
+            some, lr, weight_decay, momentum, nesterov, ns_steps=ns_steps, adjust_lr_fn="match_rms_adamw"
+        ),
         lambda rest: torch.optim.AdamW(rest, lr, betas, eps, weight_decay),
         takes=lambda group: group.get("use_muon", all(p.ndim == 2 for p in group["params"])),
     )
@@ -339,8 +356,8 @@ def lars(
 ) -> Optimizer:
     """Momentum SGD whose step for each weight tensor is in proportion to the tensor's norm: lr x trust_coefficient of it per gradient.
 
-    So the default lr leaves the proportion to trust_coefficient. With exclude_1d, biases and norms take plain momentum SGD without
-    weight decay.
+    So the default lr leaves the proportion to trust_coefficient. With exclude_1d, biases and norms take plain momentum
+    SGD without weight decay.
 
     Source: You et al. 2017, arXiv:1708.03888.
     """
@@ -359,8 +376,8 @@ def lamb(
 ) -> Optimizer:
     """AdamW's step, its length for each weight tensor made lr x the tensor's norm.
 
-    The default lr is Adam's, which is what biases get: a step of a thousandth of a tensor's norm. With exclude_1d, biases and norms take
-    Adam's step without weight decay.
+    The default lr is Adam's, which is what biases get: a step of a thousandth of a tensor's norm. With exclude_1d,
+    biases and norms take Adam's step without weight decay.
 
     Source: You et al. 2020, arXiv:1904.00962.
     """
@@ -376,7 +393,9 @@ def sparse_adam(groups: Groups, lr: float, *, betas: Betas = (0.9, 0.999), eps: 
     return torch.optim.SparseAdam(groups, lr, betas, eps)
 
 
-@optimizer("schedule-free-adamw", default_lr=2.5e-3, flags=["train_eval", "no_schedule", "momentum"], needs="schedulefree")
+@optimizer(
+    "schedule-free-adamw", default_lr=2.5e-3, flags=["train_eval", "no_schedule", "momentum"], needs="schedulefree"
+)
 def schedule_free_adamw(
     groups: Groups,
     lr: float,

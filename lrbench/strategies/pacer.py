@@ -11,14 +11,15 @@ from numpy.typing import NDArray
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
-from lrbench.spec.run import Choice
-from lrbench.spec.types import steps_of
+from lrbench.config.run import Choice
+from lrbench.config.types import steps_of
 from lrbench.strategies.groups import Group
 from lrbench.strategies.schedules import SCHEDULES, Scheduler, Warmup, stand_in
 
 Lrs = NDArray[np.float64]
 EXACT, SINGLE = 1e-9, 1e-6
-"""How far a recorded lr may be from the declared one, as a share of the largest: of lrs computed in float64, and in float32."""
+"""How far a recorded lr may be from the declared one, as a share of the largest: of lrs computed in float64, and in
+float32."""
 
 
 @dataclass(frozen=True)
@@ -59,7 +60,9 @@ class Pacer:
             return made
 
         self.scheduler: Scheduler = Warmup(optimizer, rise, build) if rise else build(optimizer)
-        if not self.closed_loop and not hasattr(optimizer.step, "_wrapped_by_lr_sched"):  # torch notes steps for its own schedulers alone
+        if not self.closed_loop and not hasattr(
+            optimizer.step, "_wrapped_by_lr_sched"
+        ):  # torch notes steps for its own schedulers alone
             _note_steps(optimizer)
 
     def after_step(self, done: int) -> None:
@@ -119,7 +122,8 @@ def _unfit(scheduler: Any, *, closed_loop: bool) -> str | None:
     needed = [p.name for p in values if p.default is p.empty and p.kind is not p.VAR_POSITIONAL]
     if not closed_loop and (needed or isinstance(scheduler, ReduceLROnPlateau)):
         return (
-            f"its step({', '.join(p.name for p in values)}) needs a value, and only a closed-loop schedule is given one, the validation "
+            f"its step({', '.join(p.name for p in values)}) needs a value, and only a closed-loop schedule is given "
+            f"one, the validation "
             'loss at each evaluation: register it with flags=["closed_loop"]'
         )
     if closed_loop and (not values or values[0].name == "epoch"):
@@ -166,7 +170,8 @@ def lr_table(
 ) -> Lrs:
     """The lr of groups that start at ``lrs``, at every step: the schedule's own class, stepped over an optimizer that trains nothing.
 
-    ``evaluations`` are the (loss, metric) pairs that a closed-loop schedule reacts to; ``options`` are further group options.
+    ``evaluations`` are the (loss, metric) pairs that a closed-loop schedule reacts to; ``options`` are further group
+    options.
 
     Returns: [steps, groups], in the order in which optimizer steps use them.
     """
@@ -215,7 +220,8 @@ def audit_run(
     fault = _no_factor(curve[: len(recorded)], curve if twice is None else twice, base_lr, rounding)
     if fault and choice.is_plugin and not np.array_equal(curve, curve_at(base_lr), equal_nan=True):
         fault = (
-            "the schedule gives other lrs each time, so that none can be held to it: draw its random numbers from a generator of its own, "
+            "the schedule gives other lrs each time, so that none can be held to it: draw its random numbers from a "
+            "generator of its own, "
             "seeded where it is built."
         )
     if fault:
@@ -233,20 +239,28 @@ def _no_factor(curve: Lrs, twice: Lrs, base_lr: float, rounding: float) -> str |
     if (wrong := ~(np.abs(curve - twice[: len(curve)]) <= rounding * most)).any():
         step = int(wrong.argmax())
         return (
-            f"the schedule gives lr {curve[step]:.6g} at step {step + 1} with base lr {base_lr:.6g}, and {twice[step] / 2:.6g} with half "
-            "of it: it must multiply the base lr, with no floor or eps that is absolute, else no ratio between layers survives it."
+            f"the schedule gives lr {curve[step]:.6g} at step {step + 1} with base lr {base_lr:.6g}, and "
+            f"{twice[step] / 2:.6g} with half "
+            "of it: it must multiply the base lr, with no floor or eps that is absolute, else no ratio between layers "
+            "survives it."
         )
     return None
 
 
 def audit(
-    recorded: Lrs, curve: Lrs, multipliers: Sequence[float], joins: Sequence[int], names: Sequence[str], rounding: float = EXACT
+    recorded: Lrs,
+    curve: Lrs,
+    multipliers: Sequence[float],
+    joins: Sequence[int],
+    names: Sequence[str],
+    rounding: float = EXACT,
 ) -> str | None:
     """Compare the lrs that each group was stepped with against base lr x layer multiplier x schedule.
 
     Shapes: recorded [T, G], NaN before a group joined; curve [at least T], one group's lr; the rest [G].
 
-    Returns: None if they agree to ``rounding`` of each group's largest lr, else a sentence that names the first step that does not.
+    Returns: None if they agree to ``rounding`` of each group's largest lr, else a sentence that names the first step
+    that does not.
     """
     recorded = recorded.reshape(-1, len(names))
     declared = curve[: len(recorded), None] * np.asarray(multipliers)

@@ -1,7 +1,8 @@
 """The schedules: each entry builds the real ``torch.optim.lr_scheduler`` object on an optimizer.
 
-``total`` is the length of the training in scheduler steps (optimizer steps, or epochs with ``per = "epoch"``). Every lr a schedule sets
-is a share of each group's own base lr, never an absolute number, so that the ratios between groups survive.
+``total`` is the length of the training in scheduler steps (optimizer steps, or epochs with ``per = "epoch"``). Every lr
+a schedule sets is a share of each group's own base lr, never an absolute number, so that the ratios between groups
+survive.
 """
 
 import math
@@ -17,9 +18,9 @@ from torch.optim import lr_scheduler as torch_schedules
 from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 from torch.optim.swa_utils import SWALR
 
-from lrbench.spec.catalog import Catalog
-from lrbench.spec.faults import fault
-from lrbench.spec.types import Count, Fraction, NonNegative, Positive, Rise, Share, Span, steps_of
+from lrbench.config.catalog import Catalog
+from lrbench.config.faults import fault
+from lrbench.config.types import Count, Fraction, NonNegative, Positive, Rise, Share, Span, steps_of
 
 Scheduler = Any
 """An ``LRScheduler``, or a ``ReduceLROnPlateau``, which takes a metric at each step and is none."""
@@ -32,11 +33,13 @@ def _common(flags: frozenset[str]) -> dict[str, Any]:
 
 
 FLAGS = {
-    "closed_loop": 'is stepped at each evaluation with the validation loss, or the metric where its setting `mode` is "max": '
+    "closed_loop": "is stepped at each evaluation with the validation loss, or the metric where its setting `mode` is "
+    '"max": '
     "its steps are evaluations",
 }
 SCHEDULES: Catalog[Build] = Catalog("schedule", flags=FLAGS, common=_common)
-"""Every open-loop schedule can count epochs in place of steps (``per``), and every one can follow a linear ``warmup``."""
+"""Every open-loop schedule can count epochs in place of steps (``per``), and every one can follow a linear
+``warmup``."""
 schedule = SCHEDULES.register
 
 Gamma = Annotated[float, Field(gt=0.0, le=1.0)]
@@ -57,7 +60,9 @@ def _rightwards(points: tuple[tuple[float, float], ...]) -> tuple[tuple[float, f
 
 
 Points = Annotated[
-    tuple[Annotated[tuple[Share, NonNegative], Field(strict=False)], ...], Field(strict=False, min_length=2), AfterValidator(_rightwards)
+    tuple[Annotated[tuple[Share, NonNegative], Field(strict=False)], ...],
+    Field(strict=False, min_length=2),
+    AfterValidator(_rightwards),
 ]
 Spans = Annotated[tuple[Span, ...], Field(strict=False, min_length=1), AfterValidator(_ascending)]
 
@@ -131,7 +136,9 @@ def constant_factor(optimizer: Optimizer, total: int, *, factor: Gamma = 1 / 3, 
 
 
 @schedule("linear")
-def linear(optimizer: Optimizer, total: int, *, start_factor: Gamma = 1.0, end_factor: Share = 0.0, total_iters: Span = 1.0) -> Scheduler:
+def linear(
+    optimizer: Optimizer, total: int, *, start_factor: Gamma = 1.0, end_factor: Share = 0.0, total_iters: Span = 1.0
+) -> Scheduler:
     """A straight line from start_factor to end_factor times the base lr, by default down to 0 over the budget.
 
     Source: torch.optim.lr_scheduler.LinearLR.
@@ -163,17 +170,23 @@ def cosine(optimizer: Optimizer, total: int, *, t_max: Span = 1.0, eta_min: Shar
 
     Source: Loshchilov & Hutter 2017, arXiv:1608.03983; torch.optim.lr_scheduler.CosineAnnealingLR.
     """
-    return _of_each_group(optimizer, lambda o: torch_schedules.CosineAnnealingLR(o, steps_of(t_max, total), eta_min), plain=eta_min == 0.0)
+    return _of_each_group(
+        optimizer, lambda o: torch_schedules.CosineAnnealingLR(o, steps_of(t_max, total), eta_min), plain=eta_min == 0.0
+    )
 
 
 @schedule("cosine-restarts")
-def cosine_restarts(optimizer: Optimizer, total: int, *, t_0: Span = 0.25, t_mult: Count = 1, eta_min: Share = 0.0) -> Scheduler:
+def cosine_restarts(
+    optimizer: Optimizer, total: int, *, t_0: Span = 0.25, t_mult: Count = 1, eta_min: Share = 0.0
+) -> Scheduler:
     """Cosine annealing that starts again after t_0, each cycle t_mult times as long as the last.
 
     Source: Loshchilov & Hutter 2017, arXiv:1608.03983; torch.optim.lr_scheduler.CosineAnnealingWarmRestarts.
     """
     return _of_each_group(
-        optimizer, lambda o: torch_schedules.CosineAnnealingWarmRestarts(o, steps_of(t_0, total), t_mult, eta_min), plain=eta_min == 0.0
+        optimizer,
+        lambda o: torch_schedules.CosineAnnealingWarmRestarts(o, steps_of(t_0, total), t_mult, eta_min),
+        plain=eta_min == 0.0,
     )
 
 
@@ -243,7 +256,12 @@ def cyclic(
 
 @schedule("swa")
 def swa(
-    optimizer: Optimizer, total: int, *, swa_lr: Share = 0.05, anneal_epochs: Span = 0.25, anneal_strategy: Anneal = "cos"
+    optimizer: Optimizer,
+    total: int,
+    *,
+    swa_lr: Share = 0.05,
+    anneal_epochs: Span = 0.25,
+    anneal_strategy: Anneal = "cos",
 ) -> Scheduler:
     """Anneal to swa_lr times the base lr, then stay there: the lr of stochastic weight averaging, without the averaging.
 
@@ -279,8 +297,9 @@ def plateau(
 ) -> Scheduler:
     """Multiply the lr by factor when the validation loss has not improved for patience evaluations and one more.
 
-    Improved means better by threshold x the size of the best value, so that a constant in the loss changes it; 0 takes any gain for one.
-    With ``mode = "max"`` the validation metric is watched in place of the loss, for a metric of which more is better.
+    Improved means better by threshold x the size of the best value, so that a constant in the loss changes it; 0 takes
+    any gain for one. With ``mode = "max"`` the validation metric is watched in place of the loss, for a metric of which
+    more is better.
 
     Source: torch.optim.lr_scheduler.ReduceLROnPlateau.
     """
@@ -308,7 +327,12 @@ def by_hand(
 
 @schedule("warmup-stable-decay")
 def warmup_stable_decay(
-    optimizer: Optimizer, total: int, *, rise: Share = 0.1, decay: Share = 0.2, shape: Literal["linear", "sqrt"] = "linear"
+    optimizer: Optimizer,
+    total: int,
+    *,
+    rise: Share = 0.1,
+    decay: Share = 0.2,
+    shape: Literal["linear", "sqrt"] = "linear",
 ) -> Scheduler:
     """Rise linearly, stay at the base lr, then fall to 0 over the last part: as a line, or as 1 - sqrt.
 
@@ -344,7 +368,9 @@ def _part(value: Any) -> dict[str, Any]:
     table = {"name": value} if isinstance(value, str) else dict(value) if isinstance(value, dict) else {}
     name = table.pop("name", None)
     if not isinstance(name, str) or name not in SCHEDULES or SCHEDULES[name].flags or name in ("sequential", "chained"):
-        open_loop = ", ".join(sorted(n for n, entry in SCHEDULES.items() if not entry.flags and n not in ("sequential", "chained")))
+        open_loop = ", ".join(
+            sorted(n for n, entry in SCHEDULES.items() if not entry.flags and n not in ("sequential", "chained"))
+        )
         raise fault(f"must name one of {open_loop}, got {value!r}")
     whole = {"per", "warmup"} - SCHEDULES[name].own
     if common := table.keys() & whole:
@@ -368,11 +394,23 @@ def _chainable(parts: tuple[Any, ...]) -> tuple[Any, ...]:
         bent = part.get("eta_min") or part.get("t_max", 1.0) != 1.0
         if part["name"] not in CHAINABLE or bent:
             shown = part["name"] + (" with an eta_min or a t_max" if part["name"] in CHAINABLE else "")
-            raise fault(f"{shown} ignores the lr that other schedules leave. Those that act on it are {', '.join(CHAINABLE)}")
+            raise fault(
+                f"{shown} ignores the lr that other schedules leave. Those that act on it are {', '.join(CHAINABLE)}"
+            )
     return parts
 
 
-CHAINABLE = ("by-hand", "constant-factor", "cosine", "exponential", "linear", "multiplicative", "multistep", "polynomial", "step")
+CHAINABLE = (
+    "by-hand",
+    "constant-factor",
+    "cosine",
+    "exponential",
+    "linear",
+    "multiplicative",
+    "multistep",
+    "polynomial",
+    "step",
+)
 """The schedules of torch that compute the next lr from the present one, so that several can act at once."""
 Part = Annotated[Any, AfterValidator(_part)]
 Parts = Annotated[tuple[Part, ...], Field(strict=False), AfterValidator(_several)]
@@ -381,22 +419,32 @@ ChainedParts = Annotated[tuple[Part, ...], Field(strict=False), AfterValidator(_
 
 @schedule("sequential")
 def sequential(
-    optimizer: Optimizer, total: int, *, parts: Parts = ({"name": "constant"}, {"name": "cosine"}), milestones: Spans = (0.5,)
+    optimizer: Optimizer,
+    total: int,
+    *,
+    parts: Parts = ({"name": "constant"}, {"name": "cosine"}),
+    milestones: Spans = (0.5,),
 ) -> Scheduler:
     """One schedule after another, each starting from the base lr at its milestone.
 
     Source: torch.optim.lr_scheduler.SequentialLR.
     """
     if len(parts) != len(milestones) + 1:
-        raise ValueError(f"has {len(parts)} parts and {len(milestones)} milestones: needs one milestone fewer than parts.")
+        raise ValueError(
+            f"has {len(parts)} parts and {len(milestones)} milestones: needs one milestone fewer than parts."
+        )
     edges = [0, *(steps_of(m, total) for m in milestones), total]
     lengths = [max(1, b - a) for a, b in pairwise(edges)]
-    made: Any = [OfEachGroup(optimizer, partial(_build_part, part, length)) for part, length in zip(parts, lengths, strict=True)]
+    made: Any = [
+        OfEachGroup(optimizer, partial(_build_part, part, length)) for part, length in zip(parts, lengths, strict=True)
+    ]
     return torch_schedules.SequentialLR(optimizer, made, edges[1:-1])
 
 
 @schedule("chained")
-def chained(optimizer: Optimizer, total: int, *, parts: ChainedParts = ({"name": "constant-factor"}, {"name": "exponential"})) -> Scheduler:
+def chained(
+    optimizer: Optimizer, total: int, *, parts: ChainedParts = ({"name": "constant-factor"}, {"name": "exponential"})
+) -> Scheduler:
     """Several schedules at once, each acting on what the others left; by default a reduced start and an exponential decay.
 
     Source: torch.optim.lr_scheduler.ChainedScheduler.
@@ -438,8 +486,9 @@ class ByHand(LRScheduler):
 class OfEachGroup(LRScheduler):
     """Drive every group by its base lr times the lr of one real scheduler that runs at lr 1.
 
-    For schedulers with a single absolute bound, such as ``eta_min``, which would otherwise pull all groups to the same lr; and for those
-    that start late, which would otherwise take the lr they find, or the ``initial_lr`` that another has set, for the base lr.
+    For schedulers with a single absolute bound, such as ``eta_min``, which would otherwise pull all groups to the same
+    lr; and for those that start late, which would otherwise take the lr they find, or the ``initial_lr`` that another
+    has set, for the base lr.
     """
 
     def __init__(self, optimizer: Optimizer, make: Callable[[Optimizer], LRScheduler]) -> None:
@@ -478,8 +527,8 @@ def _of_each_group(optimizer: Optimizer, make: Callable[[Optimizer], LRScheduler
 class Warmup:
     """A linear rise to the first lr of any scheduler, open or closed loop, which then runs as if it had just started.
 
-    During step k of ``rise`` the lr is k / (rise + 1) of it. The same as ``SequentialLR`` of ``LinearLR`` and the scheduler, for the
-    schedulers that accept it.
+    During step k of ``rise`` the lr is k / (rise + 1) of it. The same as ``SequentialLR`` of ``LinearLR`` and the
+    scheduler, for the schedulers that accept it.
     """
 
     def __init__(self, optimizer: Optimizer, rise: int, then: Callable[[Optimizer], Scheduler]) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from lrbench.spec.faults import told
+from lrbench.config.faults import told
 from lrbench.store import write_whole
 from lrbench.train.notices import say_once
 
@@ -21,7 +21,8 @@ READABLE += {type(np.dtype(code)) for code in np.typecodes["All"]}
 """What NumPy's scalars and arrays are read back with. They are no code, so that a checkpoint may hold them."""
 
 ASK_SECONDS = 0.1
-"""How often a training is looked at whether it is to stop: asking other processes takes as long as a step of a small model."""
+"""How often a training is looked at whether it is to stop: asking other processes takes as long as a step of a small
+model."""
 
 
 class Interrupted(Exception):  # noqa: N818 - not an error: the run goes on from its checkpoint
@@ -38,7 +39,8 @@ def to_bytes(state: dict[str, Any]) -> bytes:
 def from_bytes(data: bytes) -> dict[str, Any]:
     """The state that was packed, with tensors on the CPU.
 
-    Raises: UnpicklingError when it holds objects of other classes than ``READABLE``, which might be code; whatever a damaged file raises.
+    Raises: UnpicklingError when it holds objects of other classes than ``READABLE``, which might be code; whatever a
+    damaged file raises.
     """
     try:
         with torch.serialization.safe_globals(READABLE):
@@ -54,8 +56,9 @@ def from_bytes(data: bytes) -> dict[str, Any]:
 class Checkpoint:
     """One run's checkpoint file, written at most every ``every_seconds`` and only at the edge of an evaluation interval.
 
-    ``stop`` says whether training is asked to stop; it then saves after the step that it is at, whatever the time. A checkpoint that
-    cannot be saved or read costs the work done so far if the run is interrupted, never the run: a line on standard error says so, once.
+    ``stop`` says whether training is asked to stop; it then saves after the step that it is at, whatever the time. A
+    checkpoint that cannot be saved or read costs the work done so far if the run is interrupted, never the run: a line
+    on standard error says so, once.
     """
 
     path: Path

@@ -20,7 +20,8 @@ class Clocks:
     device: torch.device
     seconds: NDArray[Any]
     share: Any = 1.0
-    """What each element of ``seconds`` [...] gets of the time: in a population, every member that is still going an equal part."""
+    """What each element of ``seconds`` [...] gets of the time: in a population, every member that is still going an
+    equal part."""
 
     @contextmanager
     def time(self, part: str) -> Iterator[None]:

@@ -5,7 +5,7 @@ from functools import cache
 
 import torch
 
-from lrbench.spec.run import Run
+from lrbench.config.run import Run
 from lrbench.workloads import WORKLOADS, Data
 
 

@@ -7,8 +7,8 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor
 
+from lrbench.config.faults import told
 from lrbench.device import Compiled, Replayed, without_kernels
-from lrbench.spec.faults import told
 from lrbench.train.reference import EVALUATION_BATCH
 from lrbench.train.slots import Slots
 from lrbench.train.stacked import Changing, Tensors, update
@@ -16,11 +16,11 @@ from lrbench.train.stacked import Changing, Tensors, update
 MODES = ("eager", "compiled", "graph")
 CHECK_STEPS = 3
 CHECK_LRS = (1e-2, 1e-1)
-"""The lrs of the steps that are compared lie between these, each run and parameter having its own: none is 0, and none is of a run that
-explodes at once."""
+"""The lrs of the steps that are compared lie between these, each run and parameter having its own: none is 0, and none
+is of a run that explodes at once."""
 TOLERANCE = {torch.float32: 1e-2, torch.float64: 1e-9}
-"""How far a faster mode may be from eager after one step, as a share of the gradient or of the change. In float32 a rounding can turn
-a ReLU on or off; a wrong formula is another order."""
+"""How far a faster mode may be from eager after one step, as a share of the gradient or of the change. In float32 a
+rounding can turn a ReLU on or off; a wrong formula is another order."""
 T = TypeVar("T")
 Scores = Callable[[Tensors, Tensors, Tensor, Tensor], Tensor]
 _made: dict[Any, Any] = {}
@@ -57,12 +57,22 @@ def compile_step(slots: Slots, rows: Tensor, lrs: Tensor) -> None:
     """
     x, y = slots.data.train.x, slots.data.train.y
     model = (slots.params, slots.buffers)
-    kind = (slots.workload.name, slots.workload.revision, len(slots.done), slots.device, slots.dtype, rows.shape, x.shape)
+    kind = (
+        slots.workload.name,
+        slots.workload.revision,
+        len(slots.done),
+        slots.device,
+        slots.dtype,
+        rows.shape,
+        x.shape,
+    )
     with slots.put_back():
         gradients = _once((*kind, "gradients"), lambda: Compiled(slots.model.gradients, *model, x, y, rows))
         grads, _ = gradients(*model, x, y, rows)
     rules = (*kind, tuple((part.start, part.stop, *part.rules.values()) for part in slots.slices), slots.late)
-    updated = _once((*rules, "update"), lambda: Compiled(partial(update, slots.slices, slots.late), *slots.changing, grads, lrs))
+    updated = _once(
+        (*rules, "update"), lambda: Compiled(partial(update, slots.slices, slots.late), *slots.changing, grads, lrs)
+    )
     _hold((*rules, "step"), lambda: _check_step(slots, gradients, updated, rows, lrs))
     stacked = slots.workload.stacks_evaluation and slots.workload.metric.is_mean
     scores = _compile_scores(slots, kind) if stacked else slots.scores
@@ -197,7 +207,9 @@ def compare(pairs: Sequence[tuple[str, Tensor, Tensor, Tensor]]) -> None:
     for name, *tensors in pairs:
         found, expected, before = (_flat(tensor).double() for tensor in tensors)
         tolerance = TOLERANCE.get(tensors[0].dtype, 0.0)
-        error, change, size = (torch.linalg.vector_norm(v, dim=1) for v in (found - expected, expected - before, expected))
+        error, change, size = (
+            torch.linalg.vector_norm(v, dim=1) for v in (found - expected, expected - before, expected)
+        )
         compared = expected.isfinite().all(1)
         wrong = ~(error <= tolerance * change + 1e-4 * tolerance * size) & compared
         if wrong.any():

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from lrbench.spec.run import Choice, Run
+from lrbench.config.run import Choice, Run
 from lrbench.strategies import SCHEDULES, Pacer, Timing, audit_run, lr_table
 from lrbench.strategies.groups import Group
 from lrbench.strategies.pacer import Lrs
@@ -58,7 +58,9 @@ class Member:
         """Where the lrs in use were not base lr x layer multiplier x schedule, or None; ``seen`` [E, 2] are the evaluations."""
         if self.pacer:
             used = self.used(steps)
-            return audit_run(used, self.run.schedule, self.run.lr, self.timing, self.layout.groups, evaluations=seen.tolist())
+            return audit_run(
+                used, self.run.schedule, self.run.lr, self.timing, self.layout.groups, evaluations=seen.tolist()
+            )
         scale, base = self._scale()
         known = _known_fault(self.run.schedule.model_dump_json(), base, self.layout.groups, self.timing)
         return known if known is None or scale == 1.0 else f"{known} (at {scale:g} times these lrs)"

@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from lrbench.spec.run import Choice, Run
+from lrbench.config.run import Choice, Run
 from lrbench.strategies import Pacer, Timing, built
 from lrbench.train.rules import RULES
 from lrbench.train.stackable import unlike_alone
@@ -37,7 +37,11 @@ def _more_than_lr(run: Run) -> str | None:
     """What a schedule does that update rules would not notice: a built-in one says so in its settings, a plug-in's is tried."""
     schedule, optimizer = run.schedule, run.optimizer
     if not schedule.is_plugin:
-        return "changes more than the lr" if schedule.settings.get("cycle_momentum") or schedule.settings.get("others") else None
+        return (
+            "changes more than the lr"
+            if schedule.settings.get("cycle_momentum") or schedule.settings.get("others")
+            else None
+        )
     return _tried(schedule.model_dump_json(), optimizer.model_dump_json(), run.steps, run.eval_every)
 
 

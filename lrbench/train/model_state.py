@@ -33,7 +33,9 @@ def model_state(model: nn.Module, at_start: Attributes) -> dict[str, Any]:
         if digest is None or digest != at_start.get((module, name), ""):
             value = vars(model.get_submodule(module))[name]
             if not _is_plain(value):
-                raise CannotBeSaved(f"the model keeps {f'{module}.{name}'.strip('.')}, a {type(value).__name__}, outside of its buffers")
+                raise CannotBeSaved(
+                    f"the model keeps {f'{module}.{name}'.strip('.')}, a {type(value).__name__}, outside of its buffers"
+                )
             changed.setdefault(module, {})[name] = value.detach() if isinstance(value, Tensor) else value
     return {"tensors": persistent, "buffers": buffers, "attributes": changed}
 
@@ -70,4 +72,8 @@ def _is_plain(value: Any) -> bool:
     """Whether a value is made of numbers, words and tensors alone."""
     if isinstance(value, dict):
         return all(map(_is_plain, (*value, *value.values())))
-    return all(map(_is_plain, value)) if isinstance(value, list | tuple) else isinstance(value, int | float | str | Tensor | None)
+    return (
+        all(map(_is_plain, value))
+        if isinstance(value, list | tuple)
+        else isinstance(value, int | float | str | Tensor | None)
+    )

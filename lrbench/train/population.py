@@ -1,8 +1,9 @@
 """The population trainer: many runs trained as one, in stacked tensors, to the outcomes that the reference trainer gives.
 
-``vmap`` of the gradient does N forward and backward passes at once, and the update rules step N optimizers at once, each member with its
-own lr, hyperparameters and step count. Members never mix: a member's result depends on its own seed alone, and its NaNs are its own. A
-population has slots: when a member has finished or diverged, the next run takes its slot.
+``vmap`` of the gradient does N forward and backward passes at once, and the update rules step N optimizers at once,
+each member with its own lr, hyperparameters and step count. Members never mix: a member's result depends on its own
+seed alone, and its NaNs are its own. A population has slots: when a member has finished or diverged, the next run takes
+its slot.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -13,9 +14,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from lrbench.config.outcome import Outcome, population_name
+from lrbench.config.run import Run
 from lrbench.device import deterministic
-from lrbench.spec.outcome import Outcome, population_name
-from lrbench.spec.run import Run
 from lrbench.strategies import Timing, groups_of, matrices_of
 from lrbench.train.checkpoint import Interrupted
 from lrbench.train.clocks import Clocks
@@ -32,37 +33,55 @@ from lrbench.workloads import Data, Workload, describe
 
 Done = tuple[Run, Outcome]
 SMALLEST = 2
-"""A population has this many slots at least: then a member's result does not depend on their number by a bit, in eager mode."""
+"""A population has this many slots at least: then a member's result does not depend on their number by a bit, in eager
+mode."""
 
 
 class Population:
     """Runs trained together; see the module. They are sorted, so that their order on entry changes nothing.
 
-    ``width`` is the number of slots, all runs at once when left out; runs of different rules must have one each. ``mode`` is one of
-    ``faster.MODES``: what is not eager is held to a few eager steps first, and given up with the reason where it differs or fails.
+    ``width`` is the number of slots, all runs at once when left out; runs of different rules must have one each.
+    ``mode`` is one of ``faster.MODES``: what is not eager is held to a few eager steps first, and given up with the
+    reason where it differs or fails.
     """
 
     def __init__(
-        self, runs: Sequence[Run], workload: Workload, data: Data, device: torch.device, *, width: int | None = None, mode: str = "eager"
+        self,
+        runs: Sequence[Run],
+        workload: Workload,
+        data: Data,
+        device: torch.device,
+        *,
+        width: int | None = None,
+        mode: str = "eager",
     ) -> None:
         self.first, self.workload, self.mode = runs[0], workload, mode
         self.name = population_name(run.key for run in runs)
         self.waiting = sorted(runs, key=lambda run: (repr(rule_of(run)), run.key), reverse=True)
         whole = width is None or len({rule_of(run) for run in runs}) > 1
-        self.width = max(SMALLEST, len(runs) if whole else width or 0 if mode == "compiled" else min(width or 0, len(runs)))
+        self.width = max(
+            SMALLEST, len(runs) if whole else width or 0 if mode == "compiled" else min(width or 0, len(runs))
+        )
         module = untrained(workload, self.first.seed, data, device, dtype_of(self.first))
         self.described = describe(workload, module)
         idle = unused(workload, module, data, self.first.batch_size)
         self.layouts: dict[str, Layout] = {}
         self.orders: dict[int, Order] = {}
         self.untrained: dict[int, list[float]] = {}
-        self.timing = Timing(self.first.steps, self._order(data, self.first.seed, device).steps_per_epoch, self.first.eval_every)
+        self.timing = Timing(
+            self.first.steps, self._order(data, self.first.seed, device).steps_per_epoch, self.first.eval_every
+        )
         coming = self.waiting[::-1][: self.width]
         trained = [p for p in self.described if not p.is_frozen and p.name not in idle]
-        self.slots = Slots([*coming, *coming[-1:] * (self.width - len(coming))], workload, module, data, device, trained)
+        self.slots = Slots(
+            [*coming, *coming[-1:] * (self.width - len(coming))], workload, module, data, device, trained
+        )
         self.slots.late = self._late(runs)
         self.members: list[Member | None] = [None] * self.width
-        self.lrs = np.zeros((self.first.steps, len(trained), self.width), np.float64 if self.slots.dtype is torch.float64 else np.float32)
+        self.lrs = np.zeros(
+            (self.first.steps, len(trained), self.width),
+            np.float64 if self.slots.dtype is torch.float64 else np.float32,
+        )
         self.age = np.zeros(self.width, np.int64)
         self.record = Record(self.width, self.first.steps, self.first.eval_every, workload.lowest_loss)
         self.clocks = Clocks(device, self.record.seconds)
@@ -127,7 +146,11 @@ class Population:
     def _over(self) -> list[int]:
         """The slots whose members have diverged or finished."""
         diverged_at, done = self.record.diverged_at, self.record.done
-        return [row for row, member in enumerate(self.members) if member and (diverged_at[row] or done[row] == member.run.steps)]
+        return [
+            row
+            for row, member in enumerate(self.members)
+            if member and (diverged_at[row] or done[row] == member.run.steps)
+        ]
 
     def _leave(self) -> Iterator[Done]:
         """Take members that are over out of their slots, and let runs enter, until none is; yields outcomes that are complete."""
@@ -148,7 +171,9 @@ class Population:
                 yield done
             elif row == whole[0]:
                 index = torch.tensor(whole, device=self.slots.device)
-                params, buffers = ({k: v[index] for k, v in some.items()} for some in (self.slots.params, self.slots.buffers))
+                params, buffers = (
+                    {k: v[index] for k, v in some.items()} for some in (self.slots.params, self.slots.buffers)
+                )
                 self.finished.append(([done], params, buffers))
             else:
                 self.finished[-1][0].append(done)
@@ -180,7 +205,10 @@ class Population:
             index = torch.arange(start, start + self.width, device=self.slots.device).clamp(max=len(done) - 1)
             params = {name: torch.cat([some[name] for _, some, _ in waiting])[index] for name in waiting[0][1]}
             buffers = {name: torch.cat([some[name] for _, _, some in waiting])[index] for name in waiting[0][2]}
-            train, test = (self.slots.score(part, params, buffers).T.tolist() for part in (self.slots.data.probe, self.slots.data.test))
+            train, test = (
+                self.slots.score(part, params, buffers).T.tolist()
+                for part in (self.slots.data.probe, self.slots.data.test)
+            )
             for i, (run, outcome) in enumerate(done[start : start + self.width]):
                 yield run, replace(outcome, **ended_values(train[i], test[i]))
 
@@ -194,7 +222,12 @@ class Population:
         keep = [row for row in range(self.width) if row not in go]
         self.slots.keep(keep)
         self.record.keep(keep)
-        self.lrs, self.age, self.members, self.width = self.lrs[..., keep], self.age[keep], [self.members[row] for row in keep], len(keep)
+        self.lrs, self.age, self.members, self.width = (
+            self.lrs[..., keep],
+            self.age[keep],
+            [self.members[row] for row in keep],
+            len(keep),
+        )
         self.clocks = Clocks(self.slots.device, self.record.seconds)
 
     # ---- training
@@ -202,8 +235,8 @@ class Population:
     def train(self, stop: Callable[[], bool] = lambda: False) -> Iterator[Done]:
         """Train every run to its budget; yields each one's outcome, soon after its end.
 
-        Raises: Interrupted when ``stop``, asked before every interval, says so, after yielding what is finished; AuditError as the
-        reference trainer.
+        Raises: Interrupted when ``stop``, asked before every interval, says so, after yielding what is finished;
+        AuditError as the reference trainer.
         """
         deterministic()
         yield from self._leave()
@@ -236,7 +269,10 @@ class Population:
 
     def _rows(self, steps: int) -> Tensor:
         """The examples of each of the next steps, [steps, N, accumulate, batch_size]; looked up once for members of one seed."""
-        asked = [(m.run.seed, int(self.record.done[row])) if m else (self.first.seed, 0) for row, m in enumerate(self.members)]
+        asked = [
+            (m.run.seed, int(self.record.done[row])) if m else (self.first.seed, 0)
+            for row, m in enumerate(self.members)
+        ]
         place = {key: i for i, key in enumerate(dict.fromkeys(asked))}
         device = self.slots.device
         found = torch.stack([self._order(self.slots.data, seed, device).rows(done, steps) for seed, done in place], 1)
@@ -276,7 +312,9 @@ class Population:
     def evaluate(self) -> None:
         """Record the validation loss and metric of every member that is due."""
         with self.clocks.time("eval"):
-            values = self.slots.score(self.slots.data.validation, self.slots.params, self.slots.buffers).T.to("cpu").numpy()
+            values = (
+                self.slots.score(self.slots.data.validation, self.slots.params, self.slots.buffers).T.to("cpu").numpy()
+            )
         due = self.going & (self._next_evaluation() == self.record.done)
         self.record.add_evaluation(values, due)
         for row, member in enumerate(self.members):

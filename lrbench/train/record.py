@@ -7,14 +7,16 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from lrbench.spec.outcome import Floats, Outcome, Status
-from lrbench.spec.run import Run
+from lrbench.config.outcome import Floats, Outcome, Status
+from lrbench.config.run import Run
 
 Lrs = NDArray[np.float64]
 EXPLOSION = 1e4
-"""A run has diverged when a training loss is not finite, or so many times as far above the lowest possible loss as the first one."""
+"""A run has diverged when a training loss is not finite, or so many times as far above the lowest possible loss as the
+first one."""
 TOO_SMALL = 1e-3
-"""A first loss nearer to the lowest possible one than this share of the untrained model's says nothing: its batch was an easy one."""
+"""A first loss nearer to the lowest possible one than this share of the untrained model's says nothing: its batch was
+an easy one."""
 OVERFLOW = 1e30
 """Where no lowest loss is known, a run has diverged when a loss is not finite, or near the end of float32's range."""
 CLOCKS = ("train", "eval", "record")
@@ -25,9 +27,10 @@ UNTRAINED = -1
 class Record:
     """The curves of N runs under way, which need not be equally far.
 
-    Shapes: ``loss`` [N, T] the training loss of each step; ``evaluations`` [N, E, 2] the validation loss and metric, the first before any
-    update; ``done`` [N] finished steps; ``evaluated`` [N] finished evaluations; ``diverged_at`` [N] the step, 0 for none, ``UNTRAINED`` for
-    a model that was not finite before any; ``seconds`` [N, 3] of training, evaluation and recording.
+    Shapes: ``loss`` [N, T] the training loss of each step; ``evaluations`` [N, E, 2] the validation loss and metric,
+    the first before any update; ``done`` [N] finished steps; ``evaluated`` [N] finished evaluations; ``diverged_at``
+    [N] the step, 0 for none, ``UNTRAINED`` for a model that was not finite before any; ``seconds`` [N, 3] of training,
+    evaluation and recording.
     """
 
     def __init__(self, runs: int, steps: int, eval_every: int, lowest: float = 0.0) -> None:
@@ -67,7 +70,8 @@ class Record:
     def add_evaluation(self, values: NDArray[np.float64], now: NDArray[np.bool_]) -> None:
         """Append an evaluation [N, 2] of the runs marked ``now``; a loss that is not finite means that the last update diverged, if any.
 
-        A metric may be no number, such as a precision before anything is predicted: that is no divergence, and meets no target.
+        A metric may be no number, such as a precision before anything is predicted: that is no divergence, and meets no
+        target.
         """
         now = now & (self.diverged_at == 0)
         finite = np.isfinite(values[:, 0])

@@ -1,7 +1,8 @@
 """The reference trainer: a plain loop over ``torch.optim``. What it does is what a run means.
 
-``loss.backward()`` turns the loss into gradients, ``optimizer.step()`` turns gradient x learning rate into a weight change,
-``scheduler.step()`` comes after it, and ``optimizer.zero_grad()`` stops this batch's gradient from leaking into the next.
+``loss.backward()`` turns the loss into gradients, ``optimizer.step()`` turns gradient x learning rate into a weight
+change, ``scheduler.step()`` comes after it, and ``optimizer.zero_grad()`` stops this batch's gradient from leaking into
+the next.
 """
 
 from collections.abc import Callable
@@ -12,10 +13,21 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from lrbench.config.outcome import Outcome
+from lrbench.config.run import Run
 from lrbench.device import DTYPES, use_tf32
-from lrbench.spec.outcome import Outcome
-from lrbench.spec.run import Run
-from lrbench.strategies import OPTIMIZERS, Group, Pacer, Timing, Unpaced, audit_run, built, groups_of, rounding_of, swaps_weights
+from lrbench.strategies import (
+    OPTIMIZERS,
+    Group,
+    Pacer,
+    Timing,
+    Unpaced,
+    audit_run,
+    built,
+    groups_of,
+    rounding_of,
+    swaps_weights,
+)
 from lrbench.strategies.composite import Staged
 from lrbench.train.clocks import Clocks
 from lrbench.train.data import dtype_of
@@ -164,17 +176,21 @@ class Training:
 
     def _undeclared(self, before: Lrs, after: Lrs, step: int, group: int) -> str:
         return (
-            f"lr audit: group {self.groups[group].name!r} had lr {before[step, group]:.6g} before step {self.done + step + 1} and "
-            f"{after[step, group]:.6g} after it: {self.run.optimizer.label} changes its lr inside step(). One that is meant to set its "
+            f"lr audit: group {self.groups[group].name!r} had lr {before[step, group]:.6g} before step "
+            f"{self.done + step + 1} and "
+            f"{after[step, group]:.6g} after it: {self.run.optimizer.label} changes its lr inside step(). One that is "
+            f"meant to set its "
             'own lr is registered with flags=["no_schedule"].'
         )
 
     def _build_step(self) -> Callable[[Batches], Tensor]:
         """One optimizer step on the mean loss over some batches; it returns that loss before the step, still on the device.
 
-        With a closure, that is the loss of its first evaluation: of the step's own batch, at the weights before the step.
+        With a closure, that is the loss of its first evaluation: of the step's own batch, at the weights before the
+        step.
 
-        A function of local names: in small models, looking up attributes is what a loop would cost beside one written by hand.
+        A function of local names: in small models, looking up attributes is what a loop would cost beside one written
+        by hand.
         """
         model, loss_of, x, y = self.model, self.workload.loss, self.data.train.x, self.data.train.y
         optimizer, autocast, parts = self.optimizer, self.autocast, self.run.accumulate
@@ -225,7 +241,9 @@ class Training:
 
             optimizer.step(closure)
             if not losses:
-                raise ClosureError("the optimizer's step did not call its closure, as the flag closure_first says that it does")
+                raise ClosureError(
+                    "the optimizer's step did not call its closure, as the flag closure_first says that it does"
+                )
             return losses[0]
 
         if "closure" in self.flags:
@@ -261,18 +279,31 @@ class Training:
         lrs = np.concatenate(self.lrs)[:steps] if self.lrs else np.zeros((0, len(self.groups)))
         if fault := self._audit(lrs):
             raise AuditError(fault)
-        ended = ended_values(self._score(self.data.probe).tolist(), self._score(self.data.test).tolist()) if not self.diverged else {}
+        ended = (
+            ended_values(self._score(self.data.probe).tolist(), self._score(self.data.test).tolist())
+            if not self.diverged
+            else {}
+        )
         better, names = self.workload.metric.higher_is_better, tuple(group.name for group in self.groups)
         return self.record.outcome(0, self.run, lrs, higher_is_better=better, groups=names, **ended)
 
     def _audit(self, lrs: Lrs) -> str | None:
         if self.sets_own_lr:
             return None
-        numbers = {k: v for k, v in self.optimizer.param_groups[0].items() if isinstance(v, int | float) and k != "initial_lr"}
+        numbers = {
+            k: v for k, v in self.optimizer.param_groups[0].items() if isinstance(v, int | float) and k != "initial_lr"
+        }
         seen = self.record.seen(0).tolist()
         rounding = rounding_of(self.run.optimizer, self.run.schedule)
         return audit_run(
-            lrs, self.run.schedule, self.run.lr, self.timing, self.groups, evaluations=seen, options=numbers, rounding=rounding
+            lrs,
+            self.run.schedule,
+            self.run.lr,
+            self.timing,
+            self.groups,
+            evaluations=seen,
+            options=numbers,
+            rounding=rounding,
         )
 
     def state_dict(self) -> dict[str, Any]:

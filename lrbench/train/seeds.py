@@ -74,7 +74,8 @@ def shuffled(seed: int, epoch: int, examples: int) -> Tensor:
 class Order:
     """Which examples each step of a run sees: a new permutation each epoch.
 
-    A step takes ``parts`` batches; what is left at the end of an epoch is dropped. A function of the step alone: nothing to save.
+    A step takes ``parts`` batches; what is left at the end of an epoch is dropped. A function of the step alone:
+    nothing to save.
     """
 
     def __init__(self, seed: int, examples: int, batch_size: int, parts: int, device: torch.device) -> None:

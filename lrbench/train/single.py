@@ -2,9 +2,9 @@
 
 import torch
 
+from lrbench.config.outcome import Outcome
+from lrbench.config.run import Run
 from lrbench.device import deterministic
-from lrbench.spec.outcome import Outcome
-from lrbench.spec.run import Run
 from lrbench.train.checkpoint import Checkpoint
 from lrbench.train.reference import Training
 from lrbench.train.seeds import own_generators
@@ -12,16 +12,18 @@ from lrbench.train.trial import try_out
 from lrbench.workloads import Data, Workload
 
 
-def train(run: Run, workload: Workload, data: Data, device: torch.device, checkpoint: Checkpoint | None = None) -> Outcome:
+def train(
+    run: Run, workload: Workload, data: Data, device: torch.device, checkpoint: Checkpoint | None = None
+) -> Outcome:
     """Train one run from its seed to its budget, or on from its checkpoint, to the same outcome bit for bit.
 
-    Shapes: as ``Outcome``. Every ``run.eval_every`` steps the validation set is evaluated; at the end, also the test set and as many
-    training examples as there are for validation.
+    Shapes: as ``Outcome``. Every ``run.eval_every`` steps the validation set is evaluated; at the end, also the test
+    set and as many training examples as there are for validation.
 
     A run with a plug-in's part is tried first, as ``try_out`` says.
 
-    Raises: AuditError when the lrs in use were not the declared ones; Interrupted when the checkpoint asks to stop; UnrepeatableError
-    when the strategy gives another result each time; whatever the model or the optimizer raises.
+    Raises: AuditError when the lrs in use were not the declared ones; Interrupted when the checkpoint asks to stop;
+    UnrepeatableError when the strategy gives another result each time; whatever the model or the optimizer raises.
     """
     deterministic()
     if try_out(run, workload, data, device).unresumable and checkpoint:

@@ -8,8 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from lrbench.spec.param import Param
-from lrbench.spec.run import Run
+from lrbench.config.param import Param
+from lrbench.config.run import Run
 from lrbench.strategies import OPTIMIZERS, matrices_of
 from lrbench.train.data import dtype_of
 from lrbench.train.layout import Layout
@@ -44,22 +44,36 @@ def unused(workload: Workload, module: nn.Module, data: Data, batch_size: int) -
 class Slots:
     """N slots, whose slices have the rules of the given N runs; the runs themselves ``enter`` afterwards.
 
-    ``params``, ``buffers`` [N, ...]; ``joins`` [P, N], ``done`` [N] as ``stacked.update`` takes them; ``faster`` may be set to what does
-    the same as ``eager_step``, and ``scores`` be replaced likewise. Neither may refer to the slots, whose tensors would then outlive them.
+    ``params``, ``buffers`` [N, ...]; ``joins`` [P, N], ``done`` [N] as ``stacked.update`` takes them; ``faster`` may be
+    set to what does the same as ``eager_step``, and ``scores`` be replaced likewise. Neither may refer to the slots,
+    whose tensors would then outlive them.
     """
 
     def __init__(
-        self, planned: Sequence[Run], workload: Workload, module: nn.Module, data: Data, device: torch.device, trained: Sequence[Param]
+        self,
+        planned: Sequence[Run],
+        workload: Workload,
+        module: nn.Module,
+        data: Data,
+        device: torch.device,
+        trained: Sequence[Param],
     ) -> None:
         """``module`` is a model of the workload, of which only the structure is used; ``trained`` are the parameters that are."""
         first = planned[0]
-        self.workload, self.device, self.dtype, self.names = workload, device, dtype_of(first), tuple(p.name for p in trained)
+        self.workload, self.device, self.dtype, self.names = (
+            workload,
+            device,
+            dtype_of(first),
+            tuple(p.name for p in trained),
+        )
         self.data = data.to(device, self.dtype)
         self.late = frozenset[str]()
         self.made: dict[int, tuple[Tensors, Tensors]] = {}
         self.model = StackedModel(workload, module)
         n, (params, buffers) = len(planned), self.initial(first.seed)
-        self.params, self.buffers = ({k: v.repeat(n, *[1] * v.ndim) for k, v in some.items()} for some in (params, buffers))
+        self.params, self.buffers = (
+            {k: v.repeat(n, *[1] * v.ndim) for k, v in some.items()} for some in (params, buffers)
+        )
         self.done, self.joins = self.tensor([0.0] * n), self.tensor([[0.0] * n] * len(trained))
         self.slices: list[Slice] = []
         start = 0
@@ -90,7 +104,9 @@ class Slots:
 
     def _hyper(self, runs: Sequence[Run], decays: Sequence[Sequence[float | None]]) -> dict[str, Tensors]:
         """Every hyperparameter of every parameter, one value per run; a group's own weight decay goes before the optimizer's."""
-        values = [numbers(run.optimizer.name, OPTIMIZERS[run.optimizer.name].resolve(run.optimizer.settings)) for run in runs]
+        values = [
+            numbers(run.optimizer.name, OPTIMIZERS[run.optimizer.name].resolve(run.optimizer.settings)) for run in runs
+        ]
         common = {key: self.tensor([v[key] for v in values]) for key in values[0]}
         found = {}
         for i, name in enumerate(self.names):
@@ -106,7 +122,9 @@ class Slots:
     def enter(self, rows: Sequence[int], runs: Sequence[Run], layouts: Sequence[Layout]) -> None:
         """Begin runs in some slots: untrained models, fresh states, no step done."""
         index = torch.tensor(rows, dtype=torch.int64, device=self.device)
-        for slots, models in zip((self.params, self.buffers), zip(*(self.initial(run.seed) for run in runs), strict=True), strict=True):
+        for slots, models in zip(
+            (self.params, self.buffers), zip(*(self.initial(run.seed) for run in runs), strict=True), strict=True
+        ):
             for name, value in slots.items():
                 value[index] = torch.stack([tensors[name] for tensors in models])
         self.done[index] = 0
@@ -121,7 +139,9 @@ class Slots:
         for name in self.names:
             for key, value in hyper[name].items():
                 part.hyper[name][key][index] = value
-            for key, value in part.rules[name].start(self.params[name][part.start : part.stop][index], hyper[name]).items():
+            for key, value in (
+                part.rules[name].start(self.params[name][part.start : part.stop][index], hyper[name]).items()
+            ):
                 part.states[name][key][index] = value
 
     def step(self, rows: Tensor, lrs: Tensor) -> Tensor:
@@ -160,14 +180,21 @@ class Slots:
     def keep(self, rows: Sequence[int]) -> None:
         """Forget all other slots."""
         index = torch.tensor(rows, dtype=torch.int64, device=self.device)
-        self.params, self.buffers = ({name: value[index] for name, value in some.items()} for some in (self.params, self.buffers))
+        self.params, self.buffers = (
+            {name: value[index] for name, value in some.items()} for some in (self.params, self.buffers)
+        )
         self.done, self.joins = self.done[index], self.joins[:, index]
         start, slices = 0, []
         for part in self.slices:
-            mine = torch.tensor([row - part.start for row in rows if part.start <= row < part.stop], dtype=torch.int64, device=self.device)
+            mine = torch.tensor(
+                [row - part.start for row in rows if part.start <= row < part.stop],
+                dtype=torch.int64,
+                device=self.device,
+            )
             if len(mine):
                 hyper, states = (
-                    {name: {key: value[mine] for key, value in some.items()} for name, some in place.items()} for place in part.tensors
+                    {name: {key: value[mine] for key, value in some.items()} for name, some in place.items()}
+                    for place in part.tensors
                 )
                 slices.append(Slice(start, start + len(mine), part.rules, hyper, states))
                 start += len(mine)

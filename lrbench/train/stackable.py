@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from lrbench.spec.faults import told
-from lrbench.spec.run import Choice, Run
+from lrbench.config.faults import told
+from lrbench.config.run import Choice, Run
 from lrbench.strategies import LAYER_LRS, OPTIMIZERS, SCHEDULES
 from lrbench.train.data import data_for
 from lrbench.train.faster import Differs, compare
@@ -32,7 +32,9 @@ def unlike_alone(run: Run) -> str | None:
         schedule=_choice("constant", SCHEDULES),
         lr=LR, steps=STEPS, eval_every=EVAL_EVERY, seed=0, precision="fp64",
     )  # fmt: skip
-    found = _tried(trial.model_dump_json())  # in float64, where a difference shows, unless the model is made for float32
+    found = _tried(
+        trial.model_dump_json()
+    )  # in float64, where a difference shows, unless the model is made for float32
     return _tried(trial.but(precision=run.precision).model_dump_json()) if found == FAILS else found
 
 

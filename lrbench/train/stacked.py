@@ -1,7 +1,7 @@
 """A model and its optimizers as functions of stacked tensors: every parameter [N, ...], one row per run.
 
-Nothing here waits for the device or looks at a value, so each function can be compiled whole or replayed as a CUDA graph. Rows never
-mix: what a row becomes depends on that row alone.
+Nothing here waits for the device or looks at a value, so each function can be compiled whole or replayed as a CUDA
+graph. Rows never mix: what a row becomes depends on that row alone.
 """
 
 from collections.abc import Iterator, Sequence
@@ -29,7 +29,9 @@ class StackedModel:
     workload: Workload
     module: nn.Module
 
-    def gradients(self, params: Tensors, buffers: Tensors, x: Tensor, y: Tensor, rows: Tensor) -> tuple[Tensors, Tensor]:
+    def gradients(
+        self, params: Tensors, buffers: Tensors, x: Tensor, y: Tensor, rows: Tensor
+    ) -> tuple[Tensors, Tensor]:
         """The gradient of the mean loss of each run's own examples, and that loss. Buffers change in place, as in training.
 
         Shapes: x, y [examples, ...], shared; rows [N, accumulate, batch_size] -> gradients as params, losses [N].
@@ -107,8 +109,8 @@ def update(
 
     A parameter that has not joined stays as it is, and so does its state: it starts when the parameter does.
 
-    Shapes: joins [P, N] the steps done when a parameter starts to move, infinite if never; done [N] the steps before this one;
-    lrs [P, N]; ``late`` the parameters that some run does not move from the first step on.
+    Shapes: joins [P, N] the steps done when a parameter starts to move, infinite if never; done [N] the steps before
+    this one; lrs [P, N]; ``late`` the parameters that some run does not move from the first step on.
     """
     for i, (name, param) in enumerate(params.items()):
         t = done + 1 - joins[i]

@@ -10,9 +10,9 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from lrbench.config.faults import told
+from lrbench.config.run import Run
 from lrbench.device import deterministic
-from lrbench.spec.faults import told
-from lrbench.spec.run import Run
 from lrbench.strategies import OPTIMIZERS
 from lrbench.strategies.composite import innermost
 from lrbench.train.checkpoint import from_bytes, to_bytes
@@ -23,7 +23,15 @@ from lrbench.workloads import Data, Split, Workload
 
 STEPS = 4
 """A try is of twice so many steps, with an evaluation after each half."""
-OF_TORCH = {"_opt_called", "_step_count", "_get_lr_called_within_step", "_is_initial", "optimizer", "defaults", "_numel_cache"}
+OF_TORCH = {
+    "_opt_called",
+    "_step_count",
+    "_get_lr_called_within_step",
+    "_is_initial",
+    "optimizer",
+    "defaults",
+    "_numel_cache",
+}
 """What torch's optimizers and schedulers note for themselves, or hold of each other."""
 PROPORTIONAL = 1e-3
 """How far twice the update at half the lr may be from the update, as a share of it."""
@@ -63,13 +71,24 @@ class Trial(Training):
 
     def remains(self) -> dict[str, Tensor]:
         """Losses, lrs, the last evaluation and weights, to be compared bit for bit."""
-        curves = {"losses": self.record.loss[0].copy(), "lrs": np.concatenate(self.lrs), "evaluations": self.last.numpy()}
-        weights = {f"weights: {k}": value.cpu().clone() for k, value in self.model.state_dict().items() if isinstance(value, Tensor)}
+        curves = {
+            "losses": self.record.loss[0].copy(),
+            "lrs": np.concatenate(self.lrs),
+            "evaluations": self.last.numpy(),
+        }
+        weights = {
+            f"weights: {k}": value.cpu().clone()
+            for k, value in self.model.state_dict().items()
+            if isinstance(value, Tensor)
+        }
         return {name: torch.from_numpy(curve) for name, curve in curves.items()} | weights
 
     def state(self) -> dict[str, Any]:
         """What optimizer and scheduler hold, whether their state_dict says so or not, as plain values."""
-        return {type(held).__name__: plainly(held) for held in (innermost(self.optimizer), getattr(self.pacer, "scheduler", None))}
+        return {
+            type(held).__name__: plainly(held)
+            for held in (innermost(self.optimizer), getattr(self.pacer, "scheduler", None))
+        }
 
 
 Make = Callable[[Run], Trial]
@@ -98,7 +117,8 @@ def _known_or_tried(run: Run, workload: Workload, data: Data, device: torch.devi
             _known[key] = found = tried(run, lambda run: Trial(run, workload, data, device))
         if found.unresumable:
             say_once(
-                f"{run.workload.label}: {run.strategy}: {found.unresumable}; no checkpoint is saved: a run that is interrupted starts again"
+                f"{run.workload.label}: {run.strategy}: {found.unresumable}; no checkpoint is saved: a run that is "
+                f"interrupted starts again"
             )
         if found.disproportionate:
             say_once(found.disproportionate)
@@ -113,10 +133,15 @@ def tried(run: Run, make: Make) -> Findings:
     saved, held, again = _saved_on_the_way(make(run).go_on(half), rest)
     if differing := _first_difference(expected, again):
         return Findings(
-            unrepeatable=f"trained twice from the same seed, it gave other {differing}. Likely causes: a generator that is not seeded, "
-            "such as numpy.random.default_rng(); one that all runs share; an order that depends on hashes or ids; the time"
+            unrepeatable=f"trained twice from the same seed, it gave other {differing}. Likely causes: a generator "
+            f"that is not seeded, "
+            "such as numpy.random.default_rng(); one that all runs share; an order that depends on hashes or ids; the "
+            "time"
         )
-    return Findings(unresumable=_unresumable(run, make, saved, held, expected, rest), disproportionate=_disproportionate(run, make, half))
+    return Findings(
+        unresumable=_unresumable(run, make, saved, held, expected, rest),
+        disproportionate=_disproportionate(run, make, half),
+    )
 
 
 def _saved_on_the_way(trial: Trial, rest: int) -> tuple[bytes | Exception, dict[str, Any], dict[str, Tensor]]:
@@ -129,7 +154,9 @@ def _saved_on_the_way(trial: Trial, rest: int) -> tuple[bytes | Exception, dict[
     return saved, held, trial.go_on(rest).remains()
 
 
-def _unresumable(run: Run, make: Make, saved: bytes | Exception, held: dict[str, Any], expected: dict[str, Tensor], rest: int) -> str:
+def _unresumable(
+    run: Run, make: Make, saved: bytes | Exception, held: dict[str, Any], expected: dict[str, Tensor], rest: int
+) -> str:
     if isinstance(saved, Exception):
         return f"its state cannot be saved ({told(saved)})"
     try:
@@ -157,7 +184,11 @@ def plainly(value: Any, depth: int = 6) -> Any:
     if isinstance(value, Tensor | np.ndarray | np.generic):
         array = value.detach().cpu().resolve_conj() if isinstance(value, Tensor) else torch.from_numpy(np.array(value))
         dense = array.to_dense() if array.layout != torch.strided else array
-        return (str(dense.dtype), tuple(dense.shape), dense.reshape(-1).contiguous().view(torch.uint8).numpy().tobytes())
+        return (
+            str(dense.dtype),
+            tuple(dense.shape),
+            dense.reshape(-1).contiguous().view(torch.uint8).numpy().tobytes(),
+        )
     if isinstance(value, bool | int | float | str | bytes | None):
         return repr(value)
     if depth == 0 or callable(value):
@@ -168,7 +199,9 @@ def plainly(value: Any, depth: int = 6) -> Any:
         return [plainly(item, depth - 1) for item in value]
     held = {name: v for name, v in getattr(value, "__dict__", {}).items() if name not in OF_TORCH and not callable(v)}
     if isinstance(value, Optimizer):
-        held = {name: v for name, v in held.items() if name not in ("state", "param_groups")} | Optimizer.state_dict(value)
+        held = {name: v for name, v in held.items() if name not in ("state", "param_groups")} | Optimizer.state_dict(
+            value
+        )
     return {name: plainly(v, depth - 1) for name, v in held.items() if not isinstance(v, nn.Module)}
 
 
@@ -177,7 +210,9 @@ def _first_difference(expected: dict[str, Tensor], found: dict[str, Tensor]) -> 
 
 
 def _same(one: Tensor, other: Tensor) -> bool:
-    return one.shape == other.shape and torch.equal(*(t.reshape(-1).contiguous().view(torch.uint8) for t in (one, other)))
+    return one.shape == other.shape and torch.equal(
+        *(t.reshape(-1).contiguous().view(torch.uint8) for t in (one, other))
+    )
 
 
 def _disproportionate(run: Run, make: Make, done: int) -> str:
@@ -192,8 +227,10 @@ def _disproportionate(run: Run, make: Make, done: int) -> str:
     if not far > PROPORTIONAL:
         return ""
     return (
-        f"the update of {run.optimizer.label!r} is not proportional to the lr: twice the update at half the lr is {far:.2g} of it away. "
-        "Schedules and layer multipliers do not scale its steps as they say; the flag not_proportional tells that this is meant"
+        f"the update of {run.optimizer.label!r} is not proportional to the lr: twice the update at half the lr is "
+        f"{far:.2g} of it away. "
+        "Schedules and layer multipliers do not scale its steps as they say; the flag not_proportional tells that this "
+        "is meant"
     )
 
 

@@ -5,9 +5,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import NoReturn
 
-from lrbench.spec.faults import BadInput, nearest
-from lrbench.spec.origin import Origin, joined, origin_of, outside
-from lrbench.spec.types import check_name
+from lrbench.config.faults import BadInput, nearest
+from lrbench.config.origin import Origin, joined, origin_of, outside
+from lrbench.config.types import check_name
 from lrbench.workloads import (
     cancer_logistic,
     digits_mlp,
@@ -41,7 +41,8 @@ DECIDES = ("data", "model", "layers", "loss", "metric", "examples", "pretrained"
 class Workloads(dict[str, Workload]):
     """Workloads by name, in order of cost; a missing name is told the nearest known one.
 
-    The revision of one that lrbench did not make has the fingerprint of its code, and ``origins`` has where it was made.
+    The revision of one that lrbench did not make has the fingerprint of its code, and ``origins`` has where it was
+    made.
     """
 
     def __init__(self, known: Mapping[str, Workload] | None = None) -> None:
@@ -69,7 +70,9 @@ class Workloads(dict[str, Workload]):
         if name in self and not (known and origin and known.gives_way(origin)):
             where = f" (from {known.told})" if known else ""
             raise LookupError(f"there is a workload called {name!r} already{where}: choose another name.")
-        if known and workload.revision == self[name].revision:  # made of the one that it replaces, whose fingerprint is not its own
+        if (
+            known and workload.revision == self[name].revision
+        ):  # made of the one that it replaces, whose fingerprint is not its own
             workload = replace(workload, revision=self._given[name].revision)
         self._given[name] = self[name] = workload
         if origin:
@@ -91,7 +94,16 @@ class Workloads(dict[str, Workload]):
 
 
 WORKLOADS = Workloads()
-for _module in (quadratic, cancer_logistic, digits_mlp, mnist5k_mlp, mnist5k_cnn, mnist_transfer, fashion_mlp, fashion_cnn):
+for _module in (
+    quadratic,
+    cancer_logistic,
+    digits_mlp,
+    mnist5k_mlp,
+    mnist5k_cnn,
+    mnist_transfer,
+    fashion_mlp,
+    fashion_cnn,
+):
     WORKLOADS.add(_module.WORKLOAD)
 
 add_workload = WORKLOADS.add
@@ -110,7 +122,8 @@ def fetch(names: Iterable[str]) -> dict[str, str]:
             found = (len(data.train), len(data.validation), len(data.test))
             if found != workload.examples:
                 raise BadInput(
-                    f"workload {name!r}: its data have {found} examples for training, validation and test, and it declares "
+                    f"workload {name!r}: its data have {found} examples for training, validation and test, and it "
+                    f"declares "
                     f"{workload.examples}: correct `examples`."
                 )
             if workload.pretrained:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
-from lrbench.spec.param import Param
+from lrbench.config.param import Param
 from lrbench.workloads.roles import TABLES, role_of
 
 
@@ -68,7 +68,8 @@ class Metric:
     limits: tuple[float, float] = (-math.inf, math.inf)
     """What it lies between."""
     is_mean: bool = False
-    """Whether it is a mean over examples, and the loss too: then they are computed in pieces, and the outputs need not be kept."""
+    """Whether it is a mean over examples, and the loss too: then they are computed in pieces, and the outputs need not
+    be kept."""
 
 
 @dataclass(frozen=True)
@@ -101,16 +102,20 @@ class Workload:
     missing: Callable[[], str | None] = lambda: None
     """Why the data cannot be had here, or None; must not download or write anything."""
     pretrained: Callable[[], object] | None = None
-    """Where given: make and keep the weights that ``model`` starts from, so that no run waits for them; ``model`` makes them if need be."""
+    """Where given: make and keep the weights that ``model`` starts from, so that no run waits for them; ``model`` makes
+    them if need be."""
     stacks_evaluation: bool = True
-    """Whether many models are evaluated faster stacked than in turn; grouped convolutions over large batches are not."""
+    """Whether many models are evaluated faster stacked than in turn; grouped convolutions over large batches are
+    not."""
     prepared: Callable[[], bool] = lambda: True
     """Whether data and weights are here, so that using them writes nothing."""
     stacks: bool = True
-    """Whether many models can be trained as one: false for a model that draws random numbers, or looks at values to choose its way."""
+    """Whether many models can be trained as one: false for a model that draws random numbers, or looks at values to
+    choose its way."""
     lowest_loss: float = -math.inf
-    """What no loss can be below, such as 0 for a cross-entropy; minus infinity where nothing is known. How far a loss has risen is
-    measured against the way from it to the untrained model's loss, or else against what training gains: a constant changes nothing."""
+    """What no loss can be below, such as 0 for a cross-entropy; minus infinity where nothing is known. How far a loss
+    has risen is measured against the way from it to the untrained model's loss, or else against what training gains: a
+    constant changes nothing."""
     revision: int | str = 1
 
 
@@ -139,7 +144,11 @@ def describe(workload: Workload, model: nn.Module) -> tuple[Param, ...]:
 
     Raises: ValueError when a name of a parameter lies in no layer of the workload, or in two, or a layer has none.
     """
-    tables = {f"{path}.weight".lstrip("."): m.sparse for path, m in model.named_modules(remove_duplicate=False) if isinstance(m, TABLES)}
+    tables = {
+        f"{path}.weight".lstrip("."): m.sparse
+        for path, m in model.named_modules(remove_duplicate=False)
+        if isinstance(m, TABLES)
+    }
     names: dict[int, list[str]] = {}
     for name, value in model.named_parameters(remove_duplicate=False):
         names.setdefault(id(value), []).append(name)
@@ -175,8 +184,14 @@ def _layer(workload: Workload, name: str, own: str) -> int:
     """The layer that a name of a parameter lies in; ``own`` is the name that the model gives it first."""
     home = [i for i, layer in enumerate(workload.layers) if name == layer or name.startswith(layer + ".")]
     if len(home) != 1:
-        tied = "" if name == own else f" (it is tied to {own!r}: each of its names must lie in a layer, and it learns as the last of them)"
-        raise ValueError(f"workload {workload.name!r}: parameter {name!r} lies in {len(home)} of its layers, must be 1{tied}.")
+        tied = (
+            ""
+            if name == own
+            else f" (it is tied to {own!r}: each of its names must lie in a layer, and it learns as the last of them)"
+        )
+        raise ValueError(
+            f"workload {workload.name!r}: parameter {name!r} lies in {len(home)} of its layers, must be 1{tied}."
+        )
     return home[0]
 
 
@@ -212,7 +227,9 @@ def concatenated(pieces: Sequence[Any]) -> Any:
     if isinstance(first, list | tuple):
         return [concatenated(parts) for parts in zip(*pieces, strict=True)]
     if first.ndim == 0:
-        raise ValueError("the model's output has no value for each example, and the metric is no mean: return outputs [n, ...].")
+        raise ValueError(
+            "the model's output has no value for each example, and the metric is no mean: return outputs [n, ...]."
+        )
     return torch.cat(list(pieces))
 
 

@@ -1,8 +1,8 @@
 """Handwritten digits of 8x8 pixels and a small perceptron: the quickest classification.
 
-Source: Alpaydin & Kaynak 1998, "Optical recognition of handwritten digits", doi:10.24432/C50P49; the copy inside scikit-learn
-(the 1,797 images of the original test set). It has no official split; here, always the same, 30 images of each digit validate,
-30 test, and the other 1,197 train.
+Source: Alpaydin & Kaynak 1998, "Optical recognition of handwritten digits", doi:10.24432/C50P49; the copy inside
+scikit-learn (the 1,797 images of the original test set). It has no official split; here, always the same, 30 images of
+each digit validate, 30 test, and the other 1,197 train.
 Known: 95 to 97 % validation accuracy within the budget.
 Licence: the data CC BY 4.0 (UCI machine learning repository), scikit-learn BSD-3-Clause.
 """
@@ -47,7 +47,8 @@ WORKLOAD = Workload(
     examples=(1197, 300, 300),
     target=0.95,
     target_reason=(
-        "AdamW at 0.01, constant, reaches 95 % at steps 150 to 165 of 300 in 3 of 3 seeds; at 0.003 at steps 255 to 285 in 2 of 3"
+        "AdamW at 0.01, constant, reaches 95 % at steps 150 to 165 of 300 in 3 of 3 seeds; at 0.003 at steps 255 to "
+        "285 in 2 of 3"
     ),
     steps=300,
     batch_size=32,

@@ -1,8 +1,9 @@
 """Fashion-MNIST, 70,000 images of clothes in ten classes: the data of several workloads.
 
-Source: Xiao, Rasul & Vollgraf 2017, arXiv:1708.07747, read by torchvision. The first place that has the four files is used:
-``FashionMNIST/raw`` in the cache folder; the folder that ``LRBENCH_FASHION_MNIST`` names, else the one of Debian's package
-dataset-fashion-mnist; the download that torchvision knows, unless ``LRBENCH_OFFLINE`` is 1. They are kept in the cache folder.
+Source: Xiao, Rasul & Vollgraf 2017, arXiv:1708.07747, read by torchvision. The first place that has the four files is
+used: ``FashionMNIST/raw`` in the cache folder; the folder that ``LRBENCH_FASHION_MNIST`` names, else the one of
+Debian's package dataset-fashion-mnist; the download that torchvision knows, unless ``LRBENCH_OFFLINE`` is 1. They are
+kept in the cache folder.
 Licence: MIT.
 """
 
@@ -16,7 +17,7 @@ from pathlib import Path
 
 from torch import Tensor
 
-from lrbench.spec.cache import cache_folder
+from lrbench.config.cache import cache_folder
 from lrbench.workloads.base import Data, Split, Unavailable
 from lrbench.workloads.parts import deal
 
@@ -62,7 +63,8 @@ def missing() -> str | None:
         return f"LRBENCH_FASHION_MNIST is {packed}, which lacks some of {', '.join(f'{name}.gz' for name in FILES)}"
     if os.environ.get("LRBENCH_OFFLINE") == "1":
         return (
-            f"Fashion-MNIST is neither in {raw_folder(cache_folder())} nor in {packed}, and LRBENCH_OFFLINE=1 forbids the download: "
+            f"Fashion-MNIST is neither in {raw_folder(cache_folder())} nor in {packed}, and LRBENCH_OFFLINE=1 forbids "
+            f"the download: "
             "apt-get install dataset-fashion-mnist, or set LRBENCH_FASHION_MNIST to a folder with the four .gz files"
         )
     return None
@@ -120,7 +122,9 @@ def load(root: Path) -> Data:
     y = train.targets.long()
     validation, rest = deal(y, len(y) // 120)
     x = normalised(train.data)
-    return Data(Split(x[rest], y[rest]), Split(x[validation], y[validation]), Split(normalised(test.data), test.targets.long()))
+    return Data(
+        Split(x[rest], y[rest]), Split(x[validation], y[validation]), Split(normalised(test.data), test.targets.long())
+    )
 
 
 def normalised(images: Tensor) -> Tensor:

@@ -4,7 +4,8 @@ Source: Xiao, Rasul & Vollgraf 2017, arXiv:1708.07747; see ``lrbench.workloads.f
 Known: 88 to 89 % validation accuracy within the budget, which is 1.4 passes over the data.
 Licence: MIT.
 
-To keep evaluation cheaper than training on a CPU, 2,000 of the 5,000 validation images validate; the test, done once, keeps all 10,000.
+To keep evaluation cheaper than training on a CPU, 2,000 of the 5,000 validation images validate; the test, done once,
+keeps all 10,000.
 """
 
 from dataclasses import replace
@@ -46,7 +47,10 @@ WORKLOAD = Workload(
     metric=ACCURACY,
     examples=(55_000, 2_000, 10_000),
     target=0.87,
-    target_reason=("AdamW at 0.003, constant, reaches 87 % at steps 240 to 300 of 600 in 3 of 3 seeds; at 0.001 at steps 390 to 480"),
+    target_reason=(
+        "AdamW at 0.003, constant, reaches 87 % at steps 240 to 300 of 600 in 3 of 3 seeds; at 0.001 at steps 390 to "
+        "480"
+    ),
     steps=600,
     batch_size=128,
     eval_every=30,

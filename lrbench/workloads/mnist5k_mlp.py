@@ -31,7 +31,10 @@ WORKLOAD = Workload(
     metric=ACCURACY,
     examples=(4000, 500, 500),
     target=0.92,
-    target_reason=("AdamW at 0.003, constant, reaches 92 % at steps 160 to 200 of 400 in 3 of 3 seeds; at 0.0003 at steps 320 to 380"),
+    target_reason=(
+        "AdamW at 0.003, constant, reaches 92 % at steps 160 to 200 of 400 in 3 of 3 seeds; at 0.0003 at steps 320 to "
+        "380"
+    ),
     steps=400,
     batch_size=64,
     eval_every=20,

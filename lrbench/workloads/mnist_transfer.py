@@ -1,14 +1,15 @@
 """Fine-tuning: a network that knows the digits 0-4 learns 5-9 from twenty images of each, where layer-lr policies matter.
 
-Source: the setting of Yosinski et al. 2014, "How transferable are features in deep neural networks?", arXiv:1411.1792, on
-the 5,000 MNIST images of ``lrbench.workloads.mnist5k``: 2,500 of 0-4 pretrain; of 5-9, 100 train, 250 validate, 500 test, always the same.
-Known, validation accuracy at step 120 with AdamW at 0.00316, batches of 20, 5 seeds: from scratch 87.0 %, the head alone 90.5 %, one lr for
-all layers 91.0 %, the lr falling to 0.3 per layer below the head 92.3 %, layers joining from the head down 92.8 %.
+Source: the setting of Yosinski et al. 2014, "How transferable are features in deep neural networks?", arXiv:1411.1792,
+on the 5,000 MNIST images of ``lrbench.workloads.mnist5k``: 2,500 of 0-4 pretrain; of 5-9, 100 train, 250 validate, 500
+test, always the same. Known, validation accuracy at step 120 with AdamW at 0.00316, batches of 20, 5 seeds: from
+scratch 87.0 %, the head alone 90.5 %, one lr for all layers 91.0 %, the lr falling to 0.3 per layer below the head 92.3
+%, layers joining from the head down 92.8 %.
 Licence: CC BY-SA 3.0.
 
-The body is pretrained once by ``RECIPE``, in seconds, and kept in the cache folder; the head is new for every seed. Pretraining
-computes in float64 and rounds to float32, so that machines agree on the weights to all but rare last bits. The norm is GroupNorm,
-which has no running statistics: a frozen layer is frozen whole.
+The body is pretrained once by ``RECIPE``, in seconds, and kept in the cache folder; the head is new for every seed.
+Pretraining computes in float64 and rounds to float32, so that machines agree on the weights to all but rare last bits.
+The norm is GroupNorm, which has no running statistics: a frozen layer is frozen whole.
 """
 
 import hashlib
@@ -25,7 +26,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from lrbench.spec.cache import cache_folder
+from lrbench.config.cache import cache_folder
 from lrbench.workloads import mnist5k
 from lrbench.workloads.base import ACCURACY, Data, Split, Workload
 from lrbench.workloads.parts import cnn, deal
@@ -105,7 +106,16 @@ def read(file: Path) -> State | None:
         kept = torch.load(file, weights_only=True)
         weights: State = kept["weights"]
         return weights if kept["digest"] == digest(weights) else None
-    except (OSError, RuntimeError, EOFError, pickle.UnpicklingError, LookupError, TypeError, AttributeError, ValueError):
+    except (
+        OSError,
+        RuntimeError,
+        EOFError,
+        pickle.UnpicklingError,
+        LookupError,
+        TypeError,
+        AttributeError,
+        ValueError,
+    ):
         return None
 
 
@@ -171,7 +181,8 @@ WORKLOAD = Workload(
     target=0.90,
     target_reason=(
         "AdamW at 0.00316, constant: with one lr for all layers 4 of 5 seeds reach 90 %, at steps 40 to 60 of 120; "
-        "with the head alone 5 of 5, at steps 20 to 60; with the lr falling to 0.3 per layer below the head 5 of 5, at steps 20 to 40; "
+        "with the head alone 5 of 5, at steps 20 to 60; with the lr falling to 0.3 per layer below the head 5 of 5, at "
+        "steps 20 to 40; "
         "from scratch none"
     ),
     steps=120,

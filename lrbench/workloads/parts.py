@@ -51,7 +51,9 @@ def mlp(sizes: Sequence[int], norm: bool = False) -> nn.Sequential:
     return model
 
 
-def cnn(channels: Sequence[int], classes: int, norm: Callable[[int], nn.Module] = nn.BatchNorm2d, pooled: int = 1) -> nn.Sequential:
+def cnn(
+    channels: Sequence[int], classes: int, norm: Callable[[int], nn.Module] = nn.BatchNorm2d, pooled: int = 1
+) -> nn.Sequential:
     """``conv1``, ``conv2``, ... (3x3 convolution of stride 2, norm, ReLU), averaging down to ``pooled x pooled``, then a linear ``head``.
 
     Strides take the place of pooling: a third of the cost of full-resolution convolutions of the same width.

@@ -1,8 +1,9 @@
 """Three independent quadratic bowls: the workload whose every step is known in closed form.
 
 Source: the textbook convex quadratic, 0.5 h w^2; see Goh 2017, "Why Momentum Really Works", doi:10.23915/distill.00006.
-Known: from w = 1, gradient descent at lr leaves w_k = (1 - lr h)^k, so a layer of curvature h converges exactly when lr < 2 / h,
-and fastest at lr = 1 / h. With one lr for all, the steep layer limits the lr and the flat layer then sets the pace.
+Known: from w = 1, gradient descent at lr leaves w_k = (1 - lr h)^k, so a layer of curvature h converges exactly when lr
+< 2 / h, and fastest at lr = 1 / h. With one lr for all, the steep layer limits the lr and the flat layer then sets the
+pace.
 Licence: none needed; there are no data.
 """
 
@@ -65,7 +66,8 @@ WORKLOAD = Workload(
     examples=(1, 1, 1),
     target=1e-4 * INITIAL_LOSS,
     target_reason=(
-        "gradient descent at 0.19, constant, just below the largest stable lr 0.2, reaches a ten-thousandth of the initial loss "
+        "gradient descent at 0.19, constant, just below the largest stable lr 0.2, reaches a ten-thousandth of the "
+        "initial loss "
         "at step 120 of 200, Adam at 0.1 at step 50, at 0.03 and 1 at step 90"
     ),
     steps=200,

@@ -32,11 +32,14 @@ class Role:
 def role_of(model: nn.Module, name: str, value: Tensor) -> Role:
     """The role of a parameter by its name in the model.
 
-    - A bias has the word bias in its own name: ``bias``, ``bias_ih_l0``, ``in_proj_bias``, ``relative_position_bias_table``.
-    - A norm's parameter belongs to a norm of torch; or it is a vector (at most one dimension is longer than 1, and it is no ``weight`` of
-      two dimensions) of a module of one's own whose class is called a norm; or of a module below the model that holds no matrix, and is
-      called as in ``GAINS``. So is the magnitude that weight normalisation splits off.
-    - An embedding belongs to ``nn.Embedding`` or ``nn.EmbeddingBag``: a row is picked, so nothing is summed. Or a module of one's own holds
+    - A bias has the word bias in its own name: ``bias``, ``bias_ih_l0``, ``in_proj_bias``,
+    ``relative_position_bias_table``.
+    - A norm's parameter belongs to a norm of torch; or it is a vector (at most one dimension is longer than 1, and it
+    is no ``weight`` of
+      two dimensions) of a module of one's own whose class is called a norm; or of a module below the model that holds
+      no matrix, and is called as in ``GAINS``. So is the magnitude that weight normalisation splits off.
+    - An embedding belongs to ``nn.Embedding`` or ``nn.EmbeddingBag``: a row is picked, so nothing is summed. Or a
+    module of one's own holds
       it, under a name as in ``EMBEDDING``: ``pos_embed``, ``cls``. It is added or put before the inputs, units last.
     """
     owner, leaf, part = _owner(model, name)
@@ -47,7 +50,9 @@ def role_of(model: nn.Module, name: str, value: Tensor) -> Role:
     is_named_embedding = _is_own(owner) and value.ndim > 0 and bool(EMBEDDING.search(leaf))
     is_embedding = not (is_bias or is_norm) and (isinstance(owner, TABLES) or is_named_embedding)
     if is_norm or is_bias or is_embedding or value.ndim < 2:
-        return Role(is_bias, is_norm, is_embedding, 1, value.shape[-1] if is_embedding else _units(owner, value.numel()))
+        return Role(
+            is_bias, is_norm, is_embedding, 1, value.shape[-1] if is_embedding else _units(owner, value.numel())
+        )
     return Role(False, False, False, *_widths(owner, value))
 
 

@@ -29,7 +29,7 @@ from lrbench.analyse.agreement import (
     suspicious,
     worst,
 )
-from lrbench.spec.run import Run
+from lrbench.config.run import Run
 from lrbench.stats import losses
 from lrbench.store.table import row, table_of
 
@@ -37,7 +37,9 @@ from lrbench.store.table import row, table_of
 def a_run(seed=0, lr=1e-2):
     axes = {axis: synthetic.choice(label) for axis, label in
             {"workload": "w", "optimizer": "adam", "layer_lr": "uniform", "schedule": "constant"}.items()}  # fmt: skip
-    return Run(**axes, lr=lr, batch_size=32, accumulate=1, precision="fp32", steps=60, eval_every=3, target=0.8, seed=seed)
+    return Run(
+        **axes, lr=lr, batch_size=32, accumulate=1, precision="fp32", steps=60, eval_every=3, target=0.8, seed=seed
+    )
 
 
 def values(seed=0, lr=1e-2, **changes):
@@ -66,7 +68,12 @@ def noisy(run, start, size, rng):
         return np.where(np.arange(len(run[name])) * every >= start, run[name] * factor(), run[name]).astype(np.float32)
 
     curves = {name: off(name, 3) for name in ("val_loss", "val_metric")}
-    return run | learning(off("whole", 1)) | curves | {name: run[name] * factor() for name in ("train_loss", "test_loss", "test_metric")}
+    return (
+        run
+        | learning(off("whole", 1))
+        | curves
+        | {name: run[name] * factor() for name in ("train_loss", "test_loss", "test_metric")}
+    )
 
 
 def verdict_of(p):
@@ -120,7 +127,9 @@ class TestOneRun:
     def test_rounding_is_within_tolerance(self):
         one = values()
         rng = np.random.default_rng(0)
-        curves = {n: (one[n] * (1 + 1e-6 * rng.normal(size=len(one[n])))).astype(np.float32) for n in ("whole", "val_loss")}
+        curves = {
+            n: (one[n] * (1 + 1e-6 * rng.normal(size=len(one[n])))).astype(np.float32) for n in ("whole", "val_loss")
+        }
         found = compare(pair(one, one | learning(curves["whole"]) | {"val_loss": curves["val_loss"]}))
         assert (found["step_loss"].verdict, found["val_loss"].verdict) == (TOLERANCE, TOLERANCE)
 
@@ -201,7 +210,9 @@ class TestOverSeeds:
         for run in runs:
             found = noisy(run, 20, size, rng)
             for name in ("val_metric", "test_metric"):
-                found[name] = found[name] + np.float32(shift) * (np.arange(len(found[name])) >= 7 if name == "val_metric" else 1)
+                found[name] = found[name] + np.float32(shift) * (
+                    np.arange(len(found[name])) >= 7 if name == "val_metric" else 1
+                )
             rest = tuple(other for other in runs if other is not run) if others else ()
             pairs.append(pair(run, found, others=rest))
         return pairs, {p.key: compare(p) for p in pairs}
@@ -238,20 +249,28 @@ class TestOverSeeds:
         run = pairs[4]
         edited = replace(run, recorded=dict(run.recorded) | {"test_metric": run.recorded["test_metric"] + 0.5})
         assert suspicious([edited])
-        assert not suspicious([replace(edited, found=dict(run.found) | {"test_metric": run.found["test_metric"] + 0.5})])
+        assert not suspicious(
+            [replace(edited, found=dict(run.found) | {"test_metric": run.found["test_metric"] + 0.5})]
+        )
 
     def test_the_p_values_are_those_of_scipy(self):
         pairs, compared = self.cell()
         [test] = [t for t in judge(pairs, compared)[1] if t.measure == "test_loss"]
         d = np.array([p.found["test_loss"] - p.recorded["test_loss"] for p in pairs])
         assert test.difference == pytest.approx(d.mean())
-        both = [stats.ttest_1samp(d, -test.margin, alternative="greater"), stats.ttest_1samp(d, test.margin, alternative="less")]
+        both = [
+            stats.ttest_1samp(d, -test.margin, alternative="greater"),
+            stats.ttest_1samp(d, test.margin, alternative="less"),
+        ]
         assert test.p_equivalent == pytest.approx(max(t.pvalue for t in both), rel=1e-6)
 
     def test_holm_is_over_the_cells_of_a_measure_and_not_over_measures(self):
         alone, _ = self.cell()
         twice = alone + [replace(p, cell="other", recorded=dict(p.recorded) | {"key": f"{p.key}-2"}) for p in alone]
-        one, two = ({(t.cell, t.measure): t for t in judge(pairs, {p.key: compare(p) for p in pairs})[1]} for pairs in (alone, twice))
+        one, two = (
+            {(t.cell, t.measure): t for t in judge(pairs, {p.key: compare(p) for p in pairs})[1]}
+            for pairs in (alone, twice)
+        )
         assert len({measure for _, measure in one}) > 2
         for (_, measure), test in one.items():
             here, there = two["cell", measure], two["other", measure]
@@ -289,7 +308,10 @@ class TestOverSeeds:
         sides = [dict(run.recorded), dict(run.found)]
         sides[side] |= never
         pairs[4] = replace(run, recorded=sides[0], found=sides[1])
-        pairs = [p if p.key == run.key else replace(p, found=dict(p.found) | {"val_metric": p.recorded["val_metric"]}) for p in pairs]
+        pairs = [
+            p if p.key == run.key else replace(p, found=dict(p.found) | {"val_metric": p.recorded["val_metric"]})
+            for p in pairs
+        ]
         judged, tests = judge(pairs, {p.key: compare(p) for p in pairs})
         [test] = [t for t in tests if t.measure == "steps_to_target"]
         assert (test.seeds, test.verdict) == (9, CONSISTENT)
@@ -300,7 +322,9 @@ class TestOverSeeds:
     @pytest.mark.parametrize("side", ["recorded", "found"])
     def test_a_run_that_diverged_on_one_side_only_is_consistent_in_nothing(self, side):
         pairs, _ = self.cell()
-        pairs[4] = replace(pairs[4], **{side: dict(getattr(pairs[4], side)) | {"status": "diverged", "diverged_at": 59.0}})
+        pairs[4] = replace(
+            pairs[4], **{side: dict(getattr(pairs[4], side)) | {"status": "diverged", "diverged_at": 59.0}}
+        )
         judged, tests = judge(pairs, {p.key: compare(p) for p in pairs})
         assert CONSISTENT not in {m.verdict for m in judged[pairs[4].key].values()}
         assert judged[pairs[4].key]["test_loss"].verdict == UNDECIDED

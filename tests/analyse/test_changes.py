@@ -30,7 +30,7 @@ from lrbench.analyse.changes import (
 )
 from lrbench.analyse.changes import STEPS as TO_TARGET
 from lrbench.analyse.pairs import Pair, match
-from lrbench.spec.faults import BadInput
+from lrbench.config.faults import BadInput
 
 ONE = {"workloads": ["digits_mlp"], "schedules": ["constant"]}
 OPPOSITE = {BETTER: WORSE, WORSE: BETTER, CRASHES: MENDED, MENDED: CRASHES, NEW: GONE, GONE: NEW}
@@ -43,7 +43,9 @@ def shifted(by, optimizer="adam", spread=1e-4, salt=0):
         if optimizer not in ("*", run.optimizer.label) or len(outcome.val_metric) < 2:
             return outcome
         moved = by + spread * np.random.default_rng([int(run.key, 16), salt]).normal()
-        return replace(outcome, val_metric=outcome.val_metric + np.float32(moved) * (outcome.eval_step > 0).astype(np.float32))
+        return replace(
+            outcome, val_metric=outcome.val_metric + np.float32(moved) * (outcome.eval_step > 0).astype(np.float32)
+        )
 
     return change
 
@@ -124,7 +126,9 @@ class TestKnownAnswers:
         assert (told.base_hits, told.head_hits, told.verdict) == (5, 10, WORSE)
 
     def test_divergence_of_one_seed_is_not_separated(self, against):
-        found = against(change=only(lambda run: run.lr == 1e-4 and run.optimizer.label == "adam" and run.seed == 0, diverge))
+        found = against(
+            change=only(lambda run: run.lr == 1e-4 and run.optimizer.label == "adam" and run.seed == 0, diverge)
+        )
         assert row(found, DIVERGENCE).verdict == NOT_SEPARATED
 
     def test_divergence_everywhere_is_the_untrained_model(self, against):
@@ -143,7 +147,9 @@ class TestKnownAnswers:
 
 class TestPresence:
     def test_new_and_gone(self, against):
-        found = against(optimizers=["adam", "sgd(momentum=0.9)", "adamw(weight_decay=0.1)"], skipped=[("rmsprop", "cannot be")])
+        found = against(
+            optimizers=["adam", "sgd(momentum=0.9)", "adamw(weight_decay=0.1)"], skipped=[("rmsprop", "cannot be")]
+        )
         told = {(s.optimizer, s.state, s.reason) for s in found.strategies.itertuples() if s.state != BOTH}
         assert told == {("adamw(weight_decay=0.1)", NEW, ""), ("rmsprop", GONE, "cannot be")}
         assert "rmsprop" not in verdicts(found, VALIDATION)
@@ -155,7 +161,11 @@ class TestPresence:
     def test_other_seeds_are_compared_as_samples(self, against):
         found = against(seeds=range(100, 105), change=shifted(-0.2))
         assert not found.measures[found.measures.measure == VALIDATION].paired.any()
-        assert verdicts(found, VALIDATION) == {"adam": WORSE, "rmsprop": NOT_SEPARATED, "sgd(momentum=0.9)": NOT_SEPARATED}
+        assert verdicts(found, VALIDATION) == {
+            "adam": WORSE,
+            "rmsprop": NOT_SEPARATED,
+            "sgd(momentum=0.9)": NOT_SEPARATED,
+        }
 
     def test_crashes_are_counted_and_the_rest_is_compared(self, against):
         found = against(change=only(lambda run: run.optimizer.label == "adam" and run.seed == 0, crash))
@@ -182,7 +192,9 @@ class TestPresence:
 
     @pytest.mark.parametrize(("shared", "paired"), [(2, False), (3, True)])
     def test_divergence_is_paired_from_three_shared_seeds_on(self, shared, paired, against):
-        found = against(seeds=range(5 - shared, 10 - shared), change=only(lambda run: run.optimizer.label == "adam", diverge))
+        found = against(
+            seeds=range(5 - shared, 10 - shared), change=only(lambda run: run.optimizer.label == "adam", diverge)
+        )
         told = row(found, DIVERGENCE)
         assert (bool(told.paired), told.seeds) == (paired, shared if paired else 5)
 
@@ -209,7 +221,9 @@ class TestPresence:
 
 
 class TestStepCost:
-    @pytest.mark.parametrize(("factor", "verdict"), [(1.5, WORSE), (0.5, BETTER), (1.09, NOT_SEPARATED), (1.0, UNCHANGED)])
+    @pytest.mark.parametrize(
+        ("factor", "verdict"), [(1.5, WORSE), (0.5, BETTER), (1.09, NOT_SEPARATED), (1.0, UNCHANGED)]
+    )
     def test_it_is_told_from_a_tenth_on(self, factor, verdict, against):
         found = against(costs=step_costs(factor * 1e-3, **ONE))
         assert set(verdicts(found, STEP_COST).values()) == {verdict}
@@ -241,7 +255,8 @@ CHANGED = {
 
 
 @pytest.mark.parametrize(
-    "name", [name if name in ("worse", "later") else pytest.param(name, marks=pytest.mark.exhaustive) for name in CHANGED]
+    "name",
+    [name if name in ("worse", "later") else pytest.param(name, marks=pytest.mark.exhaustive) for name in CHANGED],
 )
 def test_exchanging_the_studies_exchanges_better_and_worse(name, base, tmp_path):
     head = study(tmp_path, **(ONE | CHANGED[name]))
@@ -250,11 +265,15 @@ def test_exchanging_the_studies_exchanges_better_and_worse(name, base, tmp_path)
         one, other = (getattr(found, table).set_index(names) for found in (there, back))
         assert_frame_equal(
             one[["base", "head", "p", "base_hits", "head_hits"]],
-            other[["head", "base", "p", "head_hits", "base_hits"]].set_axis(["base", "head", "p", "base_hits", "head_hits"], axis=1),
+            other[["head", "base", "p", "head_hits", "base_hits"]].set_axis(
+                ["base", "head", "p", "base_hits", "head_hits"], axis=1
+            ),
             check_dtype=False,
         )
         assert (one.verdict.map(lambda v: OPPOSITE.get(v, v)) == other.verdict).all()
-        assert np.allclose(one[["difference", "low", "high"]], -other[["difference", "high", "low"]].to_numpy(float), equal_nan=True)
+        assert np.allclose(
+            one[["difference", "low", "high"]], -other[["difference", "high", "low"]].to_numpy(float), equal_nan=True
+        )
     assert (there.strategies.state.map(lambda s: OPPOSITE.get(s, s)) == back.strategies.state).all()
 
 
@@ -306,7 +325,9 @@ class TestPairs:
         assert [p.one_machine for p in found.pairs] == [False]
 
     def test_several_machines_and_none_in_common(self, base):
-        with pytest.raises(BadInput, match=r"nothing in common\. BASE has synthetic on a, synthetic on b; HEAD has synthetic on c"):
+        with pytest.raises(
+            BadInput, match=r"nothing in common\. BASE has synthetic on a, synthetic on b; HEAD has synthetic on c"
+        ):
             match([self.named(base, "a"), self.named(base, "b")], [self.named(base, "c")])
 
     def test_two_of_a_kind_are_one_too_many(self, base):

@@ -13,7 +13,8 @@ from lrbench.analyse.tables import scale
 
 UNKNOWN = {"lowest_loss": -math.inf, "metric_limits": [-math.inf, math.inf]}
 CONSTANTS = [20.0, -2.3125, -30.0]
-"""Exact in float32 beside the losses, so that sums round alike; the second makes losses begin near 0, the third makes all negative."""
+"""Exact in float32 beside the losses, so that sums round alike; the second makes losses begin near 0, the third makes
+all negative."""
 
 
 def shifted(by):
@@ -31,7 +32,9 @@ def shifted(by):
 
 
 def study(folder, by):
-    return synthetic.study(folder / f"{by}", workloads=["density"], higher_is_better=False, limits=UNKNOWN, change=shifted(by))
+    return synthetic.study(
+        folder / f"{by}", workloads=["density"], higher_is_better=False, limits=UNKNOWN, change=shifted(by)
+    )
 
 
 @pytest.fixture(scope="module")
@@ -84,7 +87,9 @@ def test_where_no_run_gains_and_no_lowest_loss_is_known_a_rise_is_no_explosion(t
 @pytest.mark.parametrize(("limits", "quality"), [({}, 0.0), ({"metric_limits": [-math.inf, math.inf]}, math.nan)])
 def test_a_run_whose_metric_is_no_number_counts_as_the_worst_there_can_be(limits, quality, tmp_path):
     def nothing(_, outcome):
-        return replace(outcome, status="missed", diverged_at=None, val_metric=np.full(len(outcome.eval_step), np.nan, np.float32))
+        return replace(
+            outcome, status="missed", diverged_at=None, val_metric=np.full(len(outcome.eval_step), np.nan, np.float32)
+        )
 
     some = {"workloads": ["w"], "optimizers": ["adam"], "schedules": ["constant"], "lrs": [0.01], "change": nothing}
     runs = per_run(synthetic.study(tmp_path, limits={"metric_limits": [0.0, 1.0]} | limits, **some))

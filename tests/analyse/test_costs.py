@@ -25,7 +25,7 @@ from lrbench.analyse import (
     step_costs as table_of,
 )
 from lrbench.analyse.costs import UNMEASURED, stages_of
-from lrbench.spec.cost import Costs, StepCost
+from lrbench.config.cost import Costs, StepCost
 
 STRATEGY = ("sgd(momentum=0.9)", "uniform", "constant")
 STAGES = [
@@ -51,7 +51,8 @@ def times(made):
 
 class TestSecondsAfter:
     @pytest.mark.parametrize(
-        ("steps", "seconds"), [(0, 0), (1, 1), (10, 10), (11, 12), (25, 40), (26, 44), (100, 340), (12.5, 15), (math.inf, math.inf)]
+        ("steps", "seconds"),
+        [(0, 0), (1, 1), (10, 10), (11, 12), (25, 40), (26, 44), (100, 340), (12.5, 15), (math.inf, math.inf)],
     )
     def test_it_is_the_integral_of_the_step_cost(self, steps, seconds):
         assert seconds_after(STAGES, steps) == seconds
@@ -124,11 +125,16 @@ class TestTimeToTarget:
         nothing = time_to_target(best, Costs())
         assert nothing[["seconds", "seconds_low", "joules"]].isna().all(axis=None)
         assert set(nothing.reason) == {UNMEASURED}
-        lost = replace(made.costs, costs=tuple(replace(c, seconds=None, joules=None, reason="out of memory") for c in made.costs.costs))
+        lost = replace(
+            made.costs,
+            costs=tuple(replace(c, seconds=None, joules=None, reason="out of memory") for c in made.costs.costs),
+        )
         assert set(time_to_target(best, lost).reason) == {"out of memory"}
 
     def test_energy_that_could_not_be_read_leaves_the_time(self, made):
-        silent = replace(made.costs, costs=tuple(replace(c, joules=None, joules_reason="no counter") for c in made.costs.costs))
+        silent = replace(
+            made.costs, costs=tuple(replace(c, joules=None, joules_reason="no counter") for c in made.costs.costs)
+        )
         found = time_to_target(best_of(made), silent)
         assert found.joules.isna().all()
         assert found.seconds.notna().all()
@@ -163,7 +169,9 @@ class TestTimeToTarget:
 
     def test_the_order_of_runs_and_costs_changes_nothing(self, made, times):
         turned = replace(made.costs, costs=made.costs.costs[::-1])
-        assert_frame_equal(time_to_target(best_of(made).sample(frac=1.0, random_state=0), turned), times, check_exact=True)
+        assert_frame_equal(
+            time_to_target(best_of(made).sample(frac=1.0, random_state=0), turned), times, check_exact=True
+        )
 
 
 def test_whole_trainings_stand_beside_what_their_costs_predict(made):
@@ -212,9 +220,15 @@ class TestContrasts:
 
     def test_policies_are_held_against_the_uniform_one_whatever_case_stands_for_it(self):
         plain = step_cost(
-            "w", "sgd", 1.0, layer_lr="same-shape", strategies=[("sgd", "uniform", "constant"), ("sgd", "same-shape", "constant")]
+            "w",
+            "sgd",
+            1.0,
+            layer_lr="same-shape",
+            strategies=[("sgd", "uniform", "constant"), ("sgd", "same-shape", "constant")],
         )
-        deep = step_cost("w", "sgd", 1.2, layer_lr="depth-decay", groups=5, strategies=[("sgd", "depth-decay", "constant")])
+        deep = step_cost(
+            "w", "sgd", 1.2, layer_lr="depth-decay", groups=5, strategies=[("sgd", "depth-decay", "constant")]
+        )
         found = contrasts(Costs((plain, deep)))
         assert found[["property", "value", "groups", "base_groups", "ratio"]].to_numpy().tolist() == [
             ["layer_lr", "depth-decay", 5, 1, 1.2]

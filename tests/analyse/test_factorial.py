@@ -61,7 +61,10 @@ def test_each_is_what_least_squares_gains_by_it(shape, seed):
 @given(st.lists(st.integers(2, 4), min_size=2, max_size=4), seeds)
 def test_additive_data_have_no_interaction_and_main_effects_in_closed_form(shape, seed):
     lines = [normal(n, seed + i) for i, n in enumerate(shape)]
-    y = sum(np.moveaxis(np.broadcast_to(line, [*shape[:i], *shape[i + 1 :], shape[i]]), -1, i) for i, line in enumerate(lines))
+    y = sum(
+        np.moveaxis(np.broadcast_to(line, [*shape[:i], *shape[i + 1 :], shape[i]]), -1, i)
+        for i, line in enumerate(lines)
+    )
     for dims, ss in sums_of_squares(y).items():
         if len(dims) == 1:
             assert ss == pytest.approx(y.size * np.var(lines[dims[0]]))
@@ -86,15 +89,23 @@ def test_shares_sum_to_one_and_follow_no_scale_or_shift(shape, seed, scale, shif
 @given(seeds, st.permutations(range(3)))
 def test_the_order_of_the_factors_and_of_their_levels_changes_no_share(seed, order):
     y = normal((2, 3, 4, 5), seed)
-    one, other = share_of(shares(y, list("abc"))), share_of(shares(y.transpose(*order, 3)[::-1], ["abc"[i] for i in order]))
-    assert {frozenset(k.split(" x ")): v for k, v in other.items()} == pytest.approx({frozenset(k.split(" x ")): v for k, v in one.items()})
+    one, other = (
+        share_of(shares(y, list("abc"))),
+        share_of(shares(y.transpose(*order, 3)[::-1], ["abc"[i] for i in order])),
+    )
+    assert {frozenset(k.split(" x ")): v for k, v in other.items()} == pytest.approx(
+        {frozenset(k.split(" x ")): v for k, v in one.items()}
+    )
 
 
 @given(seeds, st.integers(1, 2))
 def test_how_lrs_are_matched_moves_variance_between_lr_and_optimizer_x_lr_only(seed, shift):
     y = normal((3, 2, 3, 4), seed)
     moved = np.concatenate([y[:1], np.roll(y[1:], shift, axis=2)])
-    before, after = share_of(shares(y, ["optimizer", "schedule", "lr"])), share_of(shares(moved, ["optimizer", "schedule", "lr"]))
+    before, after = (
+        share_of(shares(y, ["optimizer", "schedule", "lr"])),
+        share_of(shares(moved, ["optimizer", "schedule", "lr"])),
+    )
     assert before["lr"] + before["optimizer x lr"] == pytest.approx(after["lr"] + after["optimizer x lr"])
     assert before["schedule"] == pytest.approx(after["schedule"])
 
@@ -168,7 +179,9 @@ def test_what_decides_is_found(runs):
 def test_with_optima_known_the_best_lrs_are_taken(runs):
     [block] = factorials(runs)
     best = block.outcome.mean(axis=-1).argmax(axis=-1)
-    assert [LRS[i] for i in best[:, 0, 0]] == [{"adam": 1e-2, "rmsprop": 1e-3, "sgd(momentum=0.9)": 1e-1}[o] for o in block.lrs]
+    assert [LRS[i] for i in best[:, 0, 0]] == [
+        {"adam": 1e-2, "rmsprop": 1e-3, "sgd(momentum=0.9)": 1e-1}[o] for o in block.lrs
+    ]
     assert (block.tuned == np.take_along_axis(block.varied, best[..., None, None], axis=-2)[..., 0, :]).all()
 
 
@@ -197,7 +210,9 @@ def test_a_longer_grid_of_one_optimizer_does_not_hide_the_factorial_of_two(runs)
 
 
 def test_a_crashed_seed_is_left_out(tmp_path):
-    crashed = study(tmp_path, **WIDE, change=lambda run, done: crash(run, done) if run.seed == 3 and run.lr > 1e-3 else done)
+    crashed = study(
+        tmp_path, **WIDE, change=lambda run, done: crash(run, done) if run.seed == 3 and run.lr > 1e-3 else done
+    )
     [block] = factorials(per_run(crashed))
     assert block.levels["seed"] == [0, 1, 2, 4]
 

@@ -53,7 +53,9 @@ def test_all_won_leaves_wilsons_lower_bound_of_the_smaller_arm(one, other):
 
 def test_all_tied_is_undecided_within_wilsons_bounds():
     bounds = stats.binomtest(2, 4).proportion_ci(method="wilson")
-    assert improvement_interval([([1.0] * 4, [1.0] * 7)], np.random.default_rng(0)) == pytest.approx((bounds.low, bounds.high))
+    assert improvement_interval([([1.0] * 4, [1.0] * 7)], np.random.default_rng(0)) == pytest.approx(
+        (bounds.low, bounds.high)
+    )
 
 
 @given(workloads)
@@ -84,7 +86,10 @@ def test_what_is_missing_says_nothing():
 
 
 def test_the_interval_is_that_of_a_loop():
-    pairs = [(np.array([0.1, 0.4, 0.6]), np.array([0.2, 0.3])), (np.array([1.0, 2.0, 3.0, 4.0]), np.array([2.0, 2.5, 9.0]))]
+    pairs = [
+        (np.array([0.1, 0.4, 0.6]), np.array([0.2, 0.3])),
+        (np.array([1.0, 2.0, 3.0, 4.0]), np.array([2.0, 2.5, 9.0])),
+    ]
     rng = np.random.default_rng(11)
     found = np.zeros((300, 2))
     for w, (x, y) in enumerate(pairs):

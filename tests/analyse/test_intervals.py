@@ -71,7 +71,10 @@ def test_the_stratified_bootstrap_keeps_the_groups_apart():
 
 def test_the_interval_covers_the_truth_about_as_often_as_it_says():
     rng = np.random.default_rng(1)
-    hits = [low <= 0.0 <= high for low, high in (bootstrap_interval([rng.normal(size=10)], rng, resamples=400) for _ in range(200))]
+    hits = [
+        low <= 0.0 <= high
+        for low, high in (bootstrap_interval([rng.normal(size=10)], rng, resamples=400) for _ in range(200))
+    ]
     assert 0.84 <= np.mean(hits) <= 0.98
 
 
@@ -104,7 +107,9 @@ def test_the_interval_of_a_median_may_end_at_never():
 
 @given(st.permutations([1.0, 5.0, 4.0, 9.0, 2.0, np.inf]))
 def test_the_interval_of_a_median_does_not_depend_on_the_order(sample):
-    assert median_interval(sample, np.random.default_rng(0)) == median_interval([1.0, 2.0, 4.0, 5.0, 9.0, np.inf], np.random.default_rng(0))
+    assert median_interval(sample, np.random.default_rng(0)) == median_interval(
+        [1.0, 2.0, 4.0, 5.0, 9.0, np.inf], np.random.default_rng(0)
+    )
 
 
 def test_ratios_are_averaged_on_a_log_scale():
@@ -113,7 +118,10 @@ def test_ratios_are_averaged_on_a_log_scale():
     assert np.isnan(geometric_mean([]))
     low, high = ratio_interval([2.0] * 4, np.random.default_rng(0))
     assert (low, high) == (pytest.approx(2.0), pytest.approx(2.0))
-    one, other = ratio_interval([2.0, 3.0, 5.0], np.random.default_rng(0)), ratio_interval([1 / 2, 1 / 3, 1 / 5], np.random.default_rng(0))
+    one, other = (
+        ratio_interval([2.0, 3.0, 5.0], np.random.default_rng(0)),
+        ratio_interval([1 / 2, 1 / 3, 1 / 5], np.random.default_rng(0)),
+    )
     assert one.low < geometric_mean([2.0, 3.0, 5.0]) < one.high
     assert one.low == pytest.approx(1 / other.high, rel=0.1)
 
@@ -149,7 +157,9 @@ def test_groups_of_other_sizes_weigh_alike():
 @given(st.permutations([0.1, 0.5, 0.4, 0.9, 0.2]), st.permutations([3.0, 1.0, 2.0]))
 def test_order_changes_no_digit_of_a_mean_over_groups(one, other):
     for statistic in (iqm, mean):
-        assert over_groups([one, other], statistic=statistic) == over_groups([sorted(one), sorted(other)], statistic=statistic)
+        assert over_groups([one, other], statistic=statistic) == over_groups(
+            [sorted(one), sorted(other)], statistic=statistic
+        )
 
 
 def test_the_bootstrap_finds_the_bounds_of_all_resamples():
@@ -157,7 +167,9 @@ def test_the_bootstrap_finds_the_bounds_of_all_resamples():
     sample = np.array([1.0, 2.0, 4.0, 9.0])
     all_means = [np.mean(drawn) for drawn in product(sample, repeat=4)]
     expected = np.quantile(all_means, [0.025, 0.975], method="inverted_cdf")
-    assert bootstrap_interval([sample], np.random.default_rng(0), statistic=mean, resamples=20_000) == pytest.approx(expected)
+    assert bootstrap_interval([sample], np.random.default_rng(0), statistic=mean, resamples=20_000) == pytest.approx(
+        expected
+    )
 
 
 @pytest.mark.parametrize("statistic", [mean, iqm])
@@ -182,7 +194,9 @@ def test_the_stratified_interval_is_that_of_a_loop(statistic):
     resampled = [np.concatenate([np.repeat(drawn[0][b], 5), np.repeat(drawn[1][b], 3)]) for b in range(500)]
     trim = 0.25 if statistic is iqm else 0.0
     expected = np.quantile([stats.trim_mean(sample, trim) for sample in resampled], [0.025, 0.975])
-    assert bootstrap_interval(groups, np.random.default_rng(7), statistic=statistic, resamples=500) == pytest.approx(expected, abs=1e-12)
+    assert bootstrap_interval(groups, np.random.default_rng(7), statistic=statistic, resamples=500) == pytest.approx(
+        expected, abs=1e-12
+    )
 
 
 cell = st.lists(st.one_of(st.floats(-5, 5), st.just(np.nan), st.just(np.inf)), max_size=6)

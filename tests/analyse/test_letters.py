@@ -17,7 +17,9 @@ def apart(n, pairs):
 
 
 graphs = st.integers(0, 8).flatmap(
-    lambda n: st.lists(st.sampled_from(list(combinations(range(n), 2)) or [None]), unique=True).map(lambda p: apart(n, filter(None, p)))
+    lambda n: st.lists(st.sampled_from(list(combinations(range(n), 2)) or [None]), unique=True).map(
+        lambda p: apart(n, filter(None, p))
+    )
 )
 
 
@@ -61,7 +63,9 @@ def test_order_changes_only_the_names(matrix, random):
     places = random.sample(range(len(matrix)), len(matrix))
     letters, shuffled = compact_letters(matrix), compact_letters(matrix[np.ix_(places, places)])
     assert compact_letters(matrix) == letters
-    assert all(shares(shuffled, a, b) == shares(letters, places[a], places[b]) for a, b in combinations(range(len(places)), 2))
+    assert all(
+        shares(shuffled, a, b) == shares(letters, places[a], places[b]) for a, b in combinations(range(len(places)), 2)
+    )
 
 
 @given(graphs.filter(len))

@@ -23,7 +23,7 @@ from lrbench.analyse import (
     slowest,
     times_on,
 )
-from lrbench.spec.cost import Costs
+from lrbench.config.cost import Costs
 
 ONE = {"workloads": ["digits_mlp"]}
 
@@ -37,8 +37,19 @@ def folder(tmp_path_factory):
 def three(folder):
     """``b`` is four times as fast as ``a``, and on it adam is faster than sgd; ``c`` is the slowest and needs 9 steps more with rmsprop."""
     a = study(folder / "a", machine=fake("a"), costs=step_costs(1e-3, workloads=["digits_mlp"]), **ONE)
-    b = study(folder / "b", machine=fake("b"), costs=step_costs(2.5e-4, workloads=["digits_mlp"], slowness={"adam": 0.7}), **ONE)
-    c = study(folder / "c", machine=fake("c"), costs=step_costs(4e-3, workloads=["digits_mlp"]), change=delayed(9, "rmsprop"), **ONE)
+    b = study(
+        folder / "b",
+        machine=fake("b"),
+        costs=step_costs(2.5e-4, workloads=["digits_mlp"], slowness={"adam": 0.7}),
+        **ONE,
+    )
+    c = study(
+        folder / "c",
+        machine=fake("c"),
+        costs=step_costs(4e-3, workloads=["digits_mlp"]),
+        change=delayed(9, "rmsprop"),
+        **ONE,
+    )
     return side_by_side([b, c, a])
 
 
@@ -61,7 +72,9 @@ class TestSideBySide:
         assert list(side_by_side(twice)) == ["a", "b"]
 
     def test_only_runs_that_all_trained_are_shared(self, three, tmp_path):
-        some = study(tmp_path, seeds=[0, 1, 2], change=lambda run, out: crash(run, out) if run.seed == 2 else out, **ONE)
+        some = study(
+            tmp_path, seeds=[0, 1, 2], change=lambda run, out: crash(run, out) if run.seed == 2 else out, **ONE
+        )
         shared = shared_runs(three | {"some": some, "none": without_runs(some)})
         assert {len(made.runs) for name, made in shared.items() if name != "none"} == {2 * 3 * 2 * 5}
         assert shared["none"].runs.empty
@@ -79,12 +92,15 @@ class TestCosts:
         assert set(found.cases) == {7}
 
     def test_joules_are_compared_alike(self, three):
-        assert cost_ratios(three, "fake-gpu-a", "joules").set_index("machine").ratio["fake-gpu-c"] == pytest.approx(0.25)
+        assert cost_ratios(three, "fake-gpu-a", "joules").set_index("machine").ratio["fake-gpu-c"] == pytest.approx(
+            0.25
+        )
 
     def test_cases_that_one_machine_alone_measured_do_not_count(self, three):
         more = three["fake-gpu-c"].costs
         alone = replace(
-            three["fake-gpu-c"], costs=replace(more, costs=(*more.costs, step_cost("digits_mlp", "adam", 9.0, precision="bf16")))
+            three["fake-gpu-c"],
+            costs=replace(more, costs=(*more.costs, step_cost("digits_mlp", "adam", 9.0, precision="bf16"))),
         )
         assert_frame_equal(cost_ratios(three | {"fake-gpu-c": alone}, "fake-gpu-a"), cost_ratios(three, "fake-gpu-a"))
 
@@ -95,7 +111,9 @@ class TestCosts:
 
     def test_of_several_devices_the_median_counts(self, three):
         costs = three["fake-gpu-a"].costs.costs
-        several = [replace(c, device=f"fake:{i}", seconds=c.seconds and i * c.seconds) for c in costs for i in (1, 2, 9)]
+        several = [
+            replace(c, device=f"fake:{i}", seconds=c.seconds and i * c.seconds) for c in costs for i in (1, 2, 9)
+        ]
         found = case_costs(replace(three["fake-gpu-a"], costs=Costs(tuple(several))))
         assert (found / case_costs(three["fake-gpu-a"])).to_numpy() == pytest.approx(2.0)
 
@@ -104,7 +122,9 @@ class TestRanking:
     def test_a_flip_is_found_with_both_values(self, three):
         changes = rank_changes(times_on(three, best_on(three)))
         between = changes[(changes.machine == "fake-gpu-a") & (changes.other_machine == "fake-gpu-b")]
-        pair = between[(between.faster == "sgd(momentum=0.9) / uniform / cosine") & (between.slower == "adam / uniform / cosine")].iloc[0]
+        pair = between[
+            (between.faster == "sgd(momentum=0.9) / uniform / cosine") & (between.slower == "adam / uniform / cosine")
+        ].iloc[0]
         assert pair.slower_seconds / pair.faster_seconds == pytest.approx(1.5)
         assert pair.other_faster_seconds / pair.other_slower_seconds == pytest.approx(1 / 0.7)
         assert pair.apart_on == "both"
@@ -143,7 +163,9 @@ class TestParity:
 
     def test_the_ratio_is_that_of_the_steps(self, three):
         found = parity(best_on(three), "fake-gpu-a")
-        late = found[(found.machine == "fake-gpu-c") & (found.optimizer == "rmsprop") & (found.schedule == "cosine")].iloc[0]
+        late = found[
+            (found.machine == "fake-gpu-c") & (found.optimizer == "rmsprop") & (found.schedule == "cosine")
+        ].iloc[0]
         assert late.reference_steps == 15
         assert late.steps == 24
         assert late.ratio == pytest.approx(24 / 15)
@@ -152,13 +174,19 @@ class TestParity:
         best = best_on(three)
         rng = np.random.default_rng(0)
         for spread, verdict in ((0.01, "equivalent"), (0.4, "undecided")):
-            noisy = best["fake-gpu-a"].assign(steps_to_target=best["fake-gpu-a"].steps_to_target * np.exp(rng.normal(0, spread, 30)))
+            noisy = best["fake-gpu-a"].assign(
+                steps_to_target=best["fake-gpu-a"].steps_to_target * np.exp(rng.normal(0, spread, 30))
+            )
             assert set(parity({"a": best["fake-gpu-a"], "b": noisy}, "a").verdict) == {verdict}
 
     @pytest.mark.parametrize(("seeds", "verdict"), [(1, "undecided"), (5, "different")])
-    def test_seeds_that_reach_the_target_on_one_machine_only_are_at_least_the_rest_of_the_budget_apart(self, three, seeds, verdict):
+    def test_seeds_that_reach_the_target_on_one_machine_only_are_at_least_the_rest_of_the_budget_apart(
+        self, three, seeds, verdict
+    ):
         best = best_on(three)["fake-gpu-a"]
-        lost = best.assign(steps_to_target=best.steps_to_target.where((best.seed >= seeds) | (best.optimizer != "adam")))
+        lost = best.assign(
+            steps_to_target=best.steps_to_target.where((best.seed >= seeds) | (best.optimizer != "adam"))
+        )
         for pair in ({"a": best, "b": lost}, {"a": lost, "b": best}):
             found = parity(pair, "a").set_index(["optimizer", "schedule"])
             assert found.verdict["adam"].tolist() == [verdict] * 2

@@ -70,7 +70,11 @@ def test_the_block_is_worth_the_most_comparisons():
     assert block({}) == ((), [])
 
 
-@given(st.dictionaries(st.tuples(st.text("xyz", min_size=1, max_size=2)), st.sets(st.sampled_from("abcd"), min_size=1), max_size=6))
+@given(
+    st.dictionaries(
+        st.tuples(st.text("xyz", min_size=1, max_size=2)), st.sets(st.sampled_from("abcd"), min_size=1), max_size=6
+    )
+)
 def test_every_strategy_of_the_block_was_run_on_all_of_it(sets):
     shared, inside = block(sets)
     assert all(set(shared) <= sets[axes] for axes in inside)
@@ -82,7 +86,9 @@ def test_every_strategy_of_the_block_was_run_on_all_of_it(sets):
 @given(st.integers(0, 99))
 def test_no_set_of_few_workloads_is_worth_more(seed):
     run_WS = np.random.default_rng(seed).random((5, 12)) > 0.3
-    shared, inside = block({(f"{s:02}",): [w for w, there in zip("abcde", run_WS[:, s], strict=True) if there] for s in range(12)})
+    shared, inside = block(
+        {(f"{s:02}",): [w for w, there in zip("abcde", run_WS[:, s], strict=True) if there] for s in range(12)}
+    )
     sets = [(len(c), int(run_WS[list(c)].all(axis=0).sum())) for k in range(2, 6) for c in combinations(range(5), k)]
     assert (len(shared) - 1) ** 2 * (len(inside) - 1) == max((w - 1) ** 2 * (s - 1) for w, s in sets)
 
@@ -141,7 +147,9 @@ def test_without_its_own_plain_one_the_best_other_stands_in(best_and_ranked):
 
 
 def test_strategies_elsewhere_stand_below_the_block_without_a_rank(best_and_ranked):
-    found = overall(*without(best_and_ranked, ("a_mlp", "adam"), ("b_mlp", "sgd(momentum=0.9)"), ("c_cnn", "sgd(momentum=0.9)")))
+    found = overall(
+        *without(best_and_ranked, ("a_mlp", "adam"), ("b_mlp", "sgd(momentum=0.9)"), ("c_cnn", "sgd(momentum=0.9)"))
+    )
     assert found.block == THREE
     assert found.table.optimizer.tolist() == ["rmsprop", "rmsprop", "adam", "adam"]
     assert found.table.workloads.tolist() == [THREE] * 2 + [("b_mlp", "c_cnn")] * 2

@@ -72,14 +72,17 @@ def test_a_pair_that_needs_no_more_seeds_is_apart_on_its_own(best_and_ranked):
 def test_the_order_of_runs_changes_nothing(best_and_ranked, seed):
     best, ranked = best_and_ranked
     pd.testing.assert_frame_equal(
-        places(best.sample(frac=1.0, random_state=seed), ranked, everyone(ranked)), places(best, ranked, everyone(ranked))
+        places(best.sample(frac=1.0, random_state=seed), ranked, everyone(ranked)),
+        places(best, ranked, everyone(ranked)),
     )
 
 
 def test_one_seed_has_no_interval_and_separates_nothing(tmp_path):
     table = places(*(found := made(tmp_path, seeds=[0])), everyone(found[1]))
     assert (table.group == "a").all()
-    assert table[["low", "mean_low", "deviation", "target_p", "needed", "more_seeds", "steps_low"]].isna().all(axis=None)
+    assert (
+        table[["low", "mean_low", "deviation", "target_p", "needed", "more_seeds", "steps_low"]].isna().all(axis=None)
+    )
 
 
 def test_crashed_seeds_pair_nothing_and_diverged_ones_never_arrive(tmp_path):

@@ -49,7 +49,9 @@ def test_the_grid_in_closed_form():
 def test_the_area_is_the_trapezoid_of_the_profile(values, tau_max):
     ratio_BS = np.array(values)[:, None]
     tau_T = taus(tau_max)
-    assert area(ratio_BS, tau_max)[0] == pytest.approx(np.trapezoid(profile(ratio_BS, tau_T)[0], tau_T) / (tau_max - 1), abs=1e-9)
+    assert area(ratio_BS, tau_max)[0] == pytest.approx(
+        np.trapezoid(profile(ratio_BS, tau_T)[0], tau_T) / (tau_max - 1), abs=1e-9
+    )
 
 
 def test_the_only_strategy_is_the_fastest():
@@ -59,7 +61,11 @@ def test_the_only_strategy_is_the_fastest():
 
 
 def test_all_that_are_equally_fast_are_the_fastest_even_in_no_time():
-    assert ratios(np.array([[3.0, 3.0, 6.0], [0.0, 0.0, 1.0], [INF, INF, INF]])).tolist() == [[1, 1, 2], [1, 1, INF], [INF, INF, INF]]
+    assert ratios(np.array([[3.0, 3.0, 6.0], [0.0, 0.0, 1.0], [INF, INF, INF]])).tolist() == [
+        [1, 1, 2],
+        [1, 1, INF],
+        [INF, INF, INF],
+    ]
 
 
 def test_up_to_tau_max_times_the_fastest_counts():
@@ -76,7 +82,10 @@ BASE = np.array([0, 0, 2])
         ([[1, 2], [1, 2], [1, 2]], [[1, 2], [1, 2], [1, 2]]),
         ([[1, 2], [1, INF], [1, 2]], [[1, INF], [1, INF], [1, 2]]),  # a base fails with its variant
         ([[INF, 2], [1, 2], [1, 2]], [[INF, 2], [INF, 2], [1, 2]]),  # and a variant with its base
-        ([[INF, 2], [1, 50], [1, 2]], [[INF, 2], [INF, 50], [1, 2]]),  # a variant whose base is not reached sets no pace
+        (
+            [[INF, 2], [1, 50], [1, 2]],
+            [[INF, 2], [INF, 50], [1, 2]],
+        ),  # a variant whose base is not reached sets no pace
         ([[1, 4.5], [9, 1], [1, 2]], [[INF, INF], [INF, INF], [1, 2]]),  # but one whose base is only too slow does
         ([[1, 2], [1, NAN], [NAN, 2]], [[1, INF], [1, INF], [INF, 2]]),  # what was not measured has failed
     ],
@@ -142,7 +151,9 @@ def test_units_and_order_do_not_matter(problem, random):
     mixed = cube([[random.sample(studies, len(studies)) for studies in row] for row in times])
     order = random.sample(range(len(plain)), len(plain))
     units = np.array([2.0 ** random.randint(-3, 3) for _ in base])[:, None, None]
-    np.testing.assert_array_equal(scored(median_over_studies((units * mixed)[:, order]), np.array(base), 4.0), plain[order])
+    np.testing.assert_array_equal(
+        scored(median_over_studies((units * mixed)[:, order]), np.array(base), 4.0), plain[order]
+    )
 
 
 @given(problems(), st.data())
@@ -164,7 +175,9 @@ def test_studies_that_agree_leave_no_doubt_and_a_single_one_says_nothing_of_it()
 
 def test_a_single_study_on_one_workload_leaves_the_score_without_a_range():
     """Strategies: two studies everywhere; one alone on the second workload; not measured there at all; nowhere measured."""
-    times = np.array([[[1.0, 2.0], [2.0, 3.0], [2.0, 3.0], [NAN, NAN]], [[1.0, 2.0], [1.0, NAN], [NAN, NAN], [NAN, NAN]]])
+    times = np.array(
+        [[[1.0, 2.0], [2.0, 3.0], [2.0, 3.0], [NAN, NAN]], [[1.0, 2.0], [1.0, NAN], [NAN, NAN], [NAN, NAN]]]
+    )
     bounds = score_bounds(times, own(2), 4.0, np.random.default_rng(0))
     assert np.isfinite(bounds).tolist() == [[True, False, True, False]] * 2
 

@@ -1,7 +1,7 @@
 """AlgoPerf 0.5's published scores; see ``algoperf``.
 
-``algoperf_times.csv`` holds the median time of each submission on each workload, computed from the published logs: times in, scores out.
-The logs are not part of lrbench, so the way from them to the times is run by hand.
+``algoperf_times.csv`` holds the median time of each submission on each workload, computed from the published logs:
+times in, scores out. The logs are not part of lrbench, so the way from them to the times is run by hand.
 """
 
 import os
@@ -15,7 +15,9 @@ from lrbench.analyse.score import per_study, per_trial, standings
 from lrbench.store.curves import read_curves
 
 CHECKOUT = os.environ.get("LRBENCH_ALGOPERF")
-with_logs = pytest.mark.skipif(not CHECKOUT, reason="LRBENCH_ALGOPERF names no checkout of mlcommons/submissions_algorithms")
+with_logs = pytest.mark.skipif(
+    not CHECKOUT, reason="LRBENCH_ALGOPERF names no checkout of mlcommons/submissions_algorithms"
+)
 TIMES = Path(__file__).with_name("algoperf_times.csv")
 
 
@@ -23,7 +25,9 @@ TIMES = Path(__file__).with_name("algoperf_times.csv")
 def test_the_published_scores_follow_from_the_times(ruleset):
     times = pd.read_csv(TIMES).query("ruleset == @ruleset").dropna().assign(study="median")
     found = standings(times, algoperf.targets("fastest"))
-    assert {name: round(float(score), 4) for name, score in zip(found.strategies, found.score_S, strict=True)} == algoperf.SCORES[ruleset]
+    assert {
+        name: round(float(score), 4) for name, score in zip(found.strategies, found.score_S, strict=True)
+    } == algoperf.SCORES[ruleset]
 
 
 @pytest.fixture(scope="module", params=algoperf.SCORES)

@@ -38,7 +38,8 @@ def test_the_published_critical_differences():
 
 
 @pytest.mark.parametrize(
-    ("strategies", "q"), [(2, 1.960), (3, 2.343), (4, 2.569), (5, 2.728), (6, 2.850), (7, 2.949), (8, 3.031), (9, 3.102), (10, 3.164)]
+    ("strategies", "q"),
+    [(2, 1.960), (3, 2.343), (4, 2.569), (5, 2.728), (6, 2.850), (7, 2.949), (8, 3.031), (9, 3.102), (10, 3.164)],
 )
 def test_the_published_table_of_critical_values(strategies, q):
     assert critical_difference(strategies, 1) / np.sqrt(strategies * (strategies + 1) / 6) == pytest.approx(q, abs=1e-3)
@@ -53,7 +54,9 @@ def test_groups_of_the_published_example():
 
 
 tables = st.tuples(st.integers(2, 8), st.integers(3, 6)).flatmap(
-    lambda shape: st.lists(st.lists(st.integers(0, 5), min_size=shape[1], max_size=shape[1]), min_size=shape[0], max_size=shape[0])
+    lambda shape: st.lists(
+        st.lists(st.integers(0, 5), min_size=shape[1], max_size=shape[1]), min_size=shape[0], max_size=shape[0]
+    )
 )
 
 

@@ -51,7 +51,9 @@ def test_a_decade_is_a_factor_of_ten():
     assert np.isnan(decades(np.nan, 1.0))
 
 
-@pytest.mark.parametrize(("stable", "count"), [([True, True, False, True], 2), ([False, True], 0), ([True, True], 2), ([], 0)])
+@pytest.mark.parametrize(
+    ("stable", "count"), [([True, True, False, True], 2), ([False, True], 0), ([True, True], 2), ([], 0)]
+)
 def test_stability_ends_at_the_first_unstable_lr(stable, count):
     assert stable_count(stable) == count
 

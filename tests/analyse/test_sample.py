@@ -9,7 +9,8 @@ from lrbench.analyse.sample import STRATA, stratified
 
 def runs():
     rng = np.random.default_rng(5)
-    kinds = [("a", "reached", "population", "compiled"), ("a", "missed", "population", "compiled: without own kernels: x"),
+    kinds = [("a", "reached", "population", "compiled"), ("a", "missed", "population", "compiled: without own kernels: "
+    "x"),
              ("b", "missed", "reference", "eager"), ("c", "diverged", "population", "eager")]  # fmt: skip
     chosen = rng.choice(4, 400, p=[0.9, 0.08, 0.01, 0.01])
     chosen[:4] = range(4)

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lrbench.analyse.score import per_study, per_trial, standings, target_tests
-from lrbench.spec.targets import Targets
+from lrbench.config.targets import Targets
 from lrbench.store.curves import COLUMNS, read_curves
 
 INF, NAN = math.inf, math.nan
@@ -101,7 +101,10 @@ def failing(strategy, study, number, *, workload="loss"):
 
 def test_a_study_takes_its_fastest_trial_or_as_asked_that_with_the_fewest_evaluations(tmp_path):
     rows = (
-        reaching("s", 1, "slow", 30.0, after=2) + reaching("s", 1, "fast", 20.0, after=3) + failing("s", 1, "bad") + failing("s", 2, "bad")
+        reaching("s", 1, "slow", 30.0, after=2)
+        + reaching("s", 1, "fast", 20.0, after=3)
+        + failing("s", 1, "bad")
+        + failing("s", 2, "bad")
     )
     assert studies(tmp_path, rows).seconds.tolist() == [20.0, INF]
     assert studies(tmp_path, rows, FEWEST).seconds.tolist() == [30.0, INF]
@@ -125,7 +128,9 @@ def test_workloads_that_nobody_was_measured_on_count_in_the_denominator(tmp_path
 
 
 def test_a_base_fails_with_its_variant(tmp_path):
-    rows = [r for s in ("a", "b") for w in WORKLOADS for r in reaching(s, 1, 1, 10.0, workload=w) if (s, w) != ("b", "held")]
+    rows = [
+        r for s in ("a", "b") for w in WORKLOADS for r in reaching(s, 1, 1, 10.0, workload=w) if (s, w) != ("b", "held")
+    ]
     found = standings(studies(tmp_path, rows), TARGETS)
     assert dict(zip(found.strategies, found.score_S, strict=True)) == {"a": 1.0, "b": 0.5}
     assert found.speedup("b", "a") == (1.0, 2, 0, 0)
@@ -135,7 +140,9 @@ ROW = st.tuples(
     st.sampled_from(sorted(WORKLOADS)), st.sampled_from("xyz"), st.integers(1, 3), st.integers(1, 2), st.integers(1, 4),
     st.sampled_from(["loss", "bleu"]),
 )  # fmt: skip
-TABLE = st.dictionaries(ROW, st.tuples(st.integers(1, 30), st.sampled_from([0.4, 0.6, 29.0, 30.0, NAN])), min_size=1, max_size=40)
+TABLE = st.dictionaries(
+    ROW, st.tuples(st.integers(1, 30), st.sampled_from([0.4, 0.6, 29.0, 30.0, NAN])), min_size=1, max_size=40
+)
 
 
 @given(TABLE, st.randoms())
@@ -161,17 +168,21 @@ SPEEDRUNS = [
     ([3.2779, 3.2779, 3.2789, 3.2778, 3.2789, 3.2785, 3.2806], 0.0053, 3.2786, 0.0010),
     ([3.2813, 3.2778, 3.2781, 3.2764, 3.277, 3.2787, 3.2767, 3.2807, 3.2769, 3.2774], 0.0030, 3.2781, 0.0017),
 ]
-"""Losses of runs that should have a mean of 3.28 or less, with p, mean and standard deviation as published with two records of
-github.com/KellerJordan/modded-nanogpt."""
+"""Losses of runs that should have a mean of 3.28 or less, with p, mean and standard deviation as published with two
+records of github.com/KellerJordan/modded-nanogpt."""
 
 
 @pytest.mark.parametrize(("losses", "p", "mean", "deviation"), SPEEDRUNS)
 def test_published_tests_of_a_target(losses, p, mean, deviation, tmp_path):
     targets = Targets.model_validate({"workloads": {"gpt": {"metric": "loss", "target": 3.28, "better": "lower"}}})
     rows = [
-        ("gpt", "record", study, 0, step, step, "loss", loss) for study, last in enumerate(losses) for step, loss in ((1, 9.0), (2, last))
+        ("gpt", "record", study, 0, step, step, "loss", loss)
+        for study, last in enumerate(losses)
+        for step, loss in ((1, 9.0), (2, last))
     ]
-    [found] = target_tests(per_study(per_trial(curves(tmp_path, rows, targets), targets), targets), targets).itertuples()
+    [found] = target_tests(
+        per_study(per_trial(curves(tmp_path, rows, targets), targets), targets), targets
+    ).itertuples()
     assert (round(found.final_p, 4), round(found.final_mean, 4), round(found.final_sd, 4), found.final_n) == (
         p,
         mean,

@@ -11,7 +11,9 @@ from lrbench.analyse.shared import block
 
 @pytest.mark.parametrize("seed", range(4))
 def test_the_block_has_as_many_pairs_as_can_be(seed):
-    table = pd.DataFrame(np.random.default_rng(seed).random((5, 9)) > 0.3, index=list("edcba"), columns=list("srqponmlk"))
+    table = pd.DataFrame(
+        np.random.default_rng(seed).random((5, 9)) > 0.3, index=list("edcba"), columns=list("srqponmlk")
+    )
     workloads, strategies = block(table)
     assert (workloads, strategies) == (sorted(workloads), sorted(strategies))
     assert table.loc[workloads, strategies].all(axis=None)

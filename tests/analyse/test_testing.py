@@ -6,13 +6,26 @@ from scipy import stats
 from statsmodels.stats.multitest import multipletests
 from statsmodels.stats.power import TTestPower
 
-from lrbench.analyse.testing import equivalence_p, holm, not_separated, paired_p, power, seeds_needed, separated, target_test
+from lrbench.analyse.testing import (
+    equivalence_p,
+    holm,
+    not_separated,
+    paired_p,
+    power,
+    seeds_needed,
+    separated,
+    target_test,
+)
 
 probabilities = st.lists(st.floats(0, 1), min_size=1, max_size=12)
-samples = st.lists(st.floats(-10, 10).map(lambda x: round(x, 3)), min_size=2, max_size=8).filter(lambda d: np.std(d) > 1e-3)
+samples = st.lists(st.floats(-10, 10).map(lambda x: round(x, 3)), min_size=2, max_size=8).filter(
+    lambda d: np.std(d) > 1e-3
+)
 
 
-@given(st.lists(st.floats(-10, 10).map(lambda x: round(x, 3)), min_size=2, max_size=8).filter(lambda d: np.std(d) > 1e-3))
+@given(
+    st.lists(st.floats(-10, 10).map(lambda x: round(x, 3)), min_size=2, max_size=8).filter(lambda d: np.std(d) > 1e-3)
+)
 def test_the_paired_test_is_the_t_test(difference):
     assert paired_p(difference) == pytest.approx(stats.ttest_1samp(difference, 0.0).pvalue, abs=1e-9)
 
@@ -55,7 +68,10 @@ def test_the_best_in_truth_is_seldom_lost():
     for _ in range(400):
         score_CS = rng.normal(size=(10, 5))
         winner = int(score_CS.mean(1).argmax())
-        lost += winner != 0 and not not_separated(score_CS[winner], [score_CS[0], *np.delete(score_CS, [0, winner], axis=0)])[0]
+        lost += (
+            winner != 0
+            and not not_separated(score_CS[winner], [score_CS[0], *np.delete(score_CS, [0, winner], axis=0)])[0]
+        )
     assert lost <= 0.03 * 400
 
 
@@ -79,7 +95,8 @@ def test_equals_are_told_apart_no_more_often_than_it_says_on_counted_metrics_too
 
 
 @pytest.mark.parametrize(
-    "counts", [[(340, 344), (120, 124), (7, 11), (359, 363), (250, 254)], [(1, 2), (300, 301), (33, 34), (90, 91), (5, 6)]]
+    "counts",
+    [[(340, 344), (120, 124), (7, 11), (359, 363), (250, 254)], [(1, 2), (300, 301), (33, 34), (90, 91), (5, 6)]],
 )
 def test_equal_counts_are_equal_as_they_are_stored(counts):
     """Metrics are stored in float32, where equal counts of examples differ in their last bits."""
@@ -125,7 +142,9 @@ def test_equivalence_without_variation():
     assert equivalence_p([0.0, 0.01, np.nan, np.inf], 0.1) == equivalence_p([0.0, 0.01], 0.1)
 
 
-@pytest.mark.parametrize(("shift", "least", "most"), [(1.0, 0.035, 0.065), (-1.0, 0.035, 0.065), (2.0, 0.0, 0.001), (0.0, 0.9, 1.0)])
+@pytest.mark.parametrize(
+    ("shift", "least", "most"), [(1.0, 0.035, 0.065), (-1.0, 0.035, 0.065), (2.0, 0.0, 0.001), (0.0, 0.9, 1.0)]
+)
 def test_equivalence_is_claimed_of_unequal_arms_no_more_often_than_it_says(shift, least, most):
     """At the margin in 5 % of the cases, beyond it hardly, and nearly always where there is no difference and the spread is small."""
     draws = np.random.default_rng(2).normal(shift, 0.5, size=(3000, 10))
@@ -208,7 +227,9 @@ def test_no_number_of_seeds_separates_what_is_within_the_margin():
     assert seeds_needed([0.1] * 5) == 2
 
 
-matrices = st.integers(1, 6).flatmap(lambda c: st.lists(st.lists(st.floats(-3, 3), min_size=4, max_size=4), min_size=c, max_size=c))
+matrices = st.integers(1, 6).flatmap(
+    lambda c: st.lists(st.lists(st.floats(-3, 3), min_size=4, max_size=4), min_size=c, max_size=c)
+)
 
 
 @given(matrices, st.randoms(use_true_random=False))

@@ -36,7 +36,9 @@ def test_more_trials_are_never_worse_and_stay_within_the_values(values):
 @given(samples, st.floats(0.1, 10), st.floats(-5, 5), st.randoms(use_true_random=False))
 def test_it_follows_scale_and_shift_and_no_order(values, scale, shift, random):
     shuffled = scale * np.array(random.sample(values, len(values))) + shift
-    assert expected_best(shuffled, [1, 3, 7]) == pytest.approx(scale * expected_best(values, [1, 3, 7]) + shift, abs=1e-9)
+    assert expected_best(shuffled, [1, 3, 7]) == pytest.approx(
+        scale * expected_best(values, [1, 3, 7]) + shift, abs=1e-9
+    )
 
 
 @given(st.lists(st.integers(-5, 5), min_size=1, max_size=4), st.integers(1, 4))

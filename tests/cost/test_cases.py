@@ -2,11 +2,11 @@
 
 import pytest
 
+from lrbench.config.cost import Case
+from lrbench.config.faults import BadInput
+from lrbench.config.matrix import parse_matrix
 from lrbench.cost.cases import cases, groups_for, stages
 from lrbench.plan import make_plan, vocabulary
-from lrbench.spec.cost import Case
-from lrbench.spec.faults import BadInput
-from lrbench.spec.matrix import parse_matrix
 
 
 def plan(**values):
@@ -14,7 +14,9 @@ def plan(**values):
 
 
 def told(wanted):
-    return [(w.case.run.optimizer.label, w.case.run.layer_lr.label, w.case.run.schedule.label, w.case.stage) for w in wanted]
+    return [
+        (w.case.run.optimizer.label, w.case.run.layer_lr.label, w.case.run.schedule.label, w.case.stage) for w in wanted
+    ]
 
 
 def test_lrs_and_seeds_cost_nothing():
@@ -33,7 +35,9 @@ def test_policies_with_the_same_groups_share_a_step():
 
 def test_every_strategy_of_a_matrix_has_its_steps():
     planned = plan(
-        optimizer=["sgd", "adam", "muon"], layer_lr=["uniform", "bias-norm", "gradual-unfreezing"], schedule=["constant", "one-cycle"]
+        optimizer=["sgd", "adam", "muon"],
+        layer_lr=["uniform", "bias-norm", "gradual-unfreezing"],
+        schedule=["constant", "one-cycle"],
     )
     found = {strategy for one in cases(planned) for strategy in one.strategies if one.case.stage == 0}
     assert found == {(run.optimizer.label, run.layer_lr.label, run.schedule.label) for run in planned.possible}
@@ -62,7 +66,9 @@ def test_what_a_cost_table_names_twice_or_the_matrix_has_is_measured_once():
 
 def test_a_matrix_may_be_of_costs_alone():
     words = vocabulary()
-    planned = make_plan(parse_matrix({"name": "m", "cost": [{"workload": "digits-mlp", "optimizer": ["sgd", "adam"]}]}, words))
+    planned = make_plan(
+        parse_matrix({"name": "m", "cost": [{"workload": "digits-mlp", "optimizer": ["sgd", "adam"]}]}, words)
+    )
     assert planned.possible == ()
     assert len(cases(planned)) == 2
 
@@ -71,8 +77,14 @@ def test_a_matrix_may_be_of_costs_alone():
     ("table", "fault"),
     [
         ({"lr": 0.1}, "cost[0]: what a step costs depends neither on the lr nor on the seed: leave both out"),
-        ({"implementation": "fast"}, "cost[0].implementation[0]: must be 'default', 'for-loop', 'foreach' or 'fused', got 'fast'"),
-        ({"grouping": "layers"}, "cost[0].grouping[0]: must be 'policy', 'one', 'two', 'layer' or 'parameter', got 'layers'"),
+        (
+            {"implementation": "fast"},
+            "cost[0].implementation[0]: must be 'default', 'for-loop', 'foreach' or 'fused', got 'fast'",
+        ),
+        (
+            {"grouping": "layers"},
+            "cost[0].grouping[0]: must be 'policy', 'one', 'two', 'layer' or 'parameter', got 'layers'",
+        ),
         ({"compiled": 1}, "cost[0].compiled[0]: must be true or false, got 1"),
         ({"group": "one"}, "cost[0].group: unknown key. Did you mean 'grouping'?"),
     ],

@@ -4,10 +4,10 @@ import pytest
 import torch
 from runs import a_run
 
+from lrbench.config.cost import Case, Peak
 from lrbench.cost import Bench, Wanted, measure
 from lrbench.device import Telemetry, matmul_peak
 from lrbench.execute.doctor import examine
-from lrbench.spec.cost import Case, Peak
 
 pytestmark = [pytest.mark.cuda, pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device here")]
 CUDA = torch.device("cuda", 0)

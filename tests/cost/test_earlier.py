@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from synthetic import step_costs
 
+from lrbench.config.cost import Costs
 from lrbench.cost.earlier import agrees, beside_earlier
-from lrbench.spec.cost import Costs
 
 BEFORE = step_costs()
 
@@ -21,11 +21,15 @@ def test_the_same_costs_again_are_in_no_doubt():
     found = beside_earlier(BEFORE, BEFORE)
     assert found.costs == BEFORE.costs
     measured = sum(c.measured for c in BEFORE.costs)
-    assert found.conditions["against_the_measurement_before"] == f"{measured} of {measured} cases within 5 %, median ratio 1.000"
+    assert (
+        found.conditions["against_the_measurement_before"]
+        == f"{measured} of {measured} cases within 5 %, median ratio 1.000"
+    )
 
 
 @pytest.mark.parametrize(
-    ("factor", "told"), [(1.08, "8 % slower than when measured before"), (1 / 1.08, "8 % faster than when measured before")]
+    ("factor", "told"),
+    [(1.08, "8 % slower than when measured before"), (1 / 1.08, "8 % faster than when measured before")],
 )
 def test_a_cost_that_moved_is_marked_and_keeps_its_number(factor, told):
     one = replace(BEFORE, costs=(*scaled(factor).costs[:1], *BEFORE.costs[1:]))
@@ -42,11 +46,14 @@ def test_a_machine_that_moved_is_told_once_and_marks_only_the_cases_that_moved_o
     slow = replace(slow, seconds=1.3 * slow.seconds)
     found = beside_earlier(replace(BEFORE, costs=(same, slow, *moved)), BEFORE)
     assert found.conditions["moved"] == (
-        f"the median step is {told} than when measured before, and a case is in doubt only if it differs by 5 % or more from that"
+        f"the median step is {told} than when measured before, and a case is in doubt only if it differs by 5 % or "
+        f"more from that"
     )
     assert found.conditions["against_the_measurement_before"].startswith("1 of ")
     assert found.costs[0].noise == (f"as when measured before, the median step {told}",)
-    assert found.costs[1].noise == (f"{100 * (1.3 * factor - 1):.0f} % slower than when measured before, the median step {told}",)
+    assert found.costs[1].noise == (
+        f"{100 * (1.3 * factor - 1):.0f} % slower than when measured before, the median step {told}",
+    )
     assert {c.noise for c in found.costs[2:]} == {()}
 
 
@@ -54,14 +61,18 @@ def test_on_a_machine_that_moved_unevenly_only_what_stands_out_is_in_doubt():
     """Nearly half of the cases are 5 % or more from the median ratio, as on a virtual machine on another day."""
     ratios = [1.07 * (1 + 0.02 * (i % 7 - 3)) for i in range(40)] + [1.6]
     before = replace(BEFORE, costs=tuple(replace(BEFORE.costs[0], batch_size=i + 1) for i in range(len(ratios))))
-    now = replace(before, costs=tuple(replace(c, seconds=c.seconds * r) for c, r in zip(before.costs, ratios, strict=True)))
+    now = replace(
+        before, costs=tuple(replace(c, seconds=c.seconds * r) for c, r in zip(before.costs, ratios, strict=True))
+    )
     found = beside_earlier(now, before)
     assert found.conditions["moved"].startswith("the median step is 7 % slower than when measured before")
     assert [bool(c.noise) for c in found.costs] == [False] * 40 + [True]
 
 
 def test_cases_that_moved_in_all_directions_are_no_machine_that_did():
-    apart = replace(BEFORE, costs=tuple(replace(c, seconds=c.seconds and c.seconds * 1.1**i) for i, c in enumerate(BEFORE.costs)))
+    apart = replace(
+        BEFORE, costs=tuple(replace(c, seconds=c.seconds and c.seconds * 1.1**i) for i, c in enumerate(BEFORE.costs))
+    )
     found = beside_earlier(apart, BEFORE)
     assert "moved" not in found.conditions
     assert all(c.noise for c in found.costs[1:] if c.measured)

@@ -5,13 +5,13 @@ from dataclasses import fields, replace
 import pytest
 from runs import a_run
 
+from lrbench.config.cost import Case, StepCost
+from lrbench.config.matrix import parse_matrix
 from lrbench.cost import Bench, Wanted, measure, measure_study
 from lrbench.cost.measure import REPEATS, VISITS, Turn, Visit, _still, doubts, settled
 from lrbench.cost.study import _in_a_process, to_time
 from lrbench.device import Telemetry
 from lrbench.plan import make_plan, vocabulary
-from lrbench.spec.cost import Case, StepCost
-from lrbench.spec.matrix import parse_matrix
 from lrbench.workloads import WORKLOADS, Unavailable
 
 
@@ -45,7 +45,9 @@ class Script:
     def __call__(self, cases, first):
         assert first is (self.turns == 0)
         self.turns += 1
-        return Turn([visit(self.medians[self.turns - 1]) for _ in cases], {_still(case): (1000, 5000) for case in cases})
+        return Turn(
+            [visit(self.medians[self.turns - 1]) for _ in cases], {_still(case): (1000, 5000) for case in cases}
+        )
 
 
 @pytest.mark.parametrize(
@@ -81,7 +83,9 @@ def test_what_others_do_is_held_against_the_visits_meanwhile(cpu, monkeypatch):
 
 def plan(**values):
     budget = {"digits-mlp": {"steps": 30, "eval_every": 10}}
-    return make_plan(parse_matrix({"name": "m", "workload": "digits-mlp", "seed": [0, 1], "budget": budget} | values, vocabulary()))
+    return make_plan(
+        parse_matrix({"name": "m", "workload": "digits-mlp", "seed": [0, 1], "budget": budget} | values, vocabulary())
+    )
 
 
 @pytest.mark.exhaustive
@@ -135,7 +139,11 @@ def test_data_that_cannot_be_had_are_the_reason(cpu, monkeypatch):
 def test_runs_to_time_are_short_and_of_different_optimizers():
     runs = plan(optimizer=["sgd", "adam", "rmsprop"], lr=[1e-3, 1e-2]).possible
     strategies = [(name, "uniform", "constant") for name in ("sgd", "adam", "rmsprop")]
-    what = {name.name: None for name in fields(StepCost)} | {"workload": "digits-mlp", "strategies": strategies, "reason": ""}
+    what = {name.name: None for name in fields(StepCost)} | {
+        "workload": "digits-mlp",
+        "strategies": strategies,
+        "reason": "",
+    }
     chosen = to_time(runs, [StepCost(**what | {"seconds": 1e-3})])
     assert len(chosen) == len({run.optimizer.name for run in chosen}) == 2
     assert chosen == to_time(reversed(runs), [StepCost(**what | {"seconds": 1e-3})])

@@ -7,10 +7,10 @@ import torch
 from runs import a_run
 from torch.profiler import ProfilerActivity, profile
 
+from lrbench.config.cost import PARTS, Case
 from lrbench.cost.measure import Bench
 from lrbench.cost.step import CannotMeasure, Step
 from lrbench.device import Marks, Telemetry
-from lrbench.spec.cost import PARTS, Case
 from lrbench.train import Training, data_for
 from lrbench.workloads import WORKLOADS
 
@@ -36,7 +36,9 @@ def test_the_measured_step_is_the_trainers(optimizer, policy, cpu):
     assert torch.equal(weights(step), weights(real))
 
 
-@pytest.mark.parametrize("values", [{}, {"accumulate": 2}, {"precision": "bf16"}, {"precision": "fp16"}, {"precision": "fp64"}])
+@pytest.mark.parametrize(
+    "values", [{}, {"accumulate": 2}, {"precision": "bf16"}, {"precision": "fp16"}, {"precision": "fp64"}]
+)
 @pytest.mark.parametrize("policy", ["uniform", "gradual-unfreezing"])
 def test_a_step_in_parts_is_the_step(values, policy, cpu):
     case = Case(run=a_run(optimizer="adam", layer_lr=policy, schedule="one-cycle", **values))
@@ -69,7 +71,9 @@ def test_every_implementation_trains_alike(optimizer, cpu):
         torch.testing.assert_close(other, found[0], rtol=1e-9, atol=1e-12)
 
 
-@pytest.mark.parametrize(("optimizer", "how"), [("rmsprop", "fused"), ("lbfgs", "foreach"), ("muon", "for-loop"), ("lion", "foreach")])
+@pytest.mark.parametrize(
+    ("optimizer", "how"), [("rmsprop", "fused"), ("lbfgs", "foreach"), ("muon", "for-loop"), ("lion", "foreach")]
+)
 def test_an_implementation_that_an_optimizer_does_not_have_is_a_reason(optimizer, how, cpu):
     with pytest.raises(CannotMeasure, match=f"^{optimizer} has no {how} implementation$"):
         Step(Case(run=a_run(optimizer=optimizer), implementation=how), cpu)

@@ -34,7 +34,15 @@ class FakeNvml(ModuleType):
 
     def add(self, uuid, pci="00000000:00:00.0", **facts):
         """A GPU with these facts, in NVML's units. The graphics clock and the hottest sensor, which nobody asks for, are not there."""
-        usual = {"energy": 5000, "clock": {1: 1980}, "temperature": {0: 41}, "power": 250_500, "events": 0, "throttle": 0, "pids": []}
+        usual = {
+            "energy": 5000,
+            "clock": {1: 1980},
+            "temperature": {0: 41},
+            "power": 250_500,
+            "events": 0,
+            "throttle": 0,
+            "pids": [],
+        }
         self.gpus.append({"uuid": uuid, "pci": pci} | usual | facts)
         return self.gpus[-1]
 

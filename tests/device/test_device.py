@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 import torch
 
+from lrbench.config.faults import BadInput
 from lrbench.device import Machine, describe, deterministic, name_of, provenance, select
 from lrbench.device.machine import _told
-from lrbench.spec.faults import BadInput
 
 CPU = torch.device("cpu")
 
@@ -42,7 +42,9 @@ class TestSelect:
         gpus(count)
         assert [name_of(device) for device in select(wish)] == expected
 
-    @pytest.mark.parametrize("wish", ["", "gpu", "cuda:", "cuda:-1", "cuda:0,", "cuda:a", "CPU", "cpu:0", " cpu", "mps:0", "xpu:1"])
+    @pytest.mark.parametrize(
+        "wish", ["", "gpu", "cuda:", "cuda:-1", "cuda:0,", "cuda:a", "CPU", "cpu:0", " cpu", "mps:0", "xpu:1"]
+    )
     def test_anything_else_is_told_what_is_possible(self, wish, gpus):
         gpus(1)
         with pytest.raises(BadInput, match="must be auto, cpu, cuda, or cuda:i,j"):
@@ -61,7 +63,9 @@ class TestSelect:
     @pytest.fixture
     def accelerator(self, monkeypatch):
         def have(found, count=0):
-            monkeypatch.setattr(torch.accelerator, "current_accelerator", lambda check_available: check_available and found)
+            monkeypatch.setattr(
+                torch.accelerator, "current_accelerator", lambda check_available: check_available and found
+            )
             monkeypatch.setattr(torch.accelerator, "device_count", lambda: count)
 
         return have
@@ -121,7 +125,9 @@ class TestMachine:
         facts = provenance(describe([CPU]))
         assert facts["slug"] == describe([CPU]).slug
         assert facts["packages"]["torch"].partition("+")[0] == torch.__version__.partition("+")[0]
-        assert {"python", "os", "cpu", "cores", "commit", "dirty", "ram_gib", "cpu_vectors", "cpu_governor"} <= set(facts)
+        assert {"python", "os", "cpu", "cores", "commit", "dirty", "ram_gib", "cpu_vectors", "cpu_governor"} <= set(
+            facts
+        )
         assert {"gpus", "compute_capability", "cudnn", "rocm", "driver", "precision", "determinism"} <= set(facts)
         assert bool(facts["energy_source"]) != bool(facts["energy_reason"])
 

@@ -23,7 +23,14 @@ def operands(n, m, k, columns, dtype, flips, seed=0):
     return made
 
 
-@given(st.integers(1, 4), SIDES, SIDES, SIDES, st.sampled_from([torch.float32, torch.float64]), st.tuples(st.booleans(), st.booleans()))
+@given(
+    st.integers(1, 4),
+    SIDES,
+    SIDES,
+    SIDES,
+    st.sampled_from([torch.float32, torch.float64]),
+    st.tuples(st.booleans(), st.booleans()),
+)
 @settings(max_examples=200)
 def test_it_is_the_product(n, m, k, columns, dtype, flips):
     a, b = operands(n, m, k, columns, dtype, flips)
@@ -79,7 +86,9 @@ LAYOUTS = st.sampled_from(["contiguous", "channels last", "sliced", "expanded"])
     st.tuples(st.integers(0, 2), st.integers(0, 2)), LAYOUTS, LAYOUTS, st.sampled_from([torch.float32, torch.float64]),
 )  # fmt: skip
 @settings(max_examples=300)
-def test_it_is_the_convolution_and_its_gradients(images, groups, c, o, image, kernel, stride, padding, layout, layout_g, dtype):
+def test_it_is_the_convolution_and_its_gradients(
+    images, groups, c, o, image, kernel, stride, padding, layout, layout_g, dtype
+):
     """More images than a vector has lanes, and not a multiple of it, are what fills lanes a second time, and not all of them."""
     kernel = tuple(min(k, i + 2 * p) for k, i, p in zip(kernel, image, padding, strict=True))
     random = torch.Generator().manual_seed(0)
@@ -89,7 +98,9 @@ def test_it_is_the_convolution_and_its_gradients(images, groups, c, o, image, ke
     out = torch.conv2d(x.double(), w.double(), stride=stride, padding=padding, groups=groups)
     g = images_of(out.shape, dtype, layout_g, random)
     none = (False, [0, 0], groups, [True, True, False])
-    gx, gw, _ = torch.ops.aten.convolution_backward(g.double(), x.double(), w.double(), None, stride, padding, [1, 1], *none)
+    gx, gw, _ = torch.ops.aten.convolution_backward(
+        g.double(), x.double(), w.double(), None, stride, padding, [1, 1], *none
+    )
     for found, exact in (
         (torch.ops.lrbench.convolution(x, w, *how), out),
         (torch.ops.lrbench.convolution_input(g, w, *image, *how), gx),
@@ -104,7 +115,9 @@ def test_it_is_the_convolution_and_its_gradients(images, groups, c, o, image, ke
 def test_a_compiled_function_uses_them():
     def function(x, w, a):
         out = torch.conv2d(x, w, stride=2, padding=1, groups=3)
-        gx, gw, _ = torch.ops.aten.convolution_backward(out, x, w, None, [2, 2], [1, 1], [1, 1], False, [0, 0], 3, [True, True, False])
+        gx, gw, _ = torch.ops.aten.convolution_backward(
+            out, x, w, None, [2, 2], [1, 1], [1, 1], False, [0, 0], 3, [True, True, False]
+        )
         return out.relu(), gx.sum(), gw, torch.bmm(a, a.mT)
 
     arguments = (torch.randn(5, 6, 8, 8), torch.randn(12, 2, 3, 3), torch.randn(3, 4, 5))
@@ -113,7 +126,12 @@ def test_a_compiled_function_uses_them():
     for one, other in zip(found, function(*arguments), strict=True):
         torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-4)
     names = {event.key for event in events.key_averages()}
-    assert {"lrbench::matmul", "lrbench::convolution", "lrbench::convolution_input", "lrbench::convolution_weight"} <= names
+    assert {
+        "lrbench::matmul",
+        "lrbench::convolution",
+        "lrbench::convolution_input",
+        "lrbench::convolution_weight",
+    } <= names
 
 
 def test_without_a_compiler_it_says_why(monkeypatch, tmp_path):

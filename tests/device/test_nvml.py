@@ -35,7 +35,12 @@ class TestFinding:
         nvml.fault = nvml.NVMLError(why)
         sensors = gpu(CUDA)
         assert sensors.reason == f"NVML does not find this GPU: {why}"
-        assert (sensors.source, sensors.energy(), sensors.snapshot(), sensors.sharing()) == (None, None, Snapshot(), None)
+        assert (sensors.source, sensors.energy(), sensors.snapshot(), sensors.sharing()) == (
+            None,
+            None,
+            Snapshot(),
+            None,
+        )
         assert driver() is None
 
     @pytest.mark.usefixtures("nvml")
@@ -72,7 +77,9 @@ class TestReading:
         assert sensors.reason == "NVML does not tell this GPU's energy: Not Supported"
         assert sensors.snapshot().clock_mhz == 1980
 
-    @pytest.mark.parametrize(("key", "field"), [("clock", "clock_mhz"), ("temperature", "temperature_c"), ("power", "power_w")])
+    @pytest.mark.parametrize(
+        ("key", "field"), [("clock", "clock_mhz"), ("temperature", "temperature_c"), ("power", "power_w")]
+    )
     def test_each_is_unknown_alone(self, nvml, key, field):
         refusal = nvml.NVMLError("Insufficient Permissions")
         nvml.add("GPU-b", **{key: refusal if key == "power" else [refusal, refusal]})

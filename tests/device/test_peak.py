@@ -21,7 +21,9 @@ def test_a_cpu_has_a_peak_and_takes_less_than_a_second_to_tell(cpu, precision):
     assert size in CPU_SIZES
 
 
-@pytest.mark.parametrize(("precision", "said"), [("tf32", "a cpu device has none"), ("int8", "must be one of fp64, fp32, tf32")])
+@pytest.mark.parametrize(
+    ("precision", "said"), [("tf32", "a cpu device has none"), ("int8", "must be one of fp64, fp32, tf32")]
+)
 def test_what_a_cpu_cannot(cpu, precision, said):
     with pytest.raises(ValueError, match=said):
         matmul_peak(cpu, precision)

@@ -53,7 +53,10 @@ class TestRapl:
         powercap("intel-rapl:0", "package-0", 1)
         powercap("intel-rapl:1", "package-1", "")
         sensors = Processor(powercap.root)
-        assert (sensors.energy(), sensors.reason) == (None, "RAPL is there but not readable by this user: it holds no number")
+        assert (sensors.energy(), sensors.reason) == (
+            None,
+            "RAPL is there but not readable by this user: it holds no number",
+        )
 
     def test_a_counter_that_goes_away(self, powercap):
         counter = powercap("intel-rapl:0", "package-0", 1)
@@ -77,7 +80,11 @@ def test_what_is_counted_is_what_was_used(used, start):
 class TestClocks:
     @pytest.fixture
     def cpus(self, tmp_path):
-        for core, khz, how in ((0, 3_000_000, "performance"), (1, 2_000_000, "performance"), (10, 1_000_000, "powersave")):
+        for core, khz, how in (
+            (0, 3_000_000, "performance"),
+            (1, 2_000_000, "performance"),
+            (10, 1_000_000, "powersave"),
+        ):
             folder = tmp_path / f"cpu{core}" / "cpufreq"
             folder.mkdir(parents=True)
             (folder / "scaling_cur_freq").write_text(f"{khz}\n")
@@ -128,7 +135,12 @@ class TestLoad:
 
     @pytest.mark.parametrize(
         ("before", "after"),
-        [(None, Load(2, 2, 2)), (Load(1, 1, 1), None), (Load(1, 1, 1), Load(1 + LEAST_S / 2, 5, 1)), (Load(1, 1, 1), Load(1, 5, 1))],
+        [
+            (None, Load(2, 2, 2)),
+            (Load(1, 1, 1), None),
+            (Load(1, 1, 1), Load(1 + LEAST_S / 2, 5, 1)),
+            (Load(1, 1, 1), Load(1, 5, 1)),
+        ],
     )
     def test_unknown_where_it_cannot_be_told(self, before, after):
         assert cores_of_others(before, after) is None

@@ -59,7 +59,11 @@ class TestCpu:
             clock.s += 5
         assert (watched.joules, watched.joules_reason) == (None, "no RAPL here")
         assert telemetry().shortest == 0.0
-        assert (telemetry().energy(), telemetry().energy_source, telemetry().energy_reason) == (None, None, "no RAPL here")
+        assert (telemetry().energy(), telemetry().energy_source, telemetry().energy_reason) == (
+            None,
+            None,
+            "no RAPL here",
+        )
 
     def test_clocks_of_a_cpu_may_wander(self, clock, telemetry, tmp_path):
         path = tmp_path / "cpus" / "cpu0" / "cpufreq" / "scaling_cur_freq"
@@ -186,4 +190,8 @@ def test_a_clock_changes_up_or_down_by_more_than_a_twentieth(clock_mhz, change):
 
 def test_a_reason_that_stays_is_said_once():
     held = Snapshot(throttled=("sw power cap", "board limit"))
-    assert noise(held, held, None, 2) == ("throttled: sw power cap", "throttled: board limit", "2 other processes compute on this GPU")
+    assert noise(held, held, None, 2) == (
+        "throttled: sw power cap",
+        "throttled: board limit",
+        "2 other processes compute on this GPU",
+    )

@@ -67,7 +67,10 @@ def test_what_breaks_is_told_and_the_rest_is_still_looked_at(cpu, monkeypatch):
 
     monkeypatch.setattr(doctor, "verify", broken)
     found = checks(cpu)
-    assert text(found["cpu: populations"]) == "fault cpu: populations: RuntimeError: no luck. See whether torch itself works here."
+    assert (
+        text(found["cpu: populations"])
+        == "fault cpu: populations: RuntimeError: no luck. See whether torch itself works here."
+    )
     assert "cpu: quiet" in found
 
 
@@ -77,7 +80,10 @@ def test_missing_data_and_packages_are_notes_with_what_to_do(cpu, monkeypatch):
     monkeypatch.setattr(doctor, "find_spec", lambda _: None)
     monkeypatch.setattr(doctor, "kernels_missing", lambda: "no compiler")
     found = checks(cpu)
-    assert text(found["data of digits-mlp"]) == "note  data of digits-mlp: the file is not there. Its runs are skipped until then."
+    assert (
+        text(found["data of digits-mlp"])
+        == "note  data of digits-mlp: the file is not there. Its runs are skipped until then."
+    )
     assert found["package schedulefree"].mend == "pip install schedulefree"
     assert found["own kernels"].found == "no compiler"
 

@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 import torch
 
+from lrbench.config.outcome import Status
 from lrbench.device import peak
 from lrbench.execute import carry_out, make_session
 from lrbench.execute.costs import measure_costs
-from lrbench.spec.outcome import Status
 from lrbench.store import load
 
 PLUGIN = Path(fake_cuda.__file__)
@@ -26,7 +26,14 @@ def gpus(monkeypatch, tmp_path):
 
 def matrix(**axes):
     budget = {"digits-mlp": {"steps": 30, "eval_every": 10}}
-    return {"name": "m", "workload": "digits-mlp", "optimizer": "adam", "lr": [1e-3, 1e-2, 1e-1], "seed": [0, 1], "budget": budget} | axes
+    return {
+        "name": "m",
+        "workload": "digits-mlp",
+        "optimizer": "adam",
+        "lr": [1e-3, 1e-2, 1e-1],
+        "seed": [0, 1],
+        "budget": budget,
+    } | axes
 
 
 def session(folder, device="cuda", **axes):

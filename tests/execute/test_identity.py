@@ -16,6 +16,9 @@ import pyarrow.parquet as pq
 import pytest
 
 import lrbench
+from lrbench.config.cost import Costs, StepCost
+from lrbench.config.faults import BadInput
+from lrbench.config.origin import MAIN
 from lrbench.execute import carry_out, make_session, work
 from lrbench.execute.costs import measure_costs
 from lrbench.execute.interrupt import SAVING, saving
@@ -23,9 +26,6 @@ from lrbench.execute.preview import preview
 from lrbench.execute.reproduce import reproduce
 from lrbench.execute.work import Unit, Worker
 from lrbench.plan import vocabulary
-from lrbench.spec.cost import Costs, StepCost
-from lrbench.spec.faults import BadInput
-from lrbench.spec.origin import MAIN
 from lrbench.store import write_costs
 from lrbench.store.costs import read_costs
 from lrbench.workloads import WORKLOADS
@@ -112,7 +112,9 @@ class TestAPluginThatIsEdited:
         assert "changed" not in capsys.readouterr().err
         edit(plugin, old, new)
         session = make_session(MATRIX, results=tmp_path / "r", workers=1, device="cpu", plugins=[plugin])
-        said = " changed since, in code or a package: 3 stored runs of m are set aside, in retired/; 3 of them to do anew"
+        said = (
+            " changed since, in code or a package: 3 stored runs of m are set aside, in retired/; 3 of them to do anew"
+        )
         [line] = preview(session)["changed"]
         assert line in [f"{names} (p.py){said}" for names in ("mine, my-sign", "my-sign, mine")]
         after = trained(plugin, tmp_path)
@@ -133,9 +135,18 @@ class TestAPluginThatIsEdited:
             folder = next(p for p in path.parents if p.parent.name == "m")
             if (folder / "study.toml").is_file():
                 told = tomllib.loads((folder / "study.toml").read_text())["workloads"]["mine"]["parameters"]
-                rows = [json.loads(row) for p in (folder / "runs").glob("*.parquet") for row in pq.read_table(p)["run"].to_pylist()]
+                rows = [
+                    json.loads(row)
+                    for p in (folder / "runs").glob("*.parquet")
+                    for row in pq.read_table(p)["run"].to_pylist()
+                ]
                 seen.append(
-                    {PARAMETERS[widths[row["workload"]["revision"]]] for row in rows if row["workload"]["name"] == "mine"} <= {told}
+                    {
+                        PARAMETERS[widths[row["workload"]["revision"]]]
+                        for row in rows
+                        if row["workload"]["name"] == "mine"
+                    }
+                    <= {told}
                 )
             return found
 
@@ -153,7 +164,14 @@ class TestAPluginThatIsEdited:
     def test_its_step_costs_go_and_others_stay(self, plugin, tmp_path, capsys):
         folder = trained(plugin, tmp_path).folder
         plain = {"layer_lr": "uniform", "schedule": "constant", "batch_size": 1, "accumulate": 1, "precision": "fp32"}
-        plain |= {"implementation": "default", "grouping": "policy", "compiled": False, "from_step": 0, "groups": 1, "device": "cpu"}
+        plain |= {
+            "implementation": "default",
+            "grouping": "policy",
+            "compiled": False,
+            "from_step": 0,
+            "groups": 1,
+            "device": "cpu",
+        }
         costs = [StepCost(workload=w, optimizer=o, **plain) for w in ("mine", "quadratic") for o in ("my-sign", "sgd")]
         write_costs(folder, Costs(tuple(costs)))
         edit(plugin, "STEP = 1.0", "STEP = 0.0")
@@ -165,7 +183,13 @@ class TestAPluginThatIsEdited:
         folder = trained(plugin, tmp_path).folder
         edit(plugin, "STEP = 1.0", "STEP = 0.0")
         found = reproduce(folder, device="cpu", workers=1, plugins=[plugin])
-        assert sum("was changed since" in row.reason and row.reason.endswith("here: its code is another") for row in found.runs) == 3
+        assert (
+            sum(
+                "was changed since" in row.reason and row.reason.endswith("here: its code is another")
+                for row in found.runs
+            )
+            == 3
+        )
 
     def test_a_plan_of_before_is_refused(self, plugin, tmp_path):
         session = make_session(MATRIX, results=tmp_path / "r", workers=1, device="cpu", plugins=[plugin])
@@ -181,7 +205,9 @@ class TestAPluginThatIsEdited:
         monkeypatch.setattr(work, "_worker", Worker(cpu, tmp_path), raising=False)
         done = {run.workload.name + run.optimizer.name: outcome for run, outcome in work.work(Unit(runs))}
         assert done["quadraticsgd"].status == "missed"
-        assert done["minesgd"].reason.startswith("a worker process imported something else: was a file edited meanwhile")
+        assert done["minesgd"].reason.startswith(
+            "a worker process imported something else: was a file edited meanwhile"
+        )
 
 
 CELL = '''
@@ -220,7 +246,10 @@ class TestASession:
         first = self.study(tmp_path)
         assert set(first.runs.status) == {"missed"}
         told = capsys.readouterr().err
-        assert "cell-bowls, in-a-cell are defined in this session, which no other process can import, so that this process trains" in told
+        assert (
+            "cell-bowls, in-a-cell are defined in this session, which no other process can import, so that this "
+            "process trains" in told
+        )
         console(CELL.replace("STEPS", "20"))
         assert self.study(tmp_path).runs.equals(first.runs)
         assert "set aside" not in capsys.readouterr().err
@@ -245,7 +274,8 @@ class TestASession:
         capsys.readouterr()
         console(CELL.replace("STEPS", "20"))
         assert (
-            f"there is a workload called 'cell-bowls' already (from {tmp_path / 'cell.py'}): choose another name" in capsys.readouterr().err
+            f"there is a workload called 'cell-bowls' already (from {tmp_path / 'cell.py'}): choose another name"
+            in capsys.readouterr().err
         )
 
 
@@ -269,7 +299,14 @@ def test_a_script_brings_to_workers_what_it_enters_outside_of_its_guard(tmp_path
     monkeypatch.setitem(sys.modules, "__main__", main)
     exec(compile(MAIN_FILE, main.__file__, "exec"), vars(main))  # noqa: S102 - as Python does
     exec(compile(ENTER.format("pasted"), "<stdin>", "exec"), vars(main))  # noqa: S102 - as a prompt does
-    expected = {"plain": MAIN, "in-a-function": MAIN, "as-text": MAIN, "guarded": None, "as-text-guarded": None, "pasted": None}
+    expected = {
+        "plain": MAIN,
+        "in-a-function": MAIN,
+        "as-text": MAIN,
+        "guarded": None,
+        "as-text-guarded": None,
+        "pasted": None,
+    }
     assert {name: vocabulary()["optimizer"][name].origin.through for name in expected} == expected
     forget(*expected)
 
@@ -302,8 +339,12 @@ def test_a_script_reaches_the_workers_or_trains_by_itself(how, built_in, tmp_pat
     (tmp_path / "script.py").write_text(SCRIPT.replace("BUILT_IN", str(built_in)))
     with (tmp_path / "script.py").open() as text:
         name, given = ("script.py", None) if how == "file" else ("-", text)
-        done = subprocess.run([sys.executable, name], stdin=given, cwd=tmp_path, capture_output=True, text=True, check=False)
-    assert done.stdout.splitlines() == ["mine missed missed", *(["built-in missed missed"] if built_in else [])], done.stderr
+        done = subprocess.run(
+            [sys.executable, name], stdin=given, cwd=tmp_path, capture_output=True, text=True, check=False
+        )
+    assert done.stdout.splitlines() == ["mine missed missed", *(["built-in missed missed"] if built_in else [])], (
+        done.stderr
+    )
     assert ("cell-bowls, in-a-cell are defined in this session" in done.stderr) == (how != "file")
 
 
@@ -330,10 +371,23 @@ def slow(groups, lr):
 def test_ctrl_c_saves_the_run_in_hand_and_it_goes_on_to_the_same_bits(plugin, tmp_path):
     plugin.write_text(SLOW)
     (tmp_path / "m.toml").write_text(
-        'workload = "quadratic"\noptimizer = "my-sign"\nlr = 0.01\nseed = 0\nbudget.quadratic = { steps = 400, eval_every = 200 }\n'
+        'workload = "quadratic"\noptimizer = "my-sign"\nlr = 0.01\nseed = 0\nbudget.quadratic = { steps = 400, '
+        "eval_every = 200 }\n"
     )
     begun = tmp_path / "begun"
-    arguments = [sys.executable, "-m", "lrbench", "run", "m.toml", "--device", "cpu", "--workers", "1", "--plugin", str(plugin)]
+    arguments = [
+        sys.executable,
+        "-m",
+        "lrbench",
+        "run",
+        "m.toml",
+        "--device",
+        "cpu",
+        "--workers",
+        "1",
+        "--plugin",
+        str(plugin),
+    ]
     environment = os.environ | {"LRBENCH_TEST_SLOW": str(begun)}
     process = subprocess.Popen(arguments, cwd=tmp_path, stderr=subprocess.PIPE, text=True, env=environment)
     while not begun.exists() and process.poll() is None:

@@ -2,8 +2,8 @@
 
 import time
 
+from lrbench.config.outcome import Status
 from lrbench.execute.progress import Progress
-from lrbench.spec.outcome import Status
 
 
 def test_time_left_follows_the_expected_work(monkeypatch):

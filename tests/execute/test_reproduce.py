@@ -11,11 +11,11 @@ import pytest
 
 import lrbench
 from lrbench.analyse.agreement import BITWISE, DIFFERENT, MEASURES, NOT_RUN, TOLERANCE
+from lrbench.config.faults import BadInput
 from lrbench.execute import reproduce as module
 from lrbench.execute.reproduce import Stopped, reproduce
 from lrbench.execute.work import Worker
 from lrbench.report import certificate
-from lrbench.spec.faults import BadInput
 from lrbench.store import bundle, load
 from lrbench.strategies import SCHEDULES
 
@@ -110,7 +110,9 @@ class TestTheSame:
         assert {r.status for r in one.runs} == set(original.runs.status)
         assert {r.workload for r in one.runs} == set(original.runs.workload)
 
-    def test_a_population_that_cannot_be_made_is_trained_by_the_reference_trainer_and_said_so(self, original, monkeypatch):
+    def test_a_population_that_cannot_be_made_is_trained_by_the_reference_trainer_and_said_so(
+        self, original, monkeypatch
+    ):
         monkeypatch.setattr(module, "alone", lambda _: "a reason")
         found = again(original.folder, sample=8)
         notes = {r.note for r in found.runs if r.recorded_as.startswith("population")}
@@ -159,7 +161,9 @@ class TestRulesThatRoundInALowerPrecision:
         assert run.recorded_as == run.trained_as == f"population, eager, {width} at once"
         assert run.verdict == BITWISE
 
-    def test_a_record_that_names_no_populations_is_trained_with_all_that_may_have_been_in_it(self, together, monkeypatch, tmp_path):
+    def test_a_record_that_names_no_populations_is_trained_with_all_that_may_have_been_in_it(
+        self, together, monkeypatch, tmp_path
+    ):
         shutil.copytree(together.folder, tmp_path / "old")
         for path in (tmp_path / "old" / "runs").glob("*.parquet"):
             pq.write_table(pq.read_table(path).drop_columns(["population"]), path)
@@ -226,7 +230,12 @@ class TestTampered:
 
 class TestWhatCannotBe:
     def test_a_changed_or_unknown_entry_is_a_row_with_its_reason(self, plugin, tmp_path):
-        matrix = MATRIX | {"workload": "quadratic", "optimizer": "sgd", "schedule": ["constant", "reproduced-here"], "budget": {}}
+        matrix = MATRIX | {
+            "workload": "quadratic",
+            "optimizer": "sgd",
+            "schedule": ["constant", "reproduced-here"],
+            "budget": {},
+        }
         made = lrbench.run(matrix, results=tmp_path / "r", device="cpu", workers=1, plugins=[plugin])
         assert again(made.folder).counts[BITWISE] == len(made.runs)
 
@@ -234,8 +243,10 @@ class TestWhatCannotBe:
             values["schedule"]["revision"] = "0" * 12
 
         for change, said in ((unlike, "was changed since: revision 000000000000 on record"),
-                             (lambda v: v["schedule"].update(name="gone"), "there is no schedule called 'gone' here: if it is a plug-in's"),
-                             (lambda v: v["schedule"].update(settings={"high": 1.0}), "its settings are not possible here"),
+                             (lambda v: v["schedule"].update(name="gone"), "there is no schedule called 'gone' here: "
+                             "if it is a plug-in's"),
+                             (lambda v: v["schedule"].update(settings={"high": 1.0}), "its settings are not possible "
+                             "here"),
                              (lambda v: v.update(unheard=1), "not those of a run that this lrbench knows")):  # fmt: skip
             copy = shutil.copytree(made.folder, tmp_path / "copy", dirs_exist_ok=True)
             key = self.rewrite(load(copy), change)
@@ -278,7 +289,10 @@ class TestWhatCannotBe:
         found = again(study.folder)
         assert found.counts[NOT_RUN] == len(study.runs)
         assert found.overall == f"none of {len(study.runs)} runs could be trained again: the certificate says why"
-        assert row_of(found, key).reason == "it crashed when it was recorded, so there is no result to compare: RuntimeError: x"
+        assert (
+            row_of(found, key).reason
+            == "it crashed when it was recorded, so there is no result to compare: RuntimeError: x"
+        )
         assert sum("it crashed here: RuntimeError: no memory" in r.reason for r in found.runs) == len(study.runs) - 1
 
     @pytest.mark.parametrize(
@@ -292,7 +306,10 @@ class TestWhatCannotBe:
         ids=str,
     )
     def test_options_that_make_no_sense(self, options, said, original):
-        options = {name: [original.folder / f for f in value] if name == "plugins" else value for name, value in options.items()}
+        options = {
+            name: [original.folder / f for f in value] if name == "plugins" else value
+            for name, value in options.items()
+        }
         with pytest.raises(BadInput, match=said):
             again(original.folder, **options)
 
@@ -308,7 +325,8 @@ class TestWhatCannotBe:
 
         monkeypatch.setattr(Worker, "carry_out", stops)
         with pytest.raises(
-            Stopped, match=r"interrupted: \d+ of \d+ runs were trained again: \d+ bitwise equal\. No certificate was written\."
+            Stopped,
+            match=r"interrupted: \d+ of \d+ runs were trained again: \d+ bitwise equal\. No certificate was written\.",
         ):
             again(original.folder)
 

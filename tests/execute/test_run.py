@@ -14,6 +14,8 @@ import pytest
 import torch
 
 import lrbench
+from lrbench.config.faults import BadInput
+from lrbench.config.outcome import Outcome, Status
 from lrbench.execute import Session, carry_out, make_session, pool
 from lrbench.execute.costs import measure_costs
 from lrbench.execute.estimate import estimate
@@ -22,8 +24,6 @@ from lrbench.execute.preview import preview, preview_text
 from lrbench.execute.progress import Progress
 from lrbench.execute.work import Unit
 from lrbench.plan import vocabulary
-from lrbench.spec.faults import BadInput
-from lrbench.spec.outcome import Outcome, Status
 from lrbench.store import Study, load
 from lrbench.workloads import WORKLOADS, Unavailable
 
@@ -166,9 +166,13 @@ class TestOneWorker:
         assert_same(stored(made), stored(whole))
 
     def test_a_precision_that_the_device_does_not_have_is_skipped(self, tmp_path):
-        made = make_session({"workload": "quadratic", "seed": 0, "precision": ["fp32", "tf32"]}, results=tmp_path, device="cpu")
+        made = make_session(
+            {"workload": "quadratic", "seed": 0, "precision": ["fp32", "tf32"]}, results=tmp_path, device="cpu"
+        )
         assert [run.precision for run in made.plan.missing] == ["fp32"]
-        assert [skip.reason for skip in made.plan.skips] == ["tf32 is a way in which NVIDIA's GPUs multiply: a cpu device has none"]
+        assert [skip.reason for skip in made.plan.skips] == [
+            "tf32 is a way in which NVIDIA's GPUs multiply: a cpu device has none"
+        ]
 
     def test_a_matrix_that_grows_trains_only_what_is_new(self, tmp_path, session):
         carry_out(session(tmp_path / "r", lrs=[0.1]))
@@ -197,8 +201,12 @@ class TestOneWorker:
         def unavailable():
             raise Unavailable("the server is down")
 
-        monkeypatch.setitem(WORKLOADS, "cancer-logistic", dataclasses.replace(WORKLOADS["cancer-logistic"], data=unavailable))
-        made = make_session({"workload": ["cancer-logistic", "quadratic"], "seed": 0}, results=tmp_path / "r", workers=1)
+        monkeypatch.setitem(
+            WORKLOADS, "cancer-logistic", dataclasses.replace(WORKLOADS["cancer-logistic"], data=unavailable)
+        )
+        made = make_session(
+            {"workload": ["cancer-logistic", "quadratic"], "seed": 0}, results=tmp_path / "r", workers=1
+        )
         assert len(made.plan.missing) == 2
         assert sum(carry_out(made).counts.values()) == 1
         assert list(stored(made).skipped.reason) == ["the server is down"]
@@ -208,8 +216,12 @@ class TestOneWorker:
         def unavailable():
             raise Unavailable("the server is down")
 
-        monkeypatch.setitem(WORKLOADS, "cancer-logistic", dataclasses.replace(WORKLOADS["cancer-logistic"], data=unavailable))
-        made = make_session({"workload": ["cancer-logistic", "quadratic"], "seed": 0}, results=tmp_path / "r", workers=1)
+        monkeypatch.setitem(
+            WORKLOADS, "cancer-logistic", dataclasses.replace(WORKLOADS["cancer-logistic"], data=unavailable)
+        )
+        made = make_session(
+            {"workload": ["cancer-logistic", "quadratic"], "seed": 0}, results=tmp_path / "r", workers=1
+        )
         carry_out(made)
         before = stored(made)
         assert [cost.workload for cost in measure_costs(made).costs] == ["quadratic"]
@@ -219,7 +231,9 @@ class TestOneWorker:
 
 
 class TestWorkers:
-    def test_a_process_that_dies_takes_only_its_run_and_the_others_are_those_of_one_worker(self, tmp_path, monkeypatch, trouble, session):
+    def test_a_process_that_dies_takes_only_its_run_and_the_others_are_those_of_one_worker(
+        self, tmp_path, monkeypatch, trouble, session
+    ):
         monkeypatch.setattr(pool, "TRIES", 1)  # a second try takes a second process, seconds later
         made = session(tmp_path / "two", workers=2, dies=0.15, lrs=[0.05, 0.1, 0.15])
         assert carry_out(made).counts[Status.CRASHED] == 1
@@ -342,7 +356,19 @@ def test_a_study_that_is_interrupted_and_then_killed_goes_on_to_the_same_end(tmp
         f'workload = "quadratic"\nlr = {lrs}\nseed = 0\noptimizer = {{ name = "troubled", sleeps = 0.005 }}\n'
         "[budget.quadratic]\nsteps = 20\neval_every = 10\n"
     )
-    arguments = [sys.executable, "-m", "lrbench", "run", "m.toml", "--device", "cpu", "--workers", "1", "--plugin", str(plugin)]
+    arguments = [
+        sys.executable,
+        "-m",
+        "lrbench",
+        "run",
+        "m.toml",
+        "--device",
+        "cpu",
+        "--workers",
+        "1",
+        "--plugin",
+        str(plugin),
+    ]
 
     first = subprocess.Popen(arguments, cwd=tmp_path, stderr=subprocess.PIPE, text=True)
     assert "59 runs to do, 0 stored already, 0 skipped" in first.stderr.readline()

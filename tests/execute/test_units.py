@@ -13,13 +13,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from runs import a_run
 
+from lrbench.config.outcome import Status
 from lrbench.execute import units, work
 from lrbench.execute import verify as module
 from lrbench.execute.units import Pace, Paces, Trial, Way, cost, divide, kind
 from lrbench.execute.verify import table, verify
 from lrbench.execute.work import Unit, Worker
 from lrbench.plan import vocabulary
-from lrbench.spec.outcome import Status
 from lrbench.train import Population, faster, rule_of
 from lrbench.train.rules import RULES, base
 from lrbench.workloads import WORKLOADS
@@ -27,7 +27,9 @@ from lrbench.workloads import WORKLOADS
 CPU = torch.device("cpu")
 SLOW = Pace(300e-6, {"eager": (Way(32, 50e-6),)})
 FAST = SLOW.tried("compiled", Way(128, 7e-6), Way(32, 9e-6))
-ON_A_GPU = Pace(1e-3, {"eager": (Way(512, 9e-6),), "graph": (Way(512, 2e-6),), "compiled": (Way(2048, 0.7e-6), Way(512, 1.4e-6))})
+ON_A_GPU = Pace(
+    1e-3, {"eager": (Way(512, 9e-6),), "graph": (Way(512, 2e-6),), "compiled": (Way(2048, 0.7e-6), Way(512, 1.4e-6))}
+)
 
 
 def some(n, optimizer="adam", **values):
@@ -61,7 +63,13 @@ def test_every_run_is_in_one_unit_and_units_are_of_one_kind(adams, sgds, lbfgs, 
 
 @pytest.mark.parametrize(
     ("pace", "n", "mode"),
-    [(FAST, 100, "eager"), (FAST, 1000, "compiled"), (ON_A_GPU, 10, "eager"), (ON_A_GPU, 1000, "graph"), (ON_A_GPU, 20_000, "compiled")],
+    [
+        (FAST, 100, "eager"),
+        (FAST, 1000, "compiled"),
+        (ON_A_GPU, 10, "eager"),
+        (ON_A_GPU, 1000, "graph"),
+        (ON_A_GPU, 20_000, "compiled"),
+    ],
 )
 def test_a_faster_mode_is_used_where_it_repays_its_making(pace, n, mode):
     runs = some(1) * n
@@ -69,14 +77,17 @@ def test_a_faster_mode_is_used_where_it_repays_its_making(pace, n, mode):
 
 
 @pytest.mark.parametrize(
-    ("n", "mode", "width"), [(20_000, "compiled", 2048), (2000, "compiled", 2048), (500, "compiled", 512), (600, "graph", 512)]
+    ("n", "mode", "width"),
+    [(20_000, "compiled", 2048), (2000, "compiled", 2048), (500, "compiled", 512), (600, "graph", 512)],
 )
 def test_empty_slots_of_a_compiled_population_count(n, mode, width):
     found, way = ON_A_GPU.choose(n, 10**6)
     assert (found, way.width) == (mode, width)
 
 
-@pytest.mark.parametrize(("most", "tried"), [(1, [8]), (8, [8]), (9, [32, 8]), (100, [128, 32]), (128, [128, 32]), (5000, [128, 32])])
+@pytest.mark.parametrize(
+    ("most", "tried"), [(1, [8]), (8, [8]), (9, [32, 8]), (100, [128, 32]), (128, [128, 32]), (5000, [128, 32])]
+)
 def test_faster_modes_are_tried_at_the_width_that_takes_the_runs_of_a_rule_and_the_next_narrower(most, tried):
     assert Trial(some(1)[0], 0, most, None, 2**30)._faster_widths(CPU) == tried
 
@@ -232,7 +243,9 @@ def test_a_population_that_did_not_fit_is_gone_before_memory_is_given_back(crowd
     assert alive == [[False], [False, False]]
 
 
-@pytest.mark.parametrize(("fits", "mode"), [(2, "eager"), (1, "eager: population given up: RuntimeError: DefaultCPUAllocator: can't")])
+@pytest.mark.parametrize(
+    ("fits", "mode"), [(2, "eager"), (1, "eager: population given up: RuntimeError: DefaultCPUAllocator: can't")]
+)
 def test_a_run_that_ends_alone_for_want_of_memory_says_so(fits, mode, crowded, monkeypatch, tmp_path):
     monkeypatch.setattr(Crowded, "fits", fits)
     runs = [a_run("quadratic", lr=0.01 * (i + 1), steps=20) for i in range(4)]
@@ -326,14 +339,20 @@ def test_of_runs_that_all_diverge_nothing_is_said(monkeypatch):
     workload = WORKLOADS["quadratic"]
     monkeypatch.setattr(module, "fast_modes", lambda _: ())
     monkeypatch.setattr(sys.modules["lrbench.train.membership"], "unlike_alone", lambda _: None)
-    monkeypatch.setitem(WORKLOADS, "quadratic", replace(workload, loss=lambda *given: workload.loss(*given) * torch.nan))
+    monkeypatch.setitem(
+        WORKLOADS, "quadratic", replace(workload, loss=lambda *given: workload.loss(*given) * torch.nan)
+    )
     [found] = verify(["quadratic"], CPU, ["adam"])
     assert (found.compared, found.weights, found.losses, found.holds) == (0, 0.0, 0.0, False)
 
 
 def test_verify_goes_on_with_the_others_when_a_run_diverges(monkeypatch):
     monkeypatch.setattr(module, "fast_modes", lambda _: ())
-    monkeypatch.setattr(module, "SCHEDULES", ("constant", {"name": "lambda", "points": [[0.0, 1.0], [0.25, 1.0], [0.3, 1e5], [1.0, 1e5]]}))
+    monkeypatch.setattr(
+        module,
+        "SCHEDULES",
+        ("constant", {"name": "lambda", "points": [[0.0, 1.0], [0.25, 1.0], [0.3, 1e5], [1.0, 1e5]]}),
+    )
     [found] = verify(["quadratic"], CPU, ["sgd"])
     assert 0 < found.compared < found.runs
     assert found.holds

@@ -5,11 +5,11 @@ import os
 
 import pytest
 
+from lrbench.config.faults import BadInput
+from lrbench.config.matrix import parse_matrix
 from lrbench.execute import make_plan
 from lrbench.plan import listing, vocabulary
 from lrbench.plan import make_plan as sort_out
-from lrbench.spec.faults import BadInput
-from lrbench.spec.matrix import parse_matrix
 from lrbench.store import Store
 from lrbench.workloads import WORKLOADS, describe, fetch
 
@@ -37,7 +37,11 @@ def test_making_a_plan_writes_nothing(workload, away):
 
 def test_making_a_plan_loads_no_data(monkeypatch):
     for name, workload in WORKLOADS.items():
-        monkeypatch.setitem(WORKLOADS, name, dataclasses.replace(workload, data=lambda: pytest.fail("loaded data"), missing=lambda: None))
+        monkeypatch.setitem(
+            WORKLOADS,
+            name,
+            dataclasses.replace(workload, data=lambda: pytest.fail("loaded data"), missing=lambda: None),
+        )
     assert len(plan(workload=list(WORKLOADS)).possible) == len(WORKLOADS)
 
 
@@ -49,7 +53,9 @@ def test_stored_runs_are_counted_and_not_missing():
 
 
 def test_each_skip_has_a_reason_and_the_others_go_on():
-    found = plan(optimizer=["adam", "sparse-adam", "prodigy"], layer_lr=["uniform", "depth-decay"], batch_size=[32, 5000])
+    found = plan(
+        optimizer=["adam", "sparse-adam", "prodigy"], layer_lr=["uniform", "depth-decay"], batch_size=[32, 5000]
+    )
     reasons = {(s.run.optimizer.name, s.run.layer_lr.name, s.run.batch_size): s.reason for s in found.skips}
     assert {run.optimizer.name for run in found.possible} == {"adam", "prodigy"}
     assert len(found.possible) == 3
@@ -66,7 +72,9 @@ def test_a_workload_without_data_is_skipped_and_the_others_go_on(monkeypatch):
     assert [run.workload.name for run in found.possible] == ["quadratic"]
 
 
-@pytest.mark.parametrize(("target", "said"), [(95, "Did you mean 0.95?"), (1.5, "Did you mean 0.015?"), (-0.5, None), (950.0, None)])
+@pytest.mark.parametrize(
+    ("target", "said"), [(95, "Did you mean 0.95?"), (1.5, "Did you mean 0.015?"), (-0.5, None), (950.0, None)]
+)
 def test_a_target_that_is_no_value_of_the_metric_is_a_fault(target, said):
     with pytest.raises(BadInput) as caught:
         plan(budget={"digits-mlp": {"target": target}})
@@ -93,7 +101,9 @@ class TestPatterns:
         assert "matches no parameter" in found.skips[0].reason
 
     def test_one_that_fits_a_workload_whose_data_are_missing_is_no_fault(self, monkeypatch):
-        monkeypatch.setitem(WORKLOADS, "mnist5k-cnn", dataclasses.replace(WORKLOADS["mnist5k-cnn"], missing=lambda: "not here"))
+        monkeypatch.setitem(
+            WORKLOADS, "mnist5k-cnn", dataclasses.replace(WORKLOADS["mnist5k-cnn"], missing=lambda: "not here")
+        )
         found = plan(workload=["digits-mlp", "mnist5k-cnn"], layer_lr=FREEZE_CONV)
         assert not found.possible
         assert len(found.skips) == 2
@@ -111,13 +121,24 @@ def test_facts_and_skips_can_be_stored(tmp_path):
     facts = found.facts()
     assert facts["matrix"] == {"name": "m", "runs": 6, "seeds": [0]}
     assert facts["optimizers"]["adam"]["default_lr"] == 1e-3
-    assert facts["workloads"]["digits-mlp"]["parameters"] == sum(p.numel() for p in WORKLOADS["digits-mlp"].model().parameters())
+    assert facts["workloads"]["digits-mlp"]["parameters"] == sum(
+        p.numel() for p in WORKLOADS["digits-mlp"].model().parameters()
+    )
     assert facts["workloads"]["digits-mlp"]["train_examples"] == 1197
     assert len(found.skipped()) == len(found.skips) == 2
 
 
 def test_skips_of_nothing_are_a_table_all_the_same():
-    assert list(plan().skipped().columns) == ["key", "workload", "optimizer", "layer_lr", "schedule", "lr", "seed", "reason"]
+    assert list(plan().skipped().columns) == [
+        "key",
+        "workload",
+        "optimizer",
+        "layer_lr",
+        "schedule",
+        "lr",
+        "seed",
+        "reason",
+    ]
 
 
 def test_a_plan_is_in_the_order_of_the_matrix():
@@ -136,7 +157,9 @@ def test_the_listing_has_every_entry_with_its_meaning_and_source(axis):
     assert all(f"\n  {entry['name']}\n" in text for entry in found)
 
 
-@pytest.mark.parametrize(("name", "axis"), [("adam", "optimizer"), ("digits-mlp", "workload"), ("one-cycle", "schedule")])
+@pytest.mark.parametrize(
+    ("name", "axis"), [("adam", "optimizer"), ("digits-mlp", "workload"), ("one-cycle", "schedule")]
+)
 def test_one_entry_is_listed_by_its_name(name, axis):
     assert listing.entries(name) == {axis: [entry for entry in listing.entries(axis)[axis] if entry["name"] == name]}
 
@@ -154,5 +177,7 @@ def test_every_parameter_described_on_the_meta_device_is_as_it_will_be():
 def test_a_workload_that_declares_other_numbers_of_examples_than_it_has_is_bad_input(monkeypatch):
     wrong = dataclasses.replace(WORKLOADS["quadratic"], examples=(2, 1, 1))
     monkeypatch.setitem(WORKLOADS, "quadratic", wrong)
-    with pytest.raises(BadInput, match=r"workload 'quadratic': its data have \(1, 1, 1\) examples .* declares \(2, 1, 1\): correct"):
+    with pytest.raises(
+        BadInput, match=r"workload 'quadratic': its data have \(1, 1, 1\) examples .* declares \(2, 1, 1\): correct"
+    ):
         fetch(["quadratic"])

@@ -7,9 +7,9 @@ from importlib import metadata
 import pytest
 
 import lrbench
+from lrbench.config import sources
+from lrbench.config.faults import BadInput
 from lrbench.plan import load_plugins, vocabulary
-from lrbench.spec import sources
-from lrbench.spec.faults import BadInput
 from lrbench.strategies import OPTIMIZERS
 from lrbench.train.rules import RULES
 
@@ -71,7 +71,11 @@ def plugin(tmp_path, name):
 
 
 def matrix(name, **more):
-    strategy = {"optimizer": f"sign-{name}", "layer_lr": f"first-{name}", "schedule": {"name": f"halves-{name}", "at": 0.25}}
+    strategy = {
+        "optimizer": f"sign-{name}",
+        "layer_lr": f"first-{name}",
+        "schedule": {"name": f"halves-{name}", "at": 0.25},
+    }
     return {"workload": f"bowls-{name}", "seed": 0} | strategy | more
 
 
@@ -102,9 +106,15 @@ def sets(optimizer, total):
 @pytest.mark.parametrize(
     ("lr", "said"),
     [
-        ("0.05 / (self.last_epoch + 1)", "lr 0.05 at step 1 with base lr 0.01, and 0.05 with half of it: it must multiply the base lr"),
+        (
+            "0.05 / (self.last_epoch + 1)",
+            "lr 0.05 at step 1 with base lr 0.01, and 0.05 with half of it: it must multiply the base lr",
+        ),
         ("base * (1.0 - self.last_epoch)", "the schedule gives lr -0.01 at step 3; an lr is a number from 0 up"),
-        ("base * (float('nan') if self.last_epoch == 6 else 1.0)", "the schedule gives lr nan at step 7; an lr is a number from 0 up"),
+        (
+            "base * (float('nan') if self.last_epoch == 6 else 1.0)",
+            "the schedule gives lr nan at step 7; an lr is a number from 0 up",
+        ),
     ],
     ids=["absolute", "negative", "not a number"],
 )
@@ -123,9 +133,13 @@ def test_a_schedule_that_is_no_factor_of_the_base_lr_is_an_error_of_the_run(lr, 
 
 def test_a_schedule_whose_builder_returns_nothing_is_skipped_with_the_reason(name, plugin, tmp_path):
     file = tmp_path / "forgets.py"
-    file.write_text(f"import lrbench\n@lrbench.schedule('forgets-{name}')\ndef f(optimizer, total):\n    'Forget. Source: a test.'")
+    file.write_text(
+        f"import lrbench\n@lrbench.schedule('forgets-{name}')\ndef f(optimizer, total):\n    'Forget. Source: a test.'"
+    )
     plan = lrbench.make_plan(matrix(name) | {"schedule": f"forgets-{name}"}, plugins=[plugin, file])
-    assert [s.reason for s in plan.skips] == [f"forgets-{name}: its builder returned None, which cannot be stepped: return an LRScheduler"]
+    assert [s.reason for s in plan.skips] == [
+        f"forgets-{name}: its builder returned None, which cannot be stepped: return an LRScheduler"
+    ]
 
 
 def test_it_can_be_given_twice_and_again(plugin, name):
@@ -231,14 +245,20 @@ class TestItsCodeIsPartOfTheKey:
 
     def test_comments_docstrings_and_layout_do_not(self, planned, plugin):
         before = planned()
-        plugin.write_text(f"# hello\n{plugin.read_text()}".replace('"""The arithmetic."""', '"""Words."""').replace("STEP * ", "STEP  *  "))
+        plugin.write_text(
+            f"# hello\n{plugin.read_text()}".replace('"""The arithmetic."""', '"""Words."""').replace(
+                "STEP * ", "STEP  *  "
+            )
+        )
         assert planned().key == before.key
 
     def test_another_version_of_a_package_that_it_names_does(self, planned, plugin, monkeypatch):
         before, version = planned(), metadata.version
         for package, changes in (("numpy", True), ("torch", False), ("lrbench-suite", False), ("scipy", False)):
             with monkeypatch.context() as patch:
-                patch.setattr(metadata, "version", lambda name, package=package: "0.0" if name == package else version(name))
+                patch.setattr(
+                    metadata, "version", lambda name, package=package: "0.0" if name == package else version(name)
+                )
                 sources.versions_of.cache_clear()
                 plugin.write_text(plugin.read_text() + "#\n")
                 assert (planned().key != before.key) == changes
@@ -325,8 +345,10 @@ def test_a_revision_of_its_own_counts_besides(plugin, name):
         ("import no_such_module", "cannot be imported: ModuleNotFoundError: No module named 'no_such_module'"),
         ("def f(:", "cannot be imported: SyntaxError"),
         ("1 / 0", "cannot be imported: ZeroDivisionError"),
-        ("import lrbench\n@lrbench.optimizer('adam', default_lr=1.0)\ndef f(groups, lr): ...", "there is one optimizer called"),
-        ("import lrbench\n@lrbench.optimizer('mine')\ndef f(groups, lr): ...", "missing 1 required keyword-only argument: 'default_lr'"),
+        ("import lrbench\n@lrbench.optimizer('adam', default_lr=1.0)\ndef f(groups, lr): ...", "there is one optimizer "
+        "called"),
+        ("import lrbench\n@lrbench.optimizer('mine')\ndef f(groups, lr): ...", "missing 1 required keyword-only "
+        "argument: 'default_lr'"),
         (
             "import lrbench\nfrom dataclasses import replace\nfrom lrbench.workloads import WORKLOADS\n"
             "lrbench.add_workload(replace(WORKLOADS['quadratic'], name='digits-mlp'))",

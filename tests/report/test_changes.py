@@ -17,9 +17,9 @@ from synthetic import crash, fake, step_costs, study
 from lrbench.analyse import STRATEGY
 from lrbench.analyse.changes import WORSE
 from lrbench.cli import main
+from lrbench.config.faults import BadInput
 from lrbench.report.changes import Compared, Found, compare, failures, summary, warnings
 from lrbench.report.changes_text import FORMATS, LIMIT, as_markdown, as_text
-from lrbench.spec.faults import BadInput
 from lrbench.store import digest, load, studies
 
 ONE = {"workloads": ["digits_mlp"], "schedules": ["constant"]}
@@ -28,7 +28,11 @@ ONE = {"workloads": ["digits_mlp"], "schedules": ["constant"]}
 def by(amount, optimizer="adam"):
     def change(run, outcome):
         moved = np.float32(amount + 1e-4 * (run.seed % 3)) * (outcome.eval_step > 0)
-        return replace(outcome, val_metric=(outcome.val_metric + moved).astype(np.float32)) if run.optimizer.label == optimizer else outcome
+        return (
+            replace(outcome, val_metric=(outcome.val_metric + moved).astype(np.float32))
+            if run.optimizer.label == optimizer
+            else outcome
+        )
 
     return change
 
@@ -186,7 +190,9 @@ def test_what_limits_the_comparison_is_told(head, said):
 
 def test_other_terms_are_told(tmp_path):
     study(tmp_path, target=0.7, **ONE)
-    assert any("budget, target or metric are others on digits_mlp" in line for line in warnings(compare("base", str(tmp_path))))
+    assert any(
+        "budget, target or metric are others on digits_mlp" in line for line in warnings(compare("base", str(tmp_path)))
+    )
 
 
 def test_nothing_in_common_is_bad_input(tmp_path, cli):
@@ -194,7 +200,11 @@ def test_nothing_in_common_is_bad_input(tmp_path, cli):
     (tmp_path / "study.toml").write_text((tmp_path / "study.toml").read_text().replace('"synthetic"', '"another"'))
     code, out, err = cli("base", made.folder)
     assert (code, out) == (2, "")
-    assert err == "compare: nothing in common. BASE has synthetic on cpu-2; HEAD has another on cpu-2. Give results of one matrix.\n"
+    assert (
+        err
+        == "compare: nothing in common. BASE has synthetic on cpu-2; HEAD has another on cpu-2. Give results of one "
+        "matrix.\n"
+    )
 
 
 def test_two_revisions(folder, tmp_path, monkeypatch, cli):
@@ -227,7 +237,9 @@ def repeated(found: Compared, times: int, label: int) -> Compared:
     """The same comparison with so many strategies more, whose names are long."""
 
     def many(table: pd.DataFrame) -> pd.DataFrame:
-        copies = [table.assign(optimizer=[f"{name}-{i:05}-{'|x' * label}" for name in table.optimizer]) for i in range(times)]
+        copies = [
+            table.assign(optimizer=[f"{name}-{i:05}-{'|x' * label}" for name in table.optimizer]) for i in range(times)
+        ]
         return pd.concat(copies, ignore_index=True).sort_values(STRATEGY, ignore_index=True)
 
     [one] = found.found
@@ -258,7 +270,9 @@ def test_what_is_left_out_is_counted():
     found = repeated(compare("base", "worse"), 700, 3)
     [before, _] = as_markdown(found).split("<details>", 1)
     table = found.found[0].changes.measures
-    [left] = [int(line.split()[0].strip("*").replace(",", "")) for line in before.splitlines() if line.endswith("left out.*")]
+    [left] = [
+        int(line.split()[0].strip("*").replace(",", "")) for line in before.splitlines() if line.endswith("left out.*")
+    ]
     assert before.count("| **worse** |") + left == int((table.verdict == WORSE).sum())
 
 
@@ -292,17 +306,28 @@ class TestWhatHasOneNameAndIsNotTheSame:
 
     def test_other_settings_under_the_same_name_are_told(self, against):
         _, lines = against(adam={"settings": {"label": "adam", "eps": 1e-3}}, digits_mlp={"revision": 2})
-        assert lines[0].startswith("adam has other settings in base and head, which its name does not tell: eps None then 0.001.")
+        assert lines[0].startswith(
+            "adam has other settings in base and head, which its name does not tell: eps None then 0.001."
+        )
 
     def test_a_built_in_entry_with_a_new_revision_is_told(self, against):
-        assert against(adam={"revision": 2})[1][0] == "another revision of adam (1 then 2) in base and head: compared by settings."
+        assert (
+            against(adam={"revision": 2})[1][0]
+            == "another revision of adam (1 then 2) in base and head: compared by settings."
+        )
 
     def test_two_things_of_one_name_within_a_study_are_told(self, folder, tmp_path, monkeypatch):
         made = synthetic.choice
         for i, seeds in ((1, [0, 1, 2]), (2, [3, 4, 5])):
-            monkeypatch.setattr(synthetic, "choice", lambda label, i=i: made(label).model_copy(update={"revision": f"code {i}"}))
+            monkeypatch.setattr(
+                synthetic, "choice", lambda label, i=i: made(label).model_copy(update={"revision": f"code {i}"})
+            )
             study(tmp_path / f"{i}" / "synthetic" / "cpu-2", seeds=seeds, **ONE)
         for shard in (tmp_path / "2").rglob("*.parquet"):
             shutil.copy(shard, tmp_path / "1" / "synthetic" / "cpu-2" / "runs" / f"other-{shard.name}")
-        [line] = [line for line in warnings(compare(str(folder / "base"), str(tmp_path / "1"))) if "more than one thing" in line]
+        [line] = [
+            line
+            for line in warnings(compare(str(folder / "base"), str(tmp_path / "1")))
+            if "more than one thing" in line
+        ]
         assert "are each more than one thing in head" in line

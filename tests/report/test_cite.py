@@ -10,6 +10,7 @@ import pytest
 import synthetic
 from bibtexparser.bparser import BibTexParser
 
+from lrbench.config.faults import BadInput
 from lrbench.plan.listing import entries
 from lrbench.report.bibliography import bibtex, latex, used
 from lrbench.report.checklist import checklist
@@ -17,7 +18,6 @@ from lrbench.report.cite import cited
 from lrbench.report.findings import Findings
 from lrbench.report.methods import methods
 from lrbench.report.references import BY_KEY, IDENTIFIER, METHODS, REFERENCES, named_in
-from lrbench.spec.faults import BadInput
 from lrbench.store import bundle, digest, load
 
 COMMITTED = [
@@ -38,7 +38,9 @@ def parsed(text):
 
 @pytest.fixture(scope="module")
 def study(tmp_path_factory):
-    return synthetic.study(tmp_path_factory.mktemp("study") / "s", lrs=(1e-3, 1e-2, 1e-1), seeds=range(5), costs=synthetic.step_costs())
+    return synthetic.study(
+        tmp_path_factory.mktemp("study") / "s", lrs=(1e-3, 1e-2, 1e-1), seeds=range(5), costs=synthetic.step_costs()
+    )
 
 
 class TestReferences:
@@ -67,7 +69,9 @@ class TestReferences:
         needs = {"article": {"journal"}, "inproceedings": {"booktitle"}, "misc": set()}
         for entry in found.values():
             assert {"author", "title", "year"} | needs[entry["ENTRYTYPE"]] <= set(entry)
-            assert entry["ID"].startswith(re.sub(r"[^a-z]", "", entry["author"].split(",")[0].lower().replace(r"{\"a}", "ae"))[:6])
+            assert entry["ID"].startswith(
+                re.sub(r"[^a-z]", "", entry["author"].split(",")[0].lower().replace(r"{\"a}", "ae"))[:6]
+            )
             assert entry["year"] in entry["ID"]
 
     def test_braces_balance_and_nothing_is_beyond_ascii(self):
@@ -142,7 +146,11 @@ class TestText:
 
     def test_every_key_in_brackets_is_an_entry(self, study):
         text, found = cited(study.folder, "text"), parsed(bibtex(study, 2031))
-        keys = {key.strip() for part in re.findall(r"\[([a-z][a-z][^\]\n]*(?:\n[^\]]*)?)\]", text) for key in part.split(",")}
+        keys = {
+            key.strip()
+            for part in re.findall(r"\[([a-z][a-z][^\]\n]*(?:\n[^\]]*)?)\]", text)
+            for key in part.split(",")
+        }
         assert {"lrbench", "holm1979simple", "lrbench-optimizer-adam"} <= keys
         assert keys <= set(found)
 
@@ -158,16 +166,29 @@ class TestText:
     def test_every_setting_of_every_choice_is_told_with_its_default(self, study):
         text = " ".join(cited(study.folder, "text").split())
         for values in map(json.loads, study.runs.run):
-            for axis, words in {"optimizer": "optimizer", "layer_lr": "layer-lr policy", "schedule": "learning-rate schedule"}.items():
+            for axis, words in {
+                "optimizer": "optimizer",
+                "layer_lr": "layer-lr policy",
+                "schedule": "learning-rate schedule",
+            }.items():
                 choice = values[axis]
                 assert f"- {words} {choice['label']}: label = {json.dumps(choice['settings']['label'])}." in text
 
     def test_settings_are_written_as_a_matrix_file_writes_them(self, tmp_path):
         made = synthetic.study(tmp_path / "s", lrs=(1e-2,), seeds=(0,), optimizers=("adam",))
         values = json.loads(made.runs.run[0])
-        settings = {"betas": [0.9, 0.999], "t_max": 1.0, "every": 1, "nesterov": True, "parts": [{"name": "constant"}], "rest": {}}
+        settings = {
+            "betas": [0.9, 0.999],
+            "t_max": 1.0,
+            "every": 1,
+            "nesterov": True,
+            "parts": [{"name": "constant"}],
+            "rest": {},
+        }
         made.runs["run"] = json.dumps(values | {"optimizer": values["optimizer"] | {"settings": settings}})
-        told = 'betas = [0.9, 0.999], t_max = 1.0, every = 1, nesterov = true, parts = [{name = "constant"}], rest = {}.'
+        told = (
+            'betas = [0.9, 0.999], t_max = 1.0, every = 1, nesterov = true, parts = [{name = "constant"}], rest = {}.'
+        )
         assert f"- optimizer adam: {told}" in methods(Findings(made)).split("\n")
 
     def test_a_bundle_says_the_same(self, study, tmp_path):
@@ -208,7 +229,8 @@ class TestChecklist:
         values = json.loads(study.runs.run[0])
         runs = study.runs.assign(run=[json.dumps(values | {"lr": 7.0}), *study.runs.run[1:]])
         assert (
-            checklist(Findings(type(study)(study.folder, study.facts, study.machine, runs, study.skipped)))[0].found == "1 run with others"
+            checklist(Findings(type(study)(study.folder, study.facts, study.machine, runs, study.skipped)))[0].found
+            == "1 run with others"
         )
 
     @pytest.mark.parametrize(

@@ -10,10 +10,10 @@ from synthetic import delayed, fake, step_costs, study
 
 from lrbench.analyse import side_by_side
 from lrbench.cli import main
+from lrbench.config.cost import Costs
+from lrbench.config.faults import BadInput
 from lrbench.report import comparison, write_reports
 from lrbench.report.prices import parse_prices
-from lrbench.spec.cost import Costs
-from lrbench.spec.faults import BadInput
 
 SMALL = {"workloads": ["digits_mlp"], "lrs": [1e-3, 1e-2, 1e-1]}
 
@@ -28,7 +28,9 @@ def pair(root):
     """On ``b`` steps are four times as fast and adam's are cheaper than sgd's; rmsprop needs three steps more."""
     one = study(root / "fake-gpu-a", machine=fake("a"), costs=step_costs(1e-3, workloads=["digits_mlp"]), **SMALL)
     costs = step_costs(2.5e-4, workloads=["digits_mlp"], slowness={"adam": 0.7})
-    other = study(root / "fake-gpu-b", machine=fake("b", count=8, tf32="off"), costs=costs, change=delayed(3, "rmsprop"), **SMALL)
+    other = study(
+        root / "fake-gpu-b", machine=fake("b", count=8, tf32="off"), costs=costs, change=delayed(3, "rmsprop"), **SMALL
+    )
     return one, other
 
 
@@ -43,7 +45,10 @@ def text(pair, tmp_path_factory):
 
 def test_a_machine_that_needs_other_steps_is_flagged_at_the_top(text):
     opening = text[: text.index("## In short")]
-    assert "**fake-gpu-b needs other numbers of steps than fake-gpu-a** with 2 of 6 pairs of workload and strategy: " in opening
+    assert (
+        "**fake-gpu-b needs other numbers of steps than fake-gpu-a** with 2 of 6 pairs of workload and strategy: "
+        in opening
+    )
     assert "`rmsprop / uniform / cosine` on digits_mlp (1.2 x)" in opening
     assert "| digits_mlp | fake-gpu-b | 4 | 2 | 0 | 1 to 1.2 | 0 |" in text
 
@@ -79,7 +84,8 @@ def test_energy_is_told_where_two_can_read_it(pair, text, tmp_path):
 
 def test_pairs_that_change_places_are_listed_with_both_times(text):
     assert (
-        "| `sgd(momentum=0.9) / uniform / cosine` | `adam / uniform / cosine` | fake-gpu-a | 15 ms against 22.5 ms | fake-gpu-b |" in text
+        "| `sgd(momentum=0.9) / uniform / cosine` | `adam / uniform / cosine` | fake-gpu-a | 15 ms against 22.5 ms | "
+        "fake-gpu-b |" in text
     )
     assert "do not overlap on at least one of the two machines" in text
 
@@ -97,7 +103,9 @@ def test_pictures_exist_and_old_ones_are_gone(pair, tmp_path):
     told = text_of(pair, tmp_path)
     shown = set(re.findall(r"!\[[^\]]+\]\(([^)]+)\)", told))
     assert (
-        shown == {f"figures/{p.name}" for p in (tmp_path / "figures").iterdir()} == {"figures/speed-up.png", "figures/time-to-target.png"}
+        shown
+        == {f"figures/{p.name}" for p in (tmp_path / "figures").iterdir()}
+        == {"figures/speed-up.png", "figures/time-to-target.png"}
     )
 
 
@@ -140,12 +148,21 @@ def bare(made, **changes):
 
 
 ODD = {
-    "no-runs": (lambda a, b: [a, bare(b, runs=b.runs[:0])], ["No runs are stored of fake-gpu-b: only its step costs are compared."]),
+    "no-runs": (
+        lambda a, b: [a, bare(b, runs=b.runs[:0])],
+        ["No runs are stored of fake-gpu-b: only its step costs are compared."],
+    ),
     "no-costs": (
         lambda a, b: [a, bare(b, costs=Costs())],
-        ["No step costs were measured on fake-gpu-b: there are no times for it.", "No other machine has step times of a case"],
+        [
+            "No step costs were measured on fake-gpu-b: there are no times for it.",
+            "No other machine has step times of a case",
+        ],
     ),
-    "only-runs": (lambda a, b: [bare(a, costs=Costs()), bare(b, costs=Costs())], ["No machine has step costs.", "there are no times"]),
+    "only-runs": (
+        lambda a, b: [bare(a, costs=Costs()), bare(b, costs=Costs())],
+        ["No machine has step costs.", "there are no times"],
+    ),
     "only-costs": (
         lambda a, b: [bare(a, runs=a.runs[:0]), bare(b, runs=b.runs[:0])],
         ["Two machines with shared runs are needed to compare steps to target."],
@@ -157,11 +174,20 @@ ODD = {
     "nothing": (lambda a, b: [bare(m, costs=Costs(), runs=m.runs[:0]) for m in (a, b)], ["No machine has step costs."]),
     "nothing-shared": (
         lambda a, b: [bare(a, runs=a.runs[a.runs.seed < 2]), bare(b, runs=b.runs[b.runs.seed > 1])],
-        ["0 runs with the same key were trained on all machines with runs (fake-gpu-a has 36, fake-gpu-b has 54): only these"],
+        [
+            "0 runs with the same key were trained on all machines with runs (fake-gpu-a has 36, fake-gpu-b has 54): "
+            "only these"
+        ],
     ),
-    "one-seed": (lambda a, b: [bare(a, runs=a.runs[a.runs.seed == 0]), b], ["Only 1 seed:", "18 runs with the same key"]),
+    "one-seed": (
+        lambda a, b: [bare(a, runs=a.runs[a.runs.seed == 0]), b],
+        ["Only 1 seed:", "18 runs with the same key"],
+    ),
     "other-cases": (
-        lambda a, b: [a, bare(b, costs=replace(b.costs, costs=tuple(replace(c, precision="bf16") for c in b.costs.costs)))],
+        lambda a, b: [
+            a,
+            bare(b, costs=replace(b.costs, costs=tuple(replace(c, precision="bf16") for c in b.costs.costs))),
+        ],
         ["No other machine has step times of a case that was measured on `fake-gpu-a` too."],
     ),
     "other-torch": (
@@ -169,7 +195,10 @@ ODD = {
         ["Different versions of torch: fake-gpu-a 2.14.1,"],
     ),
     "doubtful": (
-        lambda a, b: [a, bare(b, costs=replace(b.costs, costs=tuple(replace(c, noise=("busy",)) for c in b.costs.costs)))],
+        lambda a, b: [
+            a,
+            bare(b, costs=replace(b.costs, costs=tuple(replace(c, noise=("busy",)) for c in b.costs.costs))),
+        ],
         ["Step costs in doubt (repeated visits", "8 of 8 on fake-gpu-b. Each machine's"],
     ),
 }
@@ -193,7 +222,14 @@ def test_other_matrices_and_targets_are_told(pair, tmp_path):
 
 def test_a_target_that_is_never_reached_is_told(tmp_path):
     made = [
-        study(tmp_path / x, machine=fake(x), target=2.0, costs=step_costs(1e-3, workloads=["digits_mlp"]), seeds=[0, 1], **SMALL)
+        study(
+            tmp_path / x,
+            machine=fake(x),
+            target=2.0,
+            costs=step_costs(1e-3, workloads=["digits_mlp"]),
+            seeds=[0, 1],
+            **SMALL,
+        )
         for x in "ab"
     ]
     told = text_of(made, tmp_path)
@@ -280,7 +316,11 @@ def test_prices_belong_to_the_machine_that_is_meant(given, found):
         (["=2"], "--price =2: must be NAME=PRICE"),
         (["v100=two"], "--price v100=two: must be a price per hour, a number from 0 up, got 'two'."),
         (["v100=2"], "--price v100=2: no machine here is called 'v100'. Known: cpu-epyc, "),
-        (["cuda=2"], "--price cuda=2: 'cuda' may be cuda-a100-1gpu or cuda-a100-1gpu-x or cuda-h100-8gpu. Give more of the name."),
+        (
+            ["cuda=2"],
+            "--price cuda=2: 'cuda' may be cuda-a100-1gpu or cuda-a100-1gpu-x or cuda-h100-8gpu. Give more of the "
+            "name.",
+        ),
         (["h100=two"], "--price h100=two: must be a price per hour, a number from 0 up, got 'two'."),
         (["h100=-1"], "must be a price per hour"),
         (["h100=nan"], "must be a price per hour"),

@@ -6,15 +6,17 @@ from dataclasses import replace
 import pytest
 from synthetic import step_cost, step_costs, study, timed
 
+from lrbench.config.cost import Costs
 from lrbench.report import write
 from lrbench.report.costs import steps, times
 from lrbench.report.findings import Findings
-from lrbench.spec.cost import Costs
 
 
 def whole_costs(made):
     """Costs with everything: a doubtful case, runs timed whole, a step of a policy with groups."""
-    deep = step_cost("digits_mlp", "adam", 1.8e-3, layer_lr="depth-decay", groups=3, strategies=[("adam", "depth-decay", "constant")])
+    deep = step_cost(
+        "digits_mlp", "adam", 1.8e-3, layer_lr="depth-decay", groups=3, strategies=[("adam", "depth-decay", "constant")]
+    )
     doubtful = replace(made.costs.costs[0], noise=("load 2.1 at the start",))
     whole = (timed(made, made.runs.key[0], ratio=1.02), timed(made, made.runs.key[1], ratio=0.9))
     return replace(made.costs, costs=(doubtful, *made.costs.costs[1:], deep), timed=whole)
@@ -38,7 +40,12 @@ def with_costs(made, **changes):
 def test_a_report_has_both_sections_and_tables_beside_it(made, tmp_path):
     path = write(made, folder=tmp_path)
     text = path.read_text()
-    assert text.index("## Stability") < text.index("## Time to target") < text.index("## What a step costs") < text.index("## Everything")
+    assert (
+        text.index("## Stability")
+        < text.index("## Time to target")
+        < text.index("## What a step costs")
+        < text.index("## Everything")
+    )
     assert not re.search(r"\bnan\b|\binf\b", text)
     assert text.count("<details>") == text.count("</details>")
     for block in text.split("\n\n"):
@@ -68,11 +75,17 @@ def test_the_fastest_in_time_come_first(sections):
 
 def test_it_is_told_when_the_fastest_in_time_is_not_so_in_steps(tmp_path):
     slow = study(
-        tmp_path, costs=step_costs(1e-3, slowness={"sgd(momentum=0.9)": 2.0, "adam": 2.0, "rmsprop": 2.0}), workloads=["digits_mlp"]
+        tmp_path,
+        costs=step_costs(1e-3, slowness={"sgd(momentum=0.9)": 2.0, "adam": 2.0, "rmsprop": 2.0}),
+        workloads=["digits_mlp"],
     )
     cheap = [replace(c, seconds=1e-3) if c.schedule == "constant" else c for c in (*slow.costs.costs,)]
     cheap = [replace(c, strategies=tuple(s for s in c.strategies if s[2] == "constant")) for c in cheap]
-    dear = [replace(c, seconds=9e-3, schedule="cosine", strategies=((c.optimizer, "uniform", "cosine"),)) for c in cheap if c.strategies]
+    dear = [
+        replace(c, seconds=9e-3, schedule="cosine", strategies=((c.optimizer, "uniform", "cosine"),))
+        for c in cheap
+        if c.strategies
+    ]
     told = times(Findings(replace(slow, costs=Costs((*cheap, *dear)))))
     assert "The fastest in time is not the fastest in steps: " in told
     assert re.search(r"/ cosine` needs the fewest, 15 in 135 ms; `.+ / constant` needs 18 in 18 ms", told)
@@ -80,8 +93,14 @@ def test_it_is_told_when_the_fastest_in_time_is_not_so_in_steps(tmp_path):
 
 def test_many_strategies_are_folded(tmp_path):
     names = [f"opt-{i:02}" for i in range(12)]
-    costs = step_costs(1e-3, workloads=["digits_mlp"], slowness={name: 1.0 + i for i, name in enumerate(names)}, schedules=["constant"])
-    told = times(Findings(study(tmp_path, optimizers=names, schedules=["constant"], workloads=["digits_mlp"], lrs=[1e-2], costs=costs)))
+    costs = step_costs(
+        1e-3, workloads=["digits_mlp"], slowness={name: 1.0 + i for i, name in enumerate(names)}, schedules=["constant"]
+    )
+    told = times(
+        Findings(
+            study(tmp_path, optimizers=names, schedules=["constant"], workloads=["digits_mlp"], lrs=[1e-2], costs=costs)
+        )
+    )
     assert "<summary>The other 2 strategies</summary>" in told
 
 
@@ -113,7 +132,10 @@ def test_implementations_groups_and_policies_are_compared(sections):
 
 
 def test_the_largest_deviation_from_the_prediction_is_told(made, sections):
-    assert "Of 2 trainings timed whole and alone, the one farthest from what its step costs predict took 0.9 x that: " in sections[1]
+    assert (
+        "Of 2 trainings timed whole and alone, the one farthest from what its step costs predict took 0.9 x that: "
+        in sections[1]
+    )
     assert f"(run `{made.runs.key[1]}`)" in sections[1]
 
 

@@ -15,7 +15,9 @@ from lrbench.report import write
 from lrbench.report.export import as_csv, latex, named, tables
 from lrbench.store import load
 
-TABLE = md.section("Verdict", md.table(["Workload", "Gain, %"], [[f"**{md.code('adam(eps=1e-8)_x')}**", "≥ 5 % \\| 6 & 7"]], right=[1]))
+TABLE = md.section(
+    "Verdict", md.table(["Workload", "Gain, %"], [[f"**{md.code('adam(eps=1e-8)_x')}**", "≥ 5 % \\| 6 & 7"]], right=[1])
+)
 
 
 def test_a_table_is_read_back_with_its_title_alignment_and_markup():
@@ -33,9 +35,17 @@ def test_a_table_is_read_back_with_its_title_alignment_and_markup():
 def test_titles_come_from_section_fold_and_bold_line_and_are_numbered():
     small = md.table(["a"], [["1"]])
     text = md.section(
-        "Times", "**digits**, to 95 %\n\n" + small, md.details("The rest", small), "**mnist**\n\n" + small + "\n\nand\n\n" + small
+        "Times",
+        "**digits**, to 95 %\n\n" + small,
+        md.details("The rest", small),
+        "**mnist**\n\n" + small + "\n\nand\n\n" + small,
     )
-    assert [name for name, _ in named(tables(text))] == ["times-digits", "times-the-rest", "times-mnist", "times-mnist-2"]
+    assert [name for name, _ in named(tables(text))] == [
+        "times-digits",
+        "times-the-rest",
+        "times-mnist",
+        "times-mnist-2",
+    ]
 
 
 @given(st.text("abc_%&#$^~\\{}<>|`* ≥µ", min_size=1, max_size=20))
@@ -60,10 +70,16 @@ def report(made):
 def test_every_table_and_figure_of_the_report_is_exported(report):
     text, place = report.read_text(), report.parent / "export"
     assert (
-        len(list((place / "tables").glob("*.tex"))) == len(list((place / "tables").glob("*.csv"))) == len(re.findall(r"^\| -", text, re.M))
+        len(list((place / "tables").glob("*.tex")))
+        == len(list((place / "tables").glob("*.csv")))
+        == len(re.findall(r"^\| -", text, re.M))
     )
     drawn = {path.stem for path in (report.parent / "figures").glob("*.png")}
-    assert {path.stem for path in (place / "figures").glob("*.svg")} == {path.stem for path in (place / "figures").glob("*.pdf")} == drawn
+    assert (
+        {path.stem for path in (place / "figures").glob("*.svg")}
+        == {path.stem for path in (place / "figures").glob("*.pdf")}
+        == drawn
+    )
 
 
 def test_the_same_study_exports_the_same_files_and_what_is_gone_is_removed(made, report, tmp_path):
@@ -96,5 +112,12 @@ def test_every_figure_is_exported_with_the_same_bytes_again(made, tmp_path):
 def test_latex_accepts_every_table(report, tmp_path):
     names = sorted(path.as_posix() for path in (report.parent / "export" / "tables").glob("*.tex"))
     body = "\n\n".join(rf"\resizebox{{\textwidth}}{{!}}{{\input{{{name}}}}}" for name in names)
-    (tmp_path / "all.tex").write_text(rf"\documentclass{{article}}\usepackage{{booktabs,graphicx}}\begin{{document}}{body}\end{{document}}")
-    subprocess.run(["pdflatex", "-halt-on-error", "-interaction=batchmode", "all.tex"], cwd=tmp_path, check=True, capture_output=True)
+    (tmp_path / "all.tex").write_text(
+        rf"\documentclass{{article}}\usepackage{{booktabs,graphicx}}\begin{{document}}{body}\end{{document}}"
+    )
+    subprocess.run(
+        ["pdflatex", "-halt-on-error", "-interaction=batchmode", "all.tex"],
+        cwd=tmp_path,
+        check=True,
+        capture_output=True,
+    )

@@ -58,7 +58,10 @@ def table(columns):
 
 def rows_of(data):
     """The rows with their labels, and the cells of each."""
-    rows = [row | {axis: labels[row[axis]] for axis, labels in data["axes"].items()} | {"cells": []} for row in table(data["rows"])]
+    rows = [
+        row | {axis: labels[row[axis]] for axis, labels in data["axes"].items()} | {"cells": []}
+        for row in table(data["rows"])
+    ]
     for cell in table(data["cells"]):
         rows[cell["row"]]["cells"].append(cell)
     return rows
@@ -88,7 +91,9 @@ def test_there_is_a_row_for_every_strategy_at_the_best_lr_of_its_optimizer(rows)
 
 
 def test_the_rows_have_the_numbers_of_the_tables(found, rows):
-    measures = found.responses.merge(found.times, on=["workload", "optimizer", "layer_lr", "schedule"]).to_dict("records")
+    measures = found.responses.merge(found.times, on=["workload", "optimizer", "layer_lr", "schedule"]).to_dict(
+        "records"
+    )
     told = {(row["workload"], row["optimizer"], row["layer_lr"], row["schedule"]): row for row in rows}
     for m in measures:
         row = told[m["workload"], m["optimizer"], m["layer_lr"], m["schedule"]]
@@ -96,7 +101,9 @@ def test_the_rows_have_the_numbers_of_the_tables(found, rows):
             assert row[name] == (None if math.isnan(m[name]) else pytest.approx(m[name], rel=1e-4)), name
         assert row["metric"] == pytest.approx(m["score"], rel=1e-4)
         steps, slow = row["steps"], SLOWNESS[m["optimizer"]] * (1 if m["workload"] == "digits_mlp" else 2)
-        assert row["seconds"] == (pytest.approx(1e-3 * steps * slow, rel=1e-3) if row["layer_lr"] == "uniform" else None)
+        assert row["seconds"] == (
+            pytest.approx(1e-3 * steps * slow, rel=1e-3) if row["layer_lr"] == "uniform" else None
+        )
 
 
 def test_what_is_not_separated_is_what_the_verdict_says(found, rows):
@@ -147,7 +154,9 @@ def test_a_curve_of_runs_that_ended_early_counts_those_that_are_left(tmp_path):
     def change(run, outcome):
         return diverge(run, outcome) if run.seed == 0 else outcome
 
-    data = embedded(Findings(study(tmp_path, workloads=["w"], optimizers=["adam"], lrs=[1e-2], seeds=range(3), change=change)))
+    data = embedded(
+        Findings(study(tmp_path, workloads=["w"], optimizers=["adam"], lrs=[1e-2], seeds=range(3), change=change))
+    )
     assert all(curve["seeds"][0] == 3 and set(curve["seeds"][1:]) == {2} for curve in table(data["curves"]))
     assert all(row["diverged"] == 1 for row in table(data["rows"]))
 
@@ -162,19 +171,27 @@ def test_the_document_is_well_formed_and_its_names_are_unique(document):
 
 def test_nothing_in_it_can_ask_for_anything(document):
     read = Reader(document)
-    targets = [a[name] for _, a in read.elements for name in ("src", "href", "action", "srcset", "poster", "data") if name in a]
+    targets = [
+        a[name] for _, a in read.elements for name in ("src", "href", "action", "srcset", "poster", "data") if name in a
+    ]
     assert sorted(targets) == ["#strategies", "data:,", "report.md", "summary.csv"]
     assert not re.search(r"https?:|//[a-z]+\.", document)
     style, _, script = read.texts
     assert not re.search(r"url\(|@import|@font-face", style)
-    assert not re.search(r"\bfetch\b|XMLHttpRequest|WebSocket|EventSource|sendBeacon|\bimport\b|innerHTML|\beval\b|Function\(", script)
+    assert not re.search(
+        r"\bfetch\b|XMLHttpRequest|WebSocket|EventSource|sendBeacon|\bimport\b|innerHTML|\beval\b|Function\(", script
+    )
 
 
 def test_its_policy_lets_its_own_style_and_script_run_alone(document):
     read = Reader(document)
-    [policy] = [a["content"] for tag, a in read.elements if tag == "meta" and a.get("http-equiv") == "Content-Security-Policy"]
+    [policy] = [
+        a["content"] for tag, a in read.elements if tag == "meta" and a.get("http-equiv") == "Content-Security-Policy"
+    ]
     rules = dict(rule.strip().split(" ", 1) for rule in policy.split(";"))
-    style, _, script = (f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'" for text in read.texts)
+    style, _, script = (
+        f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'" for text in read.texts
+    )
     assert rules["default-src"] == "'none'"
     assert (rules["style-src"], rules["script-src"]) == (style, script)
 
@@ -196,7 +213,12 @@ def test_no_label_breaks_out(tmp_path):
     assert data["study"]["name"] == HOSTILE
 
 
-@given(st.recursive(st.text() | st.sampled_from(["</script>", "<!--", "&lt;", "\u2029"]), lambda inner: st.dictionaries(st.text(), inner)))
+@given(
+    st.recursive(
+        st.text() | st.sampled_from(["</script>", "<!--", "&lt;", "\u2029"]),
+        lambda inner: st.dictionaries(st.text(), inner),
+    )
+)
 def test_data_in_a_script_reads_back_and_has_no_markup(value):
     text = in_script(value)
     assert json.loads(text) == value
@@ -204,7 +226,9 @@ def test_data_in_a_script_reads_back_and_has_no_markup(value):
 
 
 def test_warnings_read_as_they_were_meant(tmp_path):
-    told = embedded(Findings(study(tmp_path, workloads=["a<b|c"], optimizers=["adam"], lrs=[1e-2], seeds=[0])))["study"]["warnings"]
+    told = embedded(Findings(study(tmp_path, workloads=["a<b|c"], optimizers=["adam"], lrs=[1e-2], seeds=[0])))[
+        "study"
+    ]["warnings"]
     assert any("Only 1 seed" in line for line in told)
     assert any(line.startswith("On a<b|c the best strategy is at the only lr") for line in told)
 
@@ -213,7 +237,9 @@ def test_failed_runs_are_rows_too(tmp_path):
     def change(run, outcome):
         return {"adam": crash, "rmsprop": diverge}.get(run.optimizer.label, lambda _, o: o)(run, outcome)
 
-    rows = rows_of(embedded(Findings(study(tmp_path, workloads=["w"], schedules=["constant"], lrs=[1e-2], change=change))))
+    rows = rows_of(
+        embedded(Findings(study(tmp_path, workloads=["w"], schedules=["constant"], lrs=[1e-2], change=change)))
+    )
     assert [(row["optimizer"], row["rank"], row["best_lr"], row["diverged"], row["crashed"]) for row in rows] == [
         ("sgd(momentum=0.9)", 1, 0.01, 0, 0),
         ("adam", None, None, 0, 5),
@@ -243,7 +269,9 @@ def test_the_report_names_the_page_and_lies_beside_it(tmp_path):
 def test_limits_cut_the_lowest_ranks_of_every_workload_alike_and_are_counted(found):
     data = embedded(found, Limits(rows=6, cells=1000, keys=2, curves=4, points=5))
     rows = rows_of(data)
-    assert sorted((row["workload"], row["rank"]) for row in rows) == [(w, r) for w in ("digits_mlp", "mnist_cnn") for r in (1, 2, 3)]
+    assert sorted((row["workload"], row["rank"]) for row in rows) == [
+        (w, r) for w in ("digits_mlp", "mnist_cnn") for r in (1, 2, 3)
+    ]
     assert sorted(rows[i]["rank"] for i in data["curves"]["row"]) == [1, 1, 2, 2]
     assert all(len(cell["keys"].split()) == 2 for row in rows for cell in row["cells"])
     assert data["grids"] == [[0, 15, 30, 45, 60]]
@@ -260,7 +288,11 @@ def test_nothing_is_left_out_of_a_small_study(document):
     assert set(data_of(document)["left_out"].values()) == {0}
 
 
-SHAPE = {"optimizers": ["sgd(momentum=0.9)", "adam", "lion"], "layer_lrs": [f"policy{i}" for i in range(4)], "schedules": list("abcde")}
+SHAPE = {
+    "optimizers": ["sgd(momentum=0.9)", "adam", "lion"],
+    "layer_lrs": [f"policy{i}" for i in range(4)],
+    "schedules": list("abcde"),
+}
 
 
 @pytest.mark.parametrize(("lrs", "most"), [(4, 3e5), pytest.param(17, 1e6, marks=pytest.mark.exhaustive)])

@@ -28,8 +28,19 @@ def options():
     chosen = webdriver.ChromeOptions()
     chosen.binary_location = CHROMIUM
     root = sys.platform == "linux" and os.geteuid() == 0
-    quiet = ["--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-sync"]  # it asks for nothing
-    for argument in ["--headless=new", "--disable-gpu", "--disable-dev-shm-usage", *quiet, *(["--no-sandbox"] if root else [])]:
+    quiet = [
+        "--no-first-run",
+        "--disable-background-networking",
+        "--disable-component-update",
+        "--disable-sync",
+    ]  # it asks for nothing
+    for argument in [
+        "--headless=new",
+        "--disable-gpu",
+        "--disable-dev-shm-usage",
+        *quiet,
+        *(["--no-sandbox"] if root else []),
+    ]:
         chosen.add_argument(argument)
     chosen.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
     return chosen
@@ -53,15 +64,27 @@ def browser():
 @pytest.fixture
 def opened(browser, address):
     """The page, freshly opened in a window of 1280 x 1000 pixels; afterwards the console must be clean and nothing asked for."""
-    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "", "features": [{"name": "prefers-color-scheme", "value": "light"}]})
+    browser.execute_cdp_cmd(
+        "Emulation.setEmulatedMedia", {"media": "", "features": [{"name": "prefers-color-scheme", "value": "light"}]}
+    )
     resize(browser, 1280, 1000)
     browser.get(address)
     yield browser
     assert browser.get_log("browser") == []
     assert not browser.execute_script("return window.broken")
-    assert browser.execute_script("return performance.getEntriesByType('resource').map((of) => of.name)") in ([], ["data:,"])
-    sent = [entry["message"] for entry in browser.get_log("performance") if '"Network.requestWillBeSent"' in entry["message"]]
-    assert {url for message in sent for url in re.findall(r'"request":\{.*?"url":"(.*?)"', message)} <= {address, "data:,"}
+    assert browser.execute_script("return performance.getEntriesByType('resource').map((of) => of.name)") in (
+        [],
+        ["data:,"],
+    )
+    sent = [
+        entry["message"]
+        for entry in browser.get_log("performance")
+        if '"Network.requestWillBeSent"' in entry["message"]
+    ]
+    assert {url for message in sent for url in re.findall(r'"request":\{.*?"url":"(.*?)"', message)} <= {
+        address,
+        "data:,",
+    }
 
 
 def resize(browser, width, height):
@@ -210,7 +233,9 @@ def test_pointing_at_a_curve_tells_its_value(opened):
     line = "document.querySelector('#curve .line')"
     point_at(opened, f"{line}.getPointAtLength({line}.getTotalLength() * 0.5).matrixTransform({line}.getScreenCTM())")
     tip = one(opened, "#curve .tip").text
-    assert re.search(r"step \d+: validation loss \d\.\d+, \d\.\d+ to \d\.\d+\nlr [\d.]+, 5 runs\n[0-9a-f]{16} and 4 more$", tip)
+    assert re.search(
+        r"step \d+: validation loss \d\.\d+, \d\.\d+ to \d\.\d+\nlr [\d.]+, 5 runs\n[0-9a-f]{16} and 4 more$", tip
+    )
     point_at(opened, "{x: 5, y: 5}")
     assert not one(opened, "#curve .tip").is_displayed()
 
@@ -280,7 +305,9 @@ def test_dark_follows_the_system_and_can_be_switched(opened):
     dark = background()
     assert dark != light
     assert one(opened, "#theme").get_attribute("aria-pressed") == "true"
-    opened.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": [{"name": "prefers-color-scheme", "value": "dark"}]})
+    opened.execute_cdp_cmd(
+        "Emulation.setEmulatedMedia", {"features": [{"name": "prefers-color-scheme", "value": "dark"}]}
+    )
     one(opened, "#theme").click()
     assert background() == light
     opened.refresh()
@@ -289,9 +316,8 @@ def test_dark_follows_the_system_and_can_be_switched(opened):
 
 def test_nothing_is_wider_than_a_phone(opened):
     resize(opened, 360, 800)
-    widths = (
-        "return [document.scrollingElement.scrollWidth, ...document.querySelectorAll('#response svg')].map((of) => of.clientWidth ?? of)"
-    )
+    parts = "[document.scrollingElement.scrollWidth, ...document.querySelectorAll('#response svg')]"
+    widths = f"return {parts}.map((of) => of.clientWidth ?? of)"
     assert max(opened.execute_script(widths)) <= 360
     all_of(opened, "td button")[0].click()
     assert one(opened, "#runs").size["width"] <= 360
@@ -300,7 +326,10 @@ def test_nothing_is_wider_than_a_phone(opened):
 def test_on_paper_there_are_no_controls_and_it_is_light(opened):
     dark = [{"name": "prefers-color-scheme", "value": "dark"}]
     opened.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "print", "features": dark})
-    assert opened.execute_script("return getComputedStyle(document.documentElement).backgroundColor") == "rgb(255, 255, 255)"
+    assert (
+        opened.execute_script("return getComputedStyle(document.documentElement).backgroundColor")
+        == "rgb(255, 255, 255)"
+    )
     assert not any(of.is_displayed() for of in all_of(opened, "select, .filters, #theme, td input"))
     assert one(opened, "#table").is_displayed()
 

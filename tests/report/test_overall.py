@@ -70,8 +70,8 @@ def test_two_workloads_are_told_to_be_too_few(tmp_path):
 def test_a_test_that_cannot_find_anything_is_told(tmp_path):
     _, text = told(tmp_path, workloads=THREE[:2], optimizers=["adam"])
     assert (
-        "are not told from chance (Friedman's test, exact over all orders of the ranks: p = 0.5, and with so few it could not be below 0.5)"
-        in text
+        "are not told from chance (Friedman's test, exact over all orders of the ranks: p = 0.5, and with so few it "
+        "could not be below 0.5)" in text
     )
 
 

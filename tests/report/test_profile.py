@@ -76,12 +76,20 @@ def test_the_table_has_a_row_for_each_strategy_best_first(report):
     scores = [float(re.search(r"\| (\d\.\d{3}) \[", row)[1]) for row in rows]
     assert len(rows) == 6
     assert scores == sorted(scores, reverse=True)
-    assert all(re.fullmatch(r"\| `.+` \| \d\.\d{3} \[\d\.\d{3}, \d\.\d{3}\] \| \d of 2 \| \d of 2 \| \d of 2 \|", row) for row in rows)
+    assert all(
+        re.fullmatch(r"\| `.+` \| \d\.\d{3} \[\d\.\d{3}, \d\.\d{3}\] \| \d of 2 \| \d of 2 \| \d of 2 \|", row)
+        for row in rows
+    )
 
 
 @pytest.mark.parametrize(
     "made",
-    [{"workloads": ["digits_mlp"]}, {"optimizers": ["adam"], "schedules": ["constant"]}, {"change": crash}, {"seeds": []}],
+    [
+        {"workloads": ["digits_mlp"]},
+        {"optimizers": ["adam"], "schedules": ["constant"]},
+        {"change": crash},
+        {"seeds": []},
+    ],
     ids=["one-workload", "one-strategy", "all-crashed", "no-runs"],
 )
 def test_without_two_workloads_that_share_two_strategies_there_is_no_section(made, tmp_path):
@@ -94,7 +102,10 @@ def test_strategies_that_diverge_at_every_lr_score_nothing_and_stay(tmp_path):
 
     found = Findings(study(tmp_path, change=change, seeds=[0, 1], optimizers=["sgd(momentum=0.9)", "adam"]))
     scores = dict(zip(found.standings.strategies, found.standings.score_S, strict=True))
-    assert {name for name, score in scores.items() if score == 0.0} == {"adam / uniform / constant", "adam / uniform / cosine"}
+    assert {name for name, score in scores.items() if score == 0.0} == {
+        "adam / uniform / constant",
+        "adam / uniform / cosine",
+    }
 
 
 def test_a_strategy_whose_step_was_not_measured_is_left_out_of_times(tmp_path):

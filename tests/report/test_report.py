@@ -6,10 +6,10 @@ import pictures
 import pytest
 from synthetic import choice, crash, diverge, study
 
+from lrbench.config.cost import Costs
 from lrbench.report import gallery, overall, profile, verdict_text, write
 from lrbench.report.drawing import encoded
 from lrbench.report.findings import Findings
-from lrbench.spec.cost import Costs
 from lrbench.store import Study
 
 WIDE = {
@@ -20,7 +20,14 @@ WIDE = {
 
 
 TWO = ["digits_mlp", "mnist_cnn"]
-KINDS = ["steps-to-target", "lr-response-optimizers", "lr-response-strategies", "tuning", "curves", "optimizer-schedule"]
+KINDS = [
+    "steps-to-target",
+    "lr-response-optimizers",
+    "lr-response-strategies",
+    "tuning",
+    "curves",
+    "optimizer-schedule",
+]
 OVERALL = {"critical-difference", "performance-profile"}
 ALL = [*KINDS, *OVERALL, "effects", "lr-by-layer", "main-effects", "optimizer-layer-lr"]
 
@@ -153,7 +160,9 @@ def test_many_workloads_share_figures(tmp_path):
     names = [f"workload_{i:02}" for i in range(5)]
     path = write(study(tmp_path, workloads=names, seeds=[0], lrs=[1e-3, 1e-2], optimizers=["adam"]))
     drawn = images(path)
-    assert [f"figures/{kind}-{i}.png" for kind in KINDS for i in (1, 2)] == [image for image in drawn if image[-5] in "12"]
+    assert [f"figures/{kind}-{i}.png" for kind in KINDS for i in (1, 2)] == [
+        image for image in drawn if image[-5] in "12"
+    ]
     assert len(drawn) <= 25
 
 
@@ -162,7 +171,9 @@ def test_workloads_without_room_are_named(monkeypatch, tmp_path):
     monkeypatch.setattr(gallery, "PER_FIGURE", 1)
     path = write(study(tmp_path, seeds=[0], lrs=[1e-3, 1e-2], optimizers=["adam"]))
     assert path.read_text().count("Not drawn: mnist_cnn.") == len(KINDS) - 1  # steps to target has a limit of its own
-    assert {image.removesuffix(".png").removesuffix("-1") for image in images(path)} >= {f"figures/{kind}" for kind in KINDS}
+    assert {image.removesuffix(".png").removesuffix("-1") for image in images(path)} >= {
+        f"figures/{kind}" for kind in KINDS
+    }
 
 
 ODD = {
@@ -209,10 +220,13 @@ def odd(name, folder):
 
 
 FAST = ("all-crashed", "no-runs", "falling-metric", "batch-sizes", "one-workload-lost")
-"""The odd studies that are written in each run of the tests: each takes a way through the report that no other takes."""
+"""The odd studies that are written in each run of the tests: each takes a way through the report that no other
+takes."""
 
 
-@pytest.mark.parametrize("name", [name if name in FAST else pytest.param(name, marks=pytest.mark.exhaustive) for name in ODD])
+@pytest.mark.parametrize(
+    "name", [name if name in FAST else pytest.param(name, marks=pytest.mark.exhaustive) for name in ODD]
+)
 def test_an_odd_study_has_a_report_too(name, tmp_path):
     made = odd(name, tmp_path)
     path = write(made)

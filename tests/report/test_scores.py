@@ -76,7 +76,11 @@ def test_json_is_the_scores_and_the_times_and_nothing_else(cli):
         "b_held": {"late": 6.0, "quick": 5.0, "slow": None},
         "unseen": {"late": None, "quick": None, "slow": None},
     }
-    assert found["scores"] == {"late": pytest.approx(92.5 / 99 / 3), "quick": pytest.approx(2 / 3), "slow": pytest.approx(66.5 / 99 / 3)}
+    assert found["scores"] == {
+        "late": pytest.approx(92.5 / 99 / 3),
+        "quick": pytest.approx(2 / 3),
+        "slow": pytest.approx(66.5 / 99 / 3),
+    }
     assert set(found) == {"scores", "times"}
     assert err == "workload 'unseen' has a target and no rows: it counts as failed by every strategy\n"
 
@@ -91,7 +95,20 @@ def test_the_text_says_why_a_time_does_not_count(cli):
     assert ["b_held", "slow", "never", "-", "-", "-", "0 of 2"] in lines
     assert ["unseen", "slow", "-", "-", "-", "-", "0 of 0", "not measured"] in lines
     assert next(line for line in lines if line[0] == "late")[:5] == ["late", "0.3114", "-", "1 of 3", "0"]
-    assert ["a", "quick", "<= 0.5", "3", "0.5", "0", "3", "-", "0.5", "0", "3", "no p: 3 studies ended at the target"] in lines
+    assert [
+        "a",
+        "quick",
+        "<= 0.5",
+        "3",
+        "0.5",
+        "0",
+        "3",
+        "-",
+        "0.5",
+        "0",
+        "3",
+        "no p: 3 studies ended at the target",
+    ] in lines
     assert [
         "b",
         "quick",
@@ -149,9 +166,12 @@ def test_a_picture_has_room_for_so_many_strategies_and_the_baseline(monkeypatch)
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["none.csv", "--targets", "targets.toml"], "none.csv: cannot be read: No such file or directory. Give a CSV or Parquet file."),
-        (["curves.csv", "--targets", "none.toml"], "none.toml: cannot be read: No such file or directory. Give the path of a targets file"),
-        ([*GIVEN, "--baseline", "quik"], "--baseline quik: no strategy here is called 'quik'. Did you mean 'quick'? Known: late"),
+        (["none.csv", "--targets", "targets.toml"], "none.csv: cannot be read: No such file or directory. Give a CSV "
+        "or Parquet file."),
+        (["curves.csv", "--targets", "none.toml"], "none.toml: cannot be read: No such file or directory. Give the "
+        "path of a targets file"),
+        ([*GIVEN, "--baseline", "quik"], "--baseline quik: no strategy here is called 'quik'. Did you mean 'quick'? "
+        "Known: late"),
         ([*GIVEN, "--map", "study"], "--map study: must be COLUMN=NAME, such as --map strategy=submission."),
         ([*GIVEN, "--map", "study=seed"], "curves.csv: has no column 'seed' (for study). Known: "),
         ([*GIVEN, "--plot", "picture.txt"], "--plot picture.txt: must end in .png, .svg or .pdf"),
@@ -175,7 +195,9 @@ def test_targets_are_required(cli):
 
 
 def test_the_example_of_the_documentation(cli, away):
-    [curves, targets, command, printed] = [re.search(rf"```{kind}\n(.*?)```", PAGE, re.DOTALL)[1] for kind in ("csv", "toml", "sh", "json")]
+    [curves, targets, command, printed] = [
+        re.search(rf"```{kind}\n(.*?)```", PAGE, re.DOTALL)[1] for kind in ("csv", "toml", "sh", "json")
+    ]
     (away / "curves.csv").write_text(curves)
     (away / "targets.toml").write_text(targets)
     assert cli(*shlex.split(command)[2:]) == (0, printed, "")

@@ -15,7 +15,11 @@ def told(folder, **how):
 
 
 def table_rows(text):
-    return [dict(zip(HEADER, line.strip("| ").split(" | "), strict=True)) for line in text.splitlines() if re.match(r"\| \d+ of", line)]
+    return [
+        dict(zip(HEADER, line.strip("| ").split(" | "), strict=True))
+        for line in text.splitlines()
+        if re.match(r"\| \d+ of", line)
+    ]
 
 
 @pytest.fixture(scope="module")
@@ -29,7 +33,9 @@ def test_every_workload_has_a_folded_table_in_rank_order(made):
         part = text[text.index(f"<summary>Ranking with groups: {workload}") :]
         rows = table_rows(part[: part.index("</details>")])
         assert [row["Rank"] for row in rows] == [f"{i} of 6" for i in range(1, 7)]
-        assert [row["Strategy"].strip("`") for row in rows] == found.ranking[found.ranking.workload == workload].strategy.tolist()
+        assert [row["Strategy"].strip("`") for row in rows] == found.ranking[
+            found.ranking.workload == workload
+        ].strategy.tolist()
         assert (rows[0]["Behind the best"], rows[0]["More seeds to tell apart"]) == ("best", "-")
         assert all(row["Behind the best"].startswith(("-", "+", "±")) for row in rows[1:])
 
@@ -46,7 +52,9 @@ def test_only_the_best_and_the_plain_ones_have_a_row(tmp_path):
 
 def test_many_plain_ones_do_not_make_a_table_longer_than_its_letters_allow(tmp_path):
     plain = [f"sgd(momentum=0.{i:02})" for i in range(1, 40)]
-    _, text = told(tmp_path, workloads=["digits_mlp"], optimizers=plain, schedules=["constant"], lrs=[1e-2], seeds=[0, 1])
+    _, text = told(
+        tmp_path, workloads=["digits_mlp"], optimizers=plain, schedules=["constant"], lrs=[1e-2], seeds=[0, 1]
+    )
     assert [int(row["Rank"].split()[0]) for row in table_rows(text)] == list(range(1, COMPARED + 1))
 
 

@@ -44,7 +44,9 @@ def test_the_report_has_both_sections(made, report):
 
 def test_every_workload_is_advised_for_every_number_of_trials(report):
     lines = table(report, "How much tuning it takes What to take for how many trials")
-    assert [(line["Workload"], line["Trials"]) for line in lines] == [(w, k) for w in ("digits_mlp", "mnist_cnn") for k in ("1", "5", "20")]
+    assert [(line["Workload"], line["Trials"]) for line in lines] == [
+        (w, k) for w in ("digits_mlp", "mnist_cnn") for k in ("1", "5", "20")
+    ]
     assert all(line["First lr"] == "0.001 (default)" for line in lines)
     assert lines[0]["Take"].startswith("rmsprop / ")
     assert lines[0]["Take"].endswith(" / cosine")
@@ -65,8 +67,13 @@ def test_the_shares_of_each_workload_sum_to_one(report):
     for workload in ("digits_mlp", "mnist_cnn"):
         mine = [line for line in lines if line["Workload"] == workload]
         assert sum(float(line["Share, all lrs"].split()[0]) for line in mine) == pytest.approx(100, abs=1.0)
-        assert sum(float(line["Share, best lr"].split()[0]) for line in mine if line["Share, best lr"] != "-") == pytest.approx(100, abs=1)
-        assert max(mine, key=lambda line: float(line["Share, all lrs"].split()[0]))["Effect"] in {"lr", "optimizer x lr"}
+        assert sum(
+            float(line["Share, best lr"].split()[0]) for line in mine if line["Share, best lr"] != "-"
+        ) == pytest.approx(100, abs=1)
+        assert max(mine, key=lambda line: float(line["Share, all lrs"].split()[0]))["Effect"] in {
+            "lr",
+            "optimizer x lr",
+        }
 
 
 def test_the_factorial_and_the_lrs_behind_the_positions_are_told(report):

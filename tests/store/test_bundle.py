@@ -11,9 +11,9 @@ import pictures
 import pytest
 import synthetic
 
+from lrbench.config.faults import BadInput
 from lrbench.report import results, write_reports
 from lrbench.report.story import story
-from lrbench.spec.faults import BadInput
 from lrbench.store import bundle, digest, load, one_study, studies
 from lrbench.store.archive import SUMS, pack
 
@@ -21,7 +21,10 @@ from lrbench.store.archive import SUMS, pack
 @pytest.fixture(scope="module")
 def study(tmp_path_factory):
     return synthetic.study(
-        tmp_path_factory.mktemp("study") / "synthetic" / "cpu-2", workloads=["digits_mlp"], lrs=(1e-2, 1e-1), seeds=(0, 1)
+        tmp_path_factory.mktemp("study") / "synthetic" / "cpu-2",
+        workloads=["digits_mlp"],
+        lrs=(1e-2, 1e-1),
+        seeds=(0, 1),
     )
 
 
@@ -179,7 +182,9 @@ class TestRefused:
         for at in range(0, len(whole) - 8, len(whole) // 40):
             for damaged in (whole[:at], whole[:at] + bytes([whole[at] ^ 255]) + whole[at + 1 :]):
                 packed.write_bytes(damaged)
-                with pytest.raises(BadInput) if at >= 10 else suppress(BadInput):  # before: the header of gzip, which holds no content
+                with (
+                    pytest.raises(BadInput) if at >= 10 else suppress(BadInput)
+                ):  # before: the header of gzip, which holds no content
                     load(packed)
 
     @pytest.mark.parametrize("change", ["edit", "add", "remove"])
@@ -187,7 +192,9 @@ class TestRefused:
         with tarfile.open(packed) as archive:
             members = [(m, archive.extractfile(m).read()) for m in archive]
         if change == "edit":
-            members = [(m, c.replace(b"synthetic", b"synthetik") if m.name.endswith("study.toml") else c) for m, c in members]
+            members = [
+                (m, c.replace(b"synthetic", b"synthetik") if m.name.endswith("study.toml") else c) for m, c in members
+            ]
         elif change == "add":
             members.append((member(f"{members[0][0].name.partition('/')[0]}/more.txt"), b"more"))
         else:

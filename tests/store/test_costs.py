@@ -8,13 +8,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from synthetic import step_cost, step_costs, study
 
-from lrbench.spec.cost import Costs, Peak, TimedRun
-from lrbench.spec.faults import BadInput
+from lrbench.config.cost import Costs, Peak, TimedRun
+from lrbench.config.faults import BadInput
 from lrbench.store import load
 from lrbench.store.costs import FILE, SCHEMA, read_costs, write_costs
 
 TIMED = TimedRun("0123456789abcdef", "fake:0", "digits_mlp", "adam", "uniform", "constant", 60, 0.09, None)
-NOISY = replace(step_cost("digits_mlp", "adam", 1e-3), noise=("load 2.1 at the start",), joules=None, joules_reason="no counter")
+NOISY = replace(
+    step_cost("digits_mlp", "adam", 1e-3), noise=("load 2.1 at the start",), joules=None, joules_reason="no counter"
+)
 
 
 def six_digits(cost):
@@ -22,14 +24,21 @@ def six_digits(cost):
     return replace(cost, **{name: float(f"{v:.6g}") for name, v in vars(cost).items() if isinstance(v, float)})
 
 
-FULL = replace(step_costs(), costs=tuple(map(six_digits, step_costs().costs)), timed=(TIMED,), peaks=(Peak("fake:0", "fp32", 1e12, 2048),))
+FULL = replace(
+    step_costs(),
+    costs=tuple(map(six_digits, step_costs().costs)),
+    timed=(TIMED,),
+    peaks=(Peak("fake:0", "fp32", 1e12, 2048),),
+)
 
 
 def as_sets(found: Costs):
     return set(found.costs), set(found.timed), set(found.peaks), found.conditions
 
 
-@pytest.mark.parametrize("given", [Costs(), FULL, Costs(costs=(NOISY,), conditions={"load_before": None})], ids=["none", "full", "noisy"])
+@pytest.mark.parametrize(
+    "given", [Costs(), FULL, Costs(costs=(NOISY,), conditions={"load_before": None})], ids=["none", "full", "noisy"]
+)
 def test_what_is_written_is_read(given, tmp_path):
     write_costs(tmp_path, given)
     assert as_sets(read_costs(tmp_path)) == as_sets(given)
@@ -68,7 +77,10 @@ DAMAGED = {
     "empty": ("", "Expecting value"),
     "a list": ("[]", "is damaged"),
     "no costs": ('{"schema": 1}', "costs"),
-    "newer": (values(schema=SCHEMA + 1), f"has schema {SCHEMA + 1}, and this lrbench reads up to {SCHEMA}: upgrade lrbench"),
+    "newer": (
+        values(schema=SCHEMA + 1),
+        f"has schema {SCHEMA + 1}, and this lrbench reads up to {SCHEMA}: upgrade lrbench",
+    ),
     "unknown field": (values(costs=[{"volts": 3}]), "unknown ['volts']"),
     "missing field": (values(peaks=[{"device": "cpu"}]), "missing"),
     "a number for a list": (values(costs=3), "is damaged"),

@@ -8,12 +8,16 @@ import pyarrow.parquet as pq
 import pytest
 from pandas.testing import assert_frame_equal
 
-from lrbench.spec.faults import BadInput
-from lrbench.spec.targets import Targets
+from lrbench.config.faults import BadInput
+from lrbench.config.targets import Targets
 from lrbench.store.curves import COLUMNS, parse_names, read_curves
 
 TARGETS = Targets.model_validate(
-    {"workloads": {w: {"metric": m, "target": 0.5, "better": "lower"} for w, m in (("criteo", "loss"), ("wmt", "bleu"))}}
+    {
+        "workloads": {
+            w: {"metric": m, "target": 0.5, "better": "lower"} for w, m in (("criteo", "loss"), ("wmt", "bleu"))
+        }
+    }
 )
 ROWS = [
     ("criteo", "adam", 1, 1, 10, 1.5, "loss", 0.7),
@@ -50,7 +54,12 @@ def test_trials_exist_by_any_metric_and_only_the_targets_metric_counts(tmp_path)
     assert found.trials.to_numpy().tolist() == [
         ["criteo", "NA", "2", "1"], ["criteo", "adam", "1", "1"], ["wmt", "adam", "1", "1"], ["wmt", "adam", "1", "2"],
     ]  # fmt: skip
-    assert found.evaluations.fillna(-1.0).to_numpy().tolist() == [[0, 10, 1, -1], [1, 10, 1.5, 0.7], [1, 20, 2.5, 0.4], [2, 10, 9, 30]]
+    assert found.evaluations.fillna(-1.0).to_numpy().tolist() == [
+        [0, 10, 1, -1],
+        [1, 10, 1.5, 0.7],
+        [1, 20, 2.5, 0.4],
+        [2, 10, 9, 30],
+    ]
 
 
 def test_csv_and_parquet_and_gzip_say_the_same(tmp_path):
@@ -115,8 +124,14 @@ def changed(column, value, row=1):
 
 BAD = {
     "missing column": (frame().drop(columns="study"), "has no column 'study'. Known: "),
-    "similar column": (frame().rename(columns={"seconds": "second"}), "has no column 'seconds'. Did you mean 'second'?"),
-    "unknown workload": (changed("workload", "crieto"), "workload 'crieto' has no target. Did you mean 'criteo'? Known: criteo, wmt."),
+    "similar column": (
+        frame().rename(columns={"seconds": "second"}),
+        "has no column 'seconds'. Did you mean 'second'?",
+    ),
+    "unknown workload": (
+        changed("workload", "crieto"),
+        "workload 'crieto' has no target. Did you mean 'criteo'? Known: criteo, wmt.",
+    ),
     "unknown workloads": (
         frame().replace({"workload": {"wmt": "crieto", "criteo": "fastmri"}}),
         "workload 'crieto' has no target. Did you mean 'criteo'? Known: criteo, wmt. Nor has 'fastmri'.",
@@ -125,10 +140,16 @@ BAD = {
     "word for a step": (changed("step", "ten"), "data row 2: step must be a number, got 'ten'"),
     "no step": (changed("step", None), "data row 2: step must be a finite number from 0 up, got none"),
     "nan step": (changed("step", float("nan")), "data row 2: step must be a finite number from 0 up, got none"),
-    "infinite time": (changed("seconds", float("inf")), "data row 2: seconds must be a finite number from 0 up, got inf"),
+    "infinite time": (
+        changed("seconds", float("inf")),
+        "data row 2: seconds must be a finite number from 0 up, got inf",
+    ),
     "negative time": (changed("seconds", -1.0), "data row 2: seconds must be a finite number from 0 up, got -1"),
     "no label": (changed("strategy", ""), "data row 2: strategy is empty"),
-    "twice": (frame([*ROWS, ROWS[0]]), "step 10 of workload 'criteo', strategy 'adam', study '1', trial '1' stands there twice"),
+    "twice": (
+        frame([*ROWS, ROWS[0]]),
+        "step 10 of workload 'criteo', strategy 'adam', study '1', trial '1' stands there twice",
+    ),
     "no rows": (frame([]), "has no rows"),
 }
 
@@ -158,7 +179,9 @@ def test_columns_that_are_not_separated_by_commas_are_one_fault(mark, tmp_path):
     frame().to_csv(tmp_path / "c.csv", sep=mark, index=False)
     with pytest.raises(BadInput) as error:
         read(tmp_path / "c.csv")
-    assert error.value.faults == (f"{tmp_path / 'c.csv'}: its columns are separated by {mark!r}: separate them by commas.",)
+    assert error.value.faults == (
+        f"{tmp_path / 'c.csv'}: its columns are separated by {mark!r}: separate them by commas.",
+    )
 
 
 def test_what_is_wrong_in_rows_that_do_not_count_is_ignored(tmp_path):
@@ -232,7 +255,9 @@ def test_the_faults_of_all_files_are_told(tmp_path):
 
 def test_a_study_that_one_tool_calls_1_and_another_1_point_0_is_one(tmp_path):
     early, late = frame(ROWS[:1]), frame(ROWS[1:2]).assign(study="1.0", trial="1.0")
-    assert same(read(saved(tmp_path, early, "a.csv"), saved(tmp_path, late, "b.csv")), read(saved(tmp_path, frame(ROWS[:2]))))
+    assert same(
+        read(saved(tmp_path, early, "a.csv"), saved(tmp_path, late, "b.csv")), read(saved(tmp_path, frame(ROWS[:2])))
+    )
     both = frame(ROWS[:2]).assign(study=["1", "1.0"])
     assert read(saved(tmp_path, both)).trials.study.tolist() == ["1"]
 
@@ -256,7 +281,10 @@ def test_a_label_of_blanks_is_empty(tmp_path):
 @pytest.mark.parametrize(
     ("header", "kind"),
     [
-        ('"Step","adam-1 - loss","adam-1 - loss__MIN","sgd-1 - loss"', "a table of Weights & Biases with a column for each run"),
+        (
+            '"Step","adam-1 - loss","adam-1 - loss__MIN","sgd-1 - loss"',
+            "a table of Weights & Biases with a column for each run",
+        ),
         ("Wall time,Step,Value", "an export of TensorBoard"),
     ],
 )
@@ -266,6 +294,7 @@ def test_a_wide_table_of_another_tool_is_one_fault(header, kind, tmp_path):
         read(tmp_path / "wide.csv")
     [fault] = refused.value.faults
     assert fault == (
-        f"{tmp_path / 'wide.csv'}: seems to be {kind}, which does not say what a number belongs to. Write a row for each measurement, "
+        f"{tmp_path / 'wide.csv'}: seems to be {kind}, which does not say what a number belongs to. Write a row for "
+        f"each measurement, "
         f"with the columns {', '.join(COLUMNS)}."
     )

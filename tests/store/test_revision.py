@@ -7,7 +7,7 @@ import pytest
 from pandas.testing import assert_frame_equal
 from synthetic import study
 
-from lrbench.spec.faults import BadInput
+from lrbench.config.faults import BadInput
 from lrbench.store import load
 from lrbench.store.revision import results_of
 
@@ -42,7 +42,9 @@ def there(made, monkeypatch):
     monkeypatch.chdir(made)
 
 
-@pytest.mark.parametrize(("place", "runs"), [("seeds-2", 2), ("HEAD~1", 2), ("main", 3), ("HEAD:results/synthetic", 3), ("HEAD:", 3)])
+@pytest.mark.parametrize(
+    ("place", "runs"), [("seeds-2", 2), ("HEAD~1", 2), ("main", 3), ("HEAD:results/synthetic", 3), ("HEAD:", 3)]
+)
 def test_a_revision_is_read_as_it_was(place, runs):
     with results_of(place) as (name, folder):
         [found] = folder.rglob("study.toml")
@@ -79,7 +81,9 @@ def test_faults_name_the_revision_and_not_where_it_was_written():
 
     with pytest.raises(BadInput) as told:
         read_damaged()
-    assert told.value.faults[0].startswith("seeds-2:results/synthetic/cpu-2/machine.json: is damaged and cannot be read")
+    assert told.value.faults[0].startswith(
+        "seeds-2:results/synthetic/cpu-2/machine.json: is damaged and cannot be read"
+    )
 
 
 @pytest.mark.parametrize(

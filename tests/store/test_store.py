@@ -15,10 +15,10 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 from runs import a_run
 
-from lrbench.spec.faults import BadInput
-from lrbench.spec.outcome import Outcome, Status
-from lrbench.spec.run import Choice, Run
-from lrbench.spec.types import check_name
+from lrbench.config.faults import BadInput
+from lrbench.config.outcome import Outcome, Status
+from lrbench.config.run import Choice, Run
+from lrbench.config.types import check_name
 from lrbench.stats import losses
 from lrbench.store import SCHEMA, Store, load, studies, write_whole
 from lrbench.store.table import COLUMNS, row, table_of
@@ -35,9 +35,19 @@ def facts(**more):
 
 def outcome(run, status=Status.MISSED, loss=1.0, **more):
     curve = np.array([2.0, loss], np.float32)
-    curves = {"eval_step": np.array([0, 10], np.int32), "val_loss": curve, "val_metric": curve, "train_loss": 0.25, "step_loss": curve}
+    curves = {
+        "eval_step": np.array([0, 10], np.int32),
+        "val_loss": curve,
+        "val_metric": curve,
+        "train_loss": 0.25,
+        "step_loss": curve,
+    }
     lrs = {"groups": ("body", "head"), "group_lr": np.array([[np.nan, 0.1], [0.01, 0.1]])}
-    return Outcome(key=run.key, status=status, **(curves | lrs | {"test_loss": 1.5, "test_metric": 0.5, "train_seconds": 0.25} | more))
+    return Outcome(
+        key=run.key,
+        status=status,
+        **(curves | lrs | {"test_loss": 1.5, "test_metric": 0.5, "train_seconds": 0.25} | more),
+    )
 
 
 def crash(run, reason="RuntimeError: out of memory"):
@@ -93,7 +103,9 @@ class TestNames:
             assert load(store.folder).runs.workload.tolist() == [name]
         assert [path.parent for path in store.folder.rglob("*.parquet")] == [store.folder / "runs"]
 
-    @pytest.mark.parametrize("name", ["", "..", "../..", "/etc", "a//b", "a/./b", " a", "a\n", "a\x00b", "x" * 101, None, 7])
+    @pytest.mark.parametrize(
+        "name", ["", "..", "../..", "/etc", "a//b", "a/./b", " a", "a\n", "a\x00b", "x" * 101, None, 7]
+    )
     def test_what_is_no_name_is_refused_where_it_is_entered(self, name):
         with pytest.raises(LookupError, match="is no name"):
             add_workload(replace(WORKLOADS["quadratic"], name=name))
@@ -120,7 +132,11 @@ class TestRoundTrip:
         assert Run.model_validate_json(found["run"]) == RUNS[0]
 
     def test_a_study_that_kept_every_loss_reads_like_one_of_today(self, store):
-        curves = [np.linspace(2, 1, 60, dtype=np.float32), np.array([2, np.inf, np.nan], np.float32), np.zeros(0, np.float32)]
+        curves = [
+            np.linspace(2, 1, 60, dtype=np.float32),
+            np.array([2, np.inf, np.nan], np.float32),
+            np.zeros(0, np.float32),
+        ]
         done = [(run, outcome(run, step_loss=curve)) for run, curve in zip(RUNS, curves, strict=False)]
         now = table_of([row(*one) for one in done])
         whole = {outcome.key: outcome.step_loss.tolist() for _, outcome in done}
@@ -165,7 +181,9 @@ class TestRoundTrip:
         assert list(load(store.folder).runs.key) == sorted(run.key for run in RUNS)
 
     def test_facts_machine_and_skips_come_back(self, store):
-        skips = pd.DataFrame([("1234567890123456", "w", "o", "l", "s", 0.1, 3, "no, because\nof this")], columns=NO_SKIPS.columns)
+        skips = pd.DataFrame(
+            [("1234567890123456", "w", "o", "l", "s", 0.1, 3, "no, because\nof this")], columns=NO_SKIPS.columns
+        )
         store.describe(facts(optimizers={"mine": {"settings": {"eps": None, "betas": [0.9, 0.5]}}}), MACHINE, skips)
         study = load(store.folder)
         assert study.name == "m"
@@ -312,7 +330,9 @@ class TestRepeats:
         assert len(stored(store)) == 1
 
     @pytest.mark.parametrize(
-        "other", [{"loss": 1.0000001}, {"status": Status.REACHED}, {"test_loss": 1.6}, {"step_loss": np.zeros(3, np.float32)}], ids=str
+        "other",
+        [{"loss": 1.0000001}, {"status": Status.REACHED}, {"test_loss": 1.6}, {"step_loss": np.zeros(3, np.float32)}],
+        ids=str,
     )
     def test_two_different_results_of_one_run_are_refused(self, other, store):
         store.write("a", [(RUNS[0], outcome(RUNS[0]))])
@@ -332,7 +352,9 @@ class TestDamage:
         with pytest.raises(BadInput) as caught:
             load(store.folder)
         [line] = caught.value.faults
-        assert line.startswith(f"{store.folder if path.suffix == '.parquet' else path}: is damaged and cannot be read: ")
+        assert line.startswith(
+            f"{store.folder if path.suffix == '.parquet' else path}: is damaged and cannot be read: "
+        )
         assert "\n" not in line
 
     def test_a_damaged_shard_stops_what_would_build_on_it(self, store):
@@ -356,7 +378,9 @@ class TestDamage:
 
     def test_a_newer_schema_is_refused(self, store):
         store.describe(facts(schema=SCHEMA + 1), MACHINE, NO_SKIPS)
-        with pytest.raises(BadInput, match=rf"has schema {SCHEMA + 1}, and this lrbench reads up to {SCHEMA}: upgrade lrbench"):
+        with pytest.raises(
+            BadInput, match=rf"has schema {SCHEMA + 1}, and this lrbench reads up to {SCHEMA}: upgrade lrbench"
+        ):
             load(store.folder)
 
     def test_a_newer_schema_is_refused_before_anything_else_is_read(self, store):

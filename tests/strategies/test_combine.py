@@ -3,7 +3,7 @@
 import pytest
 from runs import a_run
 
-from lrbench.spec.catalog import Catalog
+from lrbench.config.catalog import Catalog
 from lrbench.strategies import LAYER_LRS, OPTIMIZERS, SCHEDULES, impossible
 from lrbench.workloads import WORKLOADS, describe
 
@@ -15,22 +15,27 @@ MOMENTUM = {"cycle_momentum": True}
 @pytest.mark.parametrize(
     ("choices", "reason"),
     [
-        ({"optimizer": "sparse-adam"}, "sparse-adam accepts sparse gradients only, and those of 'layer1.linear.weight' are dense"),
+        ({"optimizer": "sparse-adam"}, "sparse-adam accepts sparse gradients only, and those of 'layer1.linear.weight' "
+        "are dense"),
         ({"optimizer": "lbfgs", "layer_lr": "bias-norm"}, "lbfgs accepts one parameter group, and bias-norm makes 2"),
-        ({"optimizer": "prodigy", "layer_lr": "depth-decay"}, "prodigy accepts one lr for all groups, and depth-decay makes several"),
+        ({"optimizer": "prodigy", "layer_lr": "depth-decay"}, "prodigy accepts one lr for all groups, and depth-decay "
+        "makes several"),
         (
             {"optimizer": "schedule-free-adamw", "schedule": "cosine"},
             "schedule-free-adamw sets its lr over time itself: only the constant schedule applies",
         ),
-        ({"optimizer": "lbfgs", "precision": "fp16"}, "lbfgs steps on a closure, which gradient scaling (fp16) does not support"),
+        ({"optimizer": "lbfgs", "precision": "fp16"}, "lbfgs steps on a closure, which gradient scaling (fp16) does "
+        "not support"),
         (
             {"optimizer": "adagrad", "schedule": ("one-cycle", MOMENTUM)},
             "one-cycle(cycle_momentum=True) cycles the momentum, and adagrad has none",
         ),
-        ({"optimizer": "sgd", "schedule": ("cyclic", MOMENTUM)}, "cyclic(cycle_momentum=True) cycles the momentum, and sgd has none"),
+        ({"optimizer": "sgd", "schedule": ("cyclic", MOMENTUM)}, "cyclic(cycle_momentum=True) cycles the momentum, and "
+        "sgd has none"),
         (
             {"optimizer": "muon", "schedule": ("cyclic", MOMENTUM)},
-            "cyclic(cycle_momentum=True) cycles one kind of momentum, and muon(matrices=hidden) is of two optimizers that have different "
+            "cyclic(cycle_momentum=True) cycles one kind of momentum, and muon(matrices=hidden) is of two optimizers "
+            "that have different "
             "ones",
         ),
         (
@@ -39,11 +44,13 @@ MOMENTUM = {"cycle_momentum": True}
         ),
         (
             {"optimizer": "muon", "schedule": ("by-hand", {"others": {"momentum": 0.5}})},
-            "by-hand(others={momentum=0.5}) changes momentum, and muon(matrices=hidden) has no such number in every group",
+            "by-hand(others={momentum=0.5}) changes momentum, and muon(matrices=hidden) has no such number in every "
+            "group",
         ),
         (
             {"schedule": ("sequential", {"parts": ["constant", "step", "cosine"]})},
-            "sequential(parts=[constant, step(step_size=0.3, gamma=0.1), cosine(t_max=1, eta_min=0)]) needs one milestone fewer than parts",
+            "sequential(parts=[constant, step(step_size=0.3, gamma=0.1), cosine(t_max=1, eta_min=0)]) needs one "
+            "milestone fewer than parts",
         ),
         (
             {"optimizer": ("sgd", {"nesterov": True})},
@@ -51,11 +58,13 @@ MOMENTUM = {"cycle_momentum": True}
         ),
         (
             {"layer_lr": ("freeze", {"layers": ["conv1"]})},
-            "layer-lr policy freeze(layers=[conv1]): pattern 'conv1' matches no parameter. The layers are layer1, layer2, head.",
+            "layer-lr policy freeze(layers=[conv1]): pattern 'conv1' matches no parameter. The layers are layer1, "
+            "layer2, head.",
         ),
         (
             {"layer_lr": ("groups", {"multipliers": {"*": 0.0}})},
-            "layer-lr policy groups(multipliers={*=0}): trains no parameter at the start: at least one must join at step 0 with a "
+            "layer-lr policy groups(multipliers={*=0}): trains no parameter at the start: at least one must join at "
+            "step 0 with a "
             "multiplier above 0.",
         ),
     ],
@@ -67,8 +76,14 @@ def test_each_impossible_combination_has_its_reason(choices, reason):
 
 def test_an_optimizer_for_matrices_needs_one():
     hidden = "muon needs a hidden matrix, neither an embedding nor the head's, to train"
-    assert impossible(a_run("quadratic", "muon"), QUADRATIC) == impossible(a_run("digits-mlp", "muon", "head-only"), DIGITS) == hidden
-    assert impossible(a_run("quadratic", ("muon", {"matrices": "all"})), QUADRATIC) == "muon needs a 2-D weight to train"
+    assert (
+        impossible(a_run("quadratic", "muon"), QUADRATIC)
+        == impossible(a_run("digits-mlp", "muon", "head-only"), DIGITS)
+        == hidden
+    )
+    assert (
+        impossible(a_run("quadratic", ("muon", {"matrices": "all"})), QUADRATIC) == "muon needs a 2-D weight to train"
+    )
     assert impossible(a_run("digits-mlp", ("muon", {"matrices": "all"}), "head-only"), DIGITS) is None
 
 
@@ -82,7 +97,11 @@ def test_a_missing_package_is_the_reason_and_says_what_to_install(monkeypatch):
 @pytest.mark.parametrize(
     "choices",
     [
-        {"optimizer": ("sgd", {"momentum": 0.9}), "layer_lr": "gradual-unfreezing", "schedule": ("one-cycle", MOMENTUM)},
+        {
+            "optimizer": ("sgd", {"momentum": 0.9}),
+            "layer_lr": "gradual-unfreezing",
+            "schedule": ("one-cycle", MOMENTUM),
+        },
         {"optimizer": "adam", "layer_lr": "depth-decay", "schedule": ("cyclic", MOMENTUM)},
         {"optimizer": "prodigy", "layer_lr": "head-only", "schedule": "cosine"},
         {"optimizer": "lbfgs", "layer_lr": "head-only", "schedule": "plateau"},

@@ -46,7 +46,9 @@ class TestPaired:
         weights, rest = by_kind(apart)
         train(
             apart,
-            torch.optim.Muon(weights["params"], lr=0.02, weight_decay=0.1, momentum=0.95, adjust_lr_fn="match_rms_adamw"),
+            torch.optim.Muon(
+                weights["params"], lr=0.02, weight_decay=0.1, momentum=0.95, adjust_lr_fn="match_rms_adamw"
+            ),
             torch.optim.AdamW(rest["params"], lr=0.05, weight_decay=0.1),
         )
         assert_equal(together, apart)
@@ -91,7 +93,12 @@ class TestPaired:
 
     def test_a_build_that_fails_says_why(self):
         with pytest.raises(ValueError, match="2D"):
-            Paired([{"params": [torch.nn.Parameter(torch.ones(2))]}], torch.optim.Muon, torch.optim.SGD, takes=lambda _: True)
+            Paired(
+                [{"params": [torch.nn.Parameter(torch.ones(2))]}],
+                torch.optim.Muon,
+                torch.optim.SGD,
+                takes=lambda _: True,
+            )
 
 
 def staged(net, joins=(0, 2), name="adam", **options):
@@ -138,7 +145,9 @@ class TestStaged:
         together = [dict(g) for g in muon([{"params": g["params"], "lr": 0.1} for g in groups], eps=1e-5).param_groups]
         optimizer = Staged(groups, (0, 0, 3, 3), lambda some: muon(some, eps=1e-5))
         for waits, expected in zip(optimizer.param_groups, together, strict=True):
-            assert {k: v for k, v in waits.items() if k != "params"} == {k: v for k, v in expected.items() if k != "params"}
+            assert {k: v for k, v in waits.items() if k != "params"} == {
+                k: v for k, v in expected.items() if k != "params"
+            }
 
     def test_an_option_of_the_first_group_is_not_that_of_the_others(self):
         net = model()

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from runs import NEEDED
 
-from lrbench.spec.param import Param
+from lrbench.config.param import Param
 from lrbench.strategies import FROZEN, LAYER_LRS, Rate
 from lrbench.strategies.groups import param_groups
 from lrbench.workloads import WORKLOADS, describe
@@ -24,7 +24,16 @@ def params(*widths):
         name = "head" if i == last else f"layer{i + 1}"
         shapes = {"weight": (after, before), "bias": (after,)} | ({} if i == last else {"norm.weight": (after,)})
         found += [
-            Param(f"{name}.{leaf}", i, name, s, leaf == "bias", "norm" in leaf, i == last, is_input=i == 0 and leaf == "weight")
+            Param(
+                f"{name}.{leaf}",
+                i,
+                name,
+                s,
+                leaf == "bias",
+                "norm" in leaf,
+                i == last,
+                is_input=i == 0 and leaf == "weight",
+            )
             for leaf, s in shapes.items()
         ]
     return found
@@ -134,10 +143,13 @@ class TestPatterns:
         assert by_layer("freeze", self.OF, layers=["layer?"]) == [0.0, 0.0, 1.0]
 
     @pytest.mark.parametrize(
-        ("name", "options"), [("groups", {"multipliers": {"layer*": 1.0, "layr2": 0.1}}), ("freeze", {"layers": ["layr2"]})]
+        ("name", "options"),
+        [("groups", {"multipliers": {"layer*": 1.0, "layr2": 0.1}}), ("freeze", {"layers": ["layr2"]})],
     )
     def test_a_pattern_that_matches_nothing_is_an_error(self, name, options):
-        with pytest.raises(ValueError, match=r"pattern 'layr2' matches no parameter\. The layers are layer1, layer2, head\."):
+        with pytest.raises(
+            ValueError, match=r"pattern 'layr2' matches no parameter\. The layers are layer1, layer2, head\."
+        ):
             multipliers(name, self.OF, **options)
 
     def test_case_matters_on_every_system(self):
@@ -156,7 +168,10 @@ class TestCoverage:
     @pytest.mark.parametrize(
         ("rates", "said"),
         [
-            ({n: r for n, r in ALL.items() if n != "head.bias"}, r"missing \['head.bias'\]\. Use multiplier 0\.0 to freeze"),
+            (
+                {n: r for n, r in ALL.items() if n != "head.bias"},
+                r"missing \['head.bias'\]\. Use multiplier 0\.0 to freeze",
+            ),
             (ALL | {"tail.bias": Rate()}, r"names parameters that the model does not have: \['tail.bias'\]"),
             (ALL | {"head.bias": Rate(-0.1)}, r"gives \['head.bias'\] a multiplier or a time to join that is negative"),
             (ALL | {"head.bias": Rate(float("nan"))}, r"gives \['head.bias'\] a multiplier"),
@@ -195,7 +210,9 @@ class TestCoverage:
     def test_hidden_matrices_and_the_rest_are_kept_apart(self):
         of = {p.name: p for p in params(4, 5, 5, 3)}
         groups = param_groups(lambda _: dict.fromkeys(of, Rate()), list(of.values()), 100, is_matrix=MATRIX)
-        assert [(group.use_muon, group.params) for group in groups if group.use_muon] == [(True, ("layer1.weight", "layer2.weight"))]
+        assert [(group.use_muon, group.params) for group in groups if group.use_muon] == [
+            (True, ("layer1.weight", "layer2.weight"))
+        ]
         assert sorted(name for group in groups for name in group.params) == sorted(of)
 
     def test_parameters_of_one_rate_share_a_group(self):

@@ -89,7 +89,9 @@ def test_groups_have_their_own_lr_and_weight_decay(name):
     entry = OPTIMIZERS[name]
     options = [{"lr": 0.0, "weight_decay": 0.0}, {"lr": 0.1, "weight_decay": 0.0}, {"lr": 0.1, "weight_decay": 0.5}, {}]
     tensors = [torch.nn.Parameter(torch.eye(2)) for _ in options]
-    optimizer = entry.build([{"params": [p]} | group for p, group in zip(tensors, options, strict=True)], 0.2, **entry.resolve({}))
+    optimizer = entry.build(
+        [{"params": [p]} | group for p, group in zip(tensors, options, strict=True)], 0.2, **entry.resolve({})
+    )
     for p in tensors:
         p.grad = torch.ones_like(p)
     optimizer.step()
@@ -155,12 +157,16 @@ def agree(ours, theirs):
 
 @pytest.fixture
 def package():
-    return pytest.importorskip("pytorch_optimizer", reason="the package pytorch_optimizer, which Lion, LARS and LAMB are checked against")
+    return pytest.importorskip(
+        "pytorch_optimizer", reason="the package pytorch_optimizer, which Lion, LARS and LAMB are checked against"
+    )
 
 
 def test_lion_agrees_with_the_package(package):
     settings = {"lr": 0.1, "betas": (0.8, 0.95), "weight_decay": 0.1}
-    agree(*trajectories(lambda ps: Lion(ps, **settings), lambda ps: package.Lion(ps, **settings), lambda i: 0.1 / (i + 1)))
+    agree(
+        *trajectories(lambda ps: Lion(ps, **settings), lambda ps: package.Lion(ps, **settings), lambda i: 0.1 / (i + 1))
+    )
 
 
 def test_lars_agrees_with_the_package(package):
@@ -181,4 +187,8 @@ def test_lamb_agrees_with_the_package(package):
         made.clamp = float("inf")
         return made
 
-    agree(*trajectories(lambda ps: LAMB(ps, exclude_1d=False, **settings), theirs, lambda i: 0.0 if i < 60 else 0.1 / (i - 50)))
+    agree(
+        *trajectories(
+            lambda ps: LAMB(ps, exclude_1d=False, **settings), theirs, lambda i: 0.0 if i < 60 else 0.1 / (i - 50)
+        )
+    )

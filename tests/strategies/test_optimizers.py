@@ -10,7 +10,10 @@ from lrbench.strategies.composite import Paired
 from lrbench.strategies.layerwise import LAMB, LARS, Lion
 
 OWN = {"lion": Lion, "lars": LARS, "lamb": LAMB}
-PACKAGES = {"schedule-free-adamw": ("schedulefree", "AdamWScheduleFree"), "schedule-free-sgd": ("schedulefree", "SGDScheduleFree")}
+PACKAGES = {
+    "schedule-free-adamw": ("schedulefree", "AdamWScheduleFree"),
+    "schedule-free-sgd": ("schedulefree", "SGDScheduleFree"),
+}
 PACKAGES |= {"prodigy": ("prodigyopt", "Prodigy")}
 TORCH = {
     "sgd": torch.optim.SGD, "adam": torch.optim.Adam, "adamw": torch.optim.AdamW, "nadam": torch.optim.NAdam, "radam": torch.optim.RAdam,
@@ -64,7 +67,12 @@ def test_an_entry_makes_the_class_that_it_is_named_for(name):
 
 @pytest.mark.parametrize(
     ("name", "option"),
-    [(name, option) for name, entry in OPTIMIZERS.items() for option in entry.settings.model_fields if option != "matrices"],
+    [
+        (name, option)
+        for name, entry in OPTIMIZERS.items()
+        for option in entry.settings.model_fields
+        if option != "matrices"
+    ],
 )  # which decides on the groups that it is given
 def test_each_setting_reaches_the_optimizer(name, option):
     value = True if name == "sgd" and option == "nesterov" else OTHER_VALUES[option]
@@ -103,5 +111,7 @@ def test_an_optimizer_must_say_its_default_lr():
 
 
 def test_every_dense_optimizer_of_torch_is_in_the_catalog():
-    known = {cls for cls in vars(torch.optim).values() if inspect.isclass(cls) and issubclass(cls, torch.optim.Optimizer)}
+    known = {
+        cls for cls in vars(torch.optim).values() if inspect.isclass(cls) and issubclass(cls, torch.optim.Optimizer)
+    }
     assert known - {torch.optim.Optimizer} == set(TORCH.values())

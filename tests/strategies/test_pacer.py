@@ -85,9 +85,11 @@ class TestCallOrder:
 
 NAIVE = {
     "one-cycle with one max_lr": (lambda o: torch_schedules.OneCycleLR(o, 0.1, total_steps=20, cycle_momentum=False), "one-cycle", {}),
-    "cyclic with one base and max lr": (lambda o: torch_schedules.CyclicLR(o, 0.01, 0.1, 2, cycle_momentum=False), "cyclic", {}),
+    "cyclic with one base and max "
+    "lr": (lambda o: torch_schedules.CyclicLR(o, 0.01, 0.1, 2, cycle_momentum=False), "cyclic", {}),
     "swa with one lr": (lambda o: SWALR(o, 0.005, 5), "swa", {}),
-    "cosine with an absolute eta_min": (lambda o: torch_schedules.CosineAnnealingLR(o, 20, 0.01), "cosine", {"eta_min": 0.1}),
+    "cosine with an absolute "
+    "eta_min": (lambda o: torch_schedules.CosineAnnealingLR(o, 20, 0.01), "cosine", {"eta_min": 0.1}),
     "restarts with an absolute eta_min": (
         lambda o: torch_schedules.CosineAnnealingWarmRestarts(o, 5, 1, 0.01), "cosine-restarts", {"eta_min": 0.1},
     ),
@@ -127,7 +129,9 @@ class TestAudit:
     def test_finds_an_lr_that_is_wrong_after_a_resume(self):
         curve = lr_curve(choice("schedule", "cosine"), 0.1, TIMING)
         again = np.concatenate([curve[:10], curve[:10]])
-        assert "at step 11, and base lr x layer multiplier x schedule is" in str(audit(again[:, None], curve, (1.0,), (0,), ("all",)))
+        assert "at step 11, and base lr x layer multiplier x schedule is" in str(
+            audit(again[:, None], curve, (1.0,), (0,), ("all",))
+        )
 
     @pytest.mark.parametrize("step", range(6))
     def test_a_group_has_an_lr_exactly_from_the_step_at_which_it_joins(self, step):

@@ -24,7 +24,9 @@ def each_first_and_last(names):
     """Every two names; where not all tests are run, each is once the first and once the last."""
     n = len(names)
     return [
-        pytest.param(names[i], names[j], marks=[] if (j - i) % n == 1 else [pytest.mark.exhaustive]) for i in range(n) for j in range(n)
+        pytest.param(names[i], names[j], marks=[] if (j - i) % n == 1 else [pytest.mark.exhaustive])
+        for i in range(n)
+        for j in range(n)
     ]
 
 
@@ -37,7 +39,9 @@ def constant(o, _):
 
 
 def chained(o, _):
-    return torch_schedules.ChainedScheduler([torch_schedules.ConstantLR(o, 1 / 3, 6), torch_schedules.ExponentialLR(o, 0.01 ** (1 / 60))])
+    return torch_schedules.ChainedScheduler(
+        [torch_schedules.ConstantLR(o, 1 / 3, 6), torch_schedules.ExponentialLR(o, 0.01 ** (1 / 60))]
+    )
 
 
 def sequential(o, _):
@@ -47,7 +51,11 @@ def sequential(o, _):
 TORCH = [
     ("constant", {}, constant),
     ("lambda", {}, lambda o, _: torch_schedules.LambdaLR(o, lambda t: 1.0 if t <= 30 else (60 - t) / 30)),
-    ("lambda", {"points": [[0.5, 0.2], [0.5, 1.0]]}, lambda o, _: torch_schedules.LambdaLR(o, lambda t: 0.2 if t < 30 else 1.0)),
+    (
+        "lambda",
+        {"points": [[0.5, 0.2], [0.5, 1.0]]},
+        lambda o, _: torch_schedules.LambdaLR(o, lambda t: 0.2 if t < 30 else 1.0),
+    ),
     ("multiplicative", {}, lambda o, _: torch_schedules.MultiplicativeLR(o, lambda t: 0.8 if t % 6 == 0 else 1.0)),
     ("step", {}, lambda o, _: torch_schedules.StepLR(o, 18, 0.1)),
     ("step", {"step_size": 7, "gamma": 0.5}, lambda o, _: torch_schedules.StepLR(o, 7, 0.5)),
@@ -148,7 +156,9 @@ def test_ratios_between_groups_survive(name, options, lrs):
     if "per" in options and name == "plateau":
         return
     found = paced(name, lrs, **options)
-    np.testing.assert_allclose(found / np.array(lrs), np.repeat(found[:, :1] / lrs[0], len(lrs), axis=1), rtol=1e-9, atol=1e-12)
+    np.testing.assert_allclose(
+        found / np.array(lrs), np.repeat(found[:, :1] / lrs[0], len(lrs), axis=1), rtol=1e-9, atol=1e-12
+    )
 
 
 @pytest.mark.parametrize("name", SCHEDULES)
@@ -189,7 +199,8 @@ def test_per_epoch_each_lr_lasts_an_epoch(name):
 
 @pytest.mark.parametrize("rise", [1, 7, 20])
 @pytest.mark.parametrize(
-    "name", ["constant", "lambda", "step", "multistep", "linear", "exponential", "polynomial", "cosine", "cosine-restarts"]
+    "name",
+    ["constant", "lambda", "step", "multistep", "linear", "exponential", "polynomial", "cosine", "cosine-restarts"],
 )
 def test_warm_up_is_that_of_torch(name, rise):
     def build(optimizer, _):
@@ -198,7 +209,9 @@ def test_warm_up_is_that_of_torch(name, rise):
         return torch_schedules.SequentialLR(optimizer, [first, then], [rise])
 
     expected = stepped(build, 0.1)
-    np.testing.assert_allclose(lr_curve(choice("schedule", name, warmup=rise), 0.1, TIMING), expected, rtol=1e-9, atol=1e-15)
+    np.testing.assert_allclose(
+        lr_curve(choice("schedule", name, warmup=rise), 0.1, TIMING), expected, rtol=1e-9, atol=1e-15
+    )
 
 
 @pytest.mark.parametrize("name", SCHEDULES)
@@ -216,7 +229,9 @@ def test_warm_up_rises_evenly_to_the_first_lr_and_then_the_schedule_starts(name)
 def test_each_part_of_a_sequence_runs_as_if_it_were_alone(first, then):
     edge = 16
     curve = lr_curve(choice("schedule", "sequential", parts=[first, then], milestones=[edge]), 0.1, TIMING)
-    alone = [lr_curve(choice("schedule", name), 0.1, Timing(n, 10, 5)) for name, n in ((first, edge), (then, TOTAL - edge))]
+    alone = [
+        lr_curve(choice("schedule", name), 0.1, Timing(n, 10, 5)) for name, n in ((first, edge), (then, TOTAL - edge))
+    ]
     np.testing.assert_allclose(curve, np.concatenate(alone), rtol=1e-9, atol=1e-15)
 
 
@@ -230,7 +245,9 @@ def test_chained_schedules_multiply(first, then):
 class TestPlateau:
     def curve(self, losses, **options):
         timing = Timing(len(losses), 10, 1)
-        return lr_curve(choice("schedule", "plateau", **options), 1.0, timing, evaluations=[(x, -x) for x in losses]).tolist()
+        return lr_curve(
+            choice("schedule", "plateau", **options), 1.0, timing, evaluations=[(x, -x) for x in losses]
+        ).tolist()
 
     def test_a_falling_loss_keeps_the_lr(self):
         assert self.curve([1.0, 0.9, 0.8, 0.7, 0.6]) == [1.0] * 5
@@ -296,7 +313,9 @@ def test_the_state_of_a_schedule_goes_on_where_it_was(name, options):
 
 
 @pytest.mark.parametrize(
-    "parts", [["one-cycle", "cyclic"], ["multiplicative", {"name": "cosine", "eta_min": 0.1}], ["swa", "by-hand"]], ids=str
+    "parts",
+    [["one-cycle", "cyclic"], ["multiplicative", {"name": "cosine", "eta_min": 0.1}], ["swa", "by-hand"]],
+    ids=str,
 )
 @pytest.mark.parametrize("at", [10, 30, 45])
 def test_the_state_of_a_sequence_goes_on_where_it_was(parts, at):

@@ -32,7 +32,9 @@ def chain(**layers):
 
 
 def uneven(w):
-    return chain(first=nn.Linear(IN, w), wide=nn.Linear(w, 4 * w), narrow=nn.Linear(4 * w, w // 2), head=nn.Linear(w // 2, OUT))
+    return chain(
+        first=nn.Linear(IN, w), wide=nn.Linear(w, 4 * w), narrow=nn.Linear(4 * w, w // 2), head=nn.Linear(w // 2, OUT)
+    )
 
 
 def convolutional(w):
@@ -49,7 +51,9 @@ def convolutional(w):
 
 
 def recurrent(w):
-    return chain(first=nn.LSTM(IN, w, num_layers=2), own=OwnNorm(w), second=nn.GRU(w, 2 * w), head=nn.Linear(2 * w, OUT))
+    return chain(
+        first=nn.LSTM(IN, w, num_layers=2), own=OwnNorm(w), second=nn.GRU(w, 2 * w), head=nn.Linear(2 * w, OUT)
+    )
 
 
 def transformer(w):
@@ -111,7 +115,16 @@ def test_at_other_widths_they_are_those_of_two_models_compared(family, times, ru
 def test_of_each_kind_by_hand():
     """Twice the base width, as in table 3 of the muP paper: Adam by 1 / fan-in, SGD's vectors by fan-out and its head by 1 / fan-in."""
     adam, sgd = multipliers(convolutional(2 * BASE), "adam"), multipliers(convolutional(2 * BASE), "sgd")
-    of = ("stem.weight", "stem.bias", "norm.weight", "depthwise.weight", "pointwise.weight", "up.weight", "head.weight", "head.bias")
+    of = (
+        "stem.weight",
+        "stem.bias",
+        "norm.weight",
+        "depthwise.weight",
+        "pointwise.weight",
+        "up.weight",
+        "head.weight",
+        "head.bias",
+    )
     assert [adam[name] for name in of] == [1.0, 1.0, 1.0, 1.0, 0.5, 0.5, 0.5, 1.0]
     assert [sgd[name] for name in of] == [2.0, 2.0, 2.0, 2.0, 1.0, 1.0, 0.5, 1.0]
 

@@ -43,7 +43,13 @@ def test_a_resumed_run_equals_an_uninterrupted_one(tmp_path):
 
 
 def test_a_matrix_runs_on_every_gpu(tmp_path):
-    matrix = {"name": "gpus", "workload": "digits-mlp", "lr": [1e-3, 1e-2], "seed": [0, 1], "budget": {"digits-mlp": {"steps": 20}}}
+    matrix = {
+        "name": "gpus",
+        "workload": "digits-mlp",
+        "lr": [1e-3, 1e-2],
+        "seed": [0, 1],
+        "budget": {"digits-mlp": {"steps": 20}},
+    }
     study = run_matrix(matrix, device="cuda", results=tmp_path)
     assert len(study.runs) == 4
     assert study.machine["kind"] == "cuda"
@@ -51,11 +57,19 @@ def test_a_matrix_runs_on_every_gpu(tmp_path):
 
 @pytest.mark.parametrize("mode", ["eager", "graph", "compiled"])
 def test_a_population_is_its_runs(mode):
-    runs = [a_run(optimizer="adam", schedule="cosine", lr=lr, seed=s, steps=40, precision="fp64") for lr in (1e-3, 1e-2) for s in (0, 1)]
-    found = {run.key: outcome for run, outcome in Population(runs, DIGITS, DIGITS.data(), CUDA, width=4, mode=mode).train()}
+    runs = [
+        a_run(optimizer="adam", schedule="cosine", lr=lr, seed=s, steps=40, precision="fp64")
+        for lr in (1e-3, 1e-2)
+        for s in (0, 1)
+    ]
+    found = {
+        run.key: outcome for run, outcome in Population(runs, DIGITS, DIGITS.data(), CUDA, width=4, mode=mode).train()
+    }
     for run in runs:
         assert found[run.key].mode == mode
-        np.testing.assert_allclose(found[run.key].step_loss, train(run, DIGITS, DIGITS.data(), CUDA).step_loss, rtol=1e-6)
+        np.testing.assert_allclose(
+            found[run.key].step_loss, train(run, DIGITS, DIGITS.data(), CUDA).step_loss, rtol=1e-6
+        )
 
 
 def test_no_step_of_a_population_waits_for_the_gpu():

@@ -8,7 +8,7 @@ import torch
 from runs import a_run
 from torch import nn
 
-from lrbench.spec.outcome import Status
+from lrbench.config.outcome import Status
 from lrbench.strategies.schedules import Plateau
 from lrbench.train import Population, data_for, train
 from lrbench.train.record import Record
@@ -82,9 +82,14 @@ def workload(constant, lowest):
     )  # fmt: skip
 
 
-@pytest.mark.parametrize(("constant", "lowest"), [(0.0, 0.0), (0.0, -np.inf), (20.0, 20.0), (20.0, -np.inf), (-3.0, -np.inf)])
+@pytest.mark.parametrize(
+    ("constant", "lowest"), [(0.0, 0.0), (0.0, -np.inf), (20.0, 20.0), (20.0, -np.inf), (-3.0, -np.inf)]
+)
 def test_runs_whose_first_loss_is_zero_descend_in_both_trainers(constant, lowest):
-    problem, runs = workload(constant, lowest), [a_run(lr=0.01, batch_size=1, steps=60, eval_every=20, seed=seed) for seed in range(4)]
+    problem, runs = (
+        workload(constant, lowest),
+        [a_run(lr=0.01, batch_size=1, steps=60, eval_every=20, seed=seed) for seed in range(4)],
+    )
     data = problem.data()
     outcomes = [train(run, problem, data, CPU) for run in runs]
     together = {run.key: outcome for run, outcome in Population(runs, problem, data, CPU).train()}

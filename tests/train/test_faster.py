@@ -31,7 +31,10 @@ def outcomes(runs, **options):
 def members(n=6, workload="digits-mlp", optimizer="adam"):
     policies, schedules = ["uniform", "gradual-unfreezing", "head-only"], ["cosine", "plateau"]
     lrs = [1e-3, 1e-2, 3e-2, 1e9]
-    return [a_run(workload, optimizer, policies[i % 3], schedules[i % 2], lr=lrs[i % 4], seed=i // 2, steps=40) for i in range(n)]
+    return [
+        a_run(workload, optimizer, policies[i % 3], schedules[i % 2], lr=lrs[i % 4], seed=i // 2, steps=40)
+        for i in range(n)
+    ]
 
 
 def traced(monkeypatch):
@@ -57,7 +60,9 @@ def assert_members_are_those_of_the_reference_trainer(runs):
         assert outcome.diverged_at == expected.diverged_at
         if run.lr < 1:
             for name in CURVES:
-                np.testing.assert_allclose(getattr(outcome, name), getattr(expected, name), rtol=1e-3, atol=1e-6, err_msg=name)
+                np.testing.assert_allclose(
+                    getattr(outcome, name), getattr(expected, name), rtol=1e-3, atol=1e-6, err_msg=name
+                )
             assert outcome.test_loss == pytest.approx(expected.test_loss, rel=1e-3)
 
 
@@ -87,14 +92,27 @@ def test_frozen_parameters_do_not_move_by_a_bit_when_compiled():
     before = {name: value[0].clone() for name, value in frozen.slots.params.items()}
     frozen.advance()
     assert frozen.mode == "compiled"
-    assert {name for name, value in frozen.slots.params.items() if not torch.equal(value[0], before[name])} == {"head.weight", "head.bias"}
+    assert {name for name, value in frozen.slots.params.items() if not torch.equal(value[0], before[name])} == {
+        "head.weight",
+        "head.bias",
+    }
 
 
 @pytest.mark.usefixtures("backend")
 @pytest.mark.parametrize("workload", ["mnist5k-cnn"])
 def test_batchnorm_and_convolutions_agree_in_float64(workload):
     runs = [
-        a_run(workload, ("sgd", {"momentum": 0.9}), lr=1e-2, seed=s, steps=4, eval_every=2, precision="fp64", batch_size=16) for s in (0, 1)
+        a_run(
+            workload,
+            ("sgd", {"momentum": 0.9}),
+            lr=1e-2,
+            seed=s,
+            steps=4,
+            eval_every=2,
+            precision="fp64",
+            batch_size=16,
+        )
+        for s in (0, 1)
     ]
     eager, fast = outcomes(runs), outcomes(runs, mode="compiled")
     for key, outcome in fast.items():
@@ -116,7 +134,9 @@ class WrongGradients(Parts):
 
     def __call__(self, *arguments):
         found = super().__call__(*arguments)
-        return ({name: value * 1.1 for name, value in found[0].items()}, found[1]) if self.part == "gradients" else found
+        return (
+            ({name: value * 1.1 for name, value in found[0].items()}, found[1]) if self.part == "gradients" else found
+        )
 
 
 class WrongUpdate(Parts):
@@ -187,7 +207,11 @@ def test_a_mode_that_differs_or_fails_is_given_up_as_a_whole_and_says_so(compile
 
 @pytest.mark.parametrize("compiler", [WrongUpdate], indirect=True)
 @pytest.mark.parametrize(
-    "still", [{"layer_lr": ("freeze", {"layers": ["layer1", "layer2"]})}, {"schedule": ("lambda", {"points": [[0.0, 0.0], [1.0, 1.0]]})}]
+    "still",
+    [
+        {"layer_lr": ("freeze", {"layers": ["layer1", "layer2"]})},
+        {"schedule": ("lambda", {"points": [[0.0, 0.0], [1.0, 1.0]]})},
+    ],
 )
 def test_runs_that_would_not_move_show_nothing_by_that(compiler, still):  # noqa: ARG001
     """What is compiled for them serves the next population too, whose runs do move."""

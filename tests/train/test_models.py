@@ -11,10 +11,10 @@ from torch import nn
 from torch.nn.functional import cross_entropy
 from torch.nn.utils import parametrizations
 
+from lrbench.config.faults import BadInput
+from lrbench.config.matrix import parse_matrix
 from lrbench.plan import make_plan, vocabulary
 from lrbench.plan.plan import params_of
-from lrbench.spec.faults import BadInput
-from lrbench.spec.matrix import parse_matrix
 from lrbench.strategies import OPTIMIZERS, groups_of, impossible
 from lrbench.train import Checkpoint, Interrupted, Population, Training, alone, train
 from lrbench.train.rules import RULES
@@ -104,7 +104,11 @@ def test_a_population_leaves_it_as_it_is_too(optimizer, enter):
     population.advance(6)
     for row, member in enumerate(population.members):
         _, expected = after(member.run, workload)
-        held = {name: value[row] for some in (population.slots.params, population.slots.buffers) for name, value in some.items()}
+        held = {
+            name: value[row]
+            for some in (population.slots.params, population.slots.buffers)
+            for name, value in some.items()
+        }
         for name, value in expected.items():
             torch.testing.assert_close(held[name], value, rtol=0.05 if optimizer == "muon" else 1e-9, atol=1e-12)
 
@@ -147,7 +151,9 @@ class Tied(nn.Module):
         return self.head(self.body(self.embed(x).mean(1)).relu())
 
 
-@pytest.mark.parametrize(("policy", "multiplier"), [("uniform", 1.0), ("head-only", 1.0), ("depth-decay", 1.0), ("discriminative", 1.0)])
+@pytest.mark.parametrize(
+    ("policy", "multiplier"), [("uniform", 1.0), ("head-only", 1.0), ("depth-decay", 1.0), ("discriminative", 1.0)]
+)
 def test_a_tied_parameter_learns_as_the_last_of_its_layers(policy, multiplier, enter):
     workload = enter(Tied, ("embed", "body", "head"), data=tokens)
     [group] = [g for g in groups_of(a_run("Tied", "adamw", policy), params_of(workload)) if "embed.weight" in g.params]
@@ -156,7 +162,9 @@ def test_a_tied_parameter_learns_as_the_last_of_its_layers(policy, multiplier, e
 
 def test_every_name_of_a_tied_parameter_must_lie_in_a_layer(enter):
     workload = enter(Tied, ("embed", "body"), data=tokens)
-    with pytest.raises(BadInput, match=r"'head.weight' lies in 0 of its layers, must be 1 \(it is tied to 'embed.weight'"):
+    with pytest.raises(
+        BadInput, match=r"'head.weight' lies in 0 of its layers, must be 1 \(it is tied to 'embed.weight'"
+    ):
         params_of(workload)
 
 
@@ -166,7 +174,9 @@ def test_tied_parameters_stay_tied_in_a_population(enter):
     assert alone(runs[0]) is None
     together = {run.key: outcome for run, outcome in Population(runs, workload, workload.data(), CPU).train()}
     for run in runs:
-        np.testing.assert_allclose(together[run.key].val_loss, train(run, workload, workload.data(), CPU).val_loss, rtol=1e-6)
+        np.testing.assert_allclose(
+            together[run.key].val_loss, train(run, workload, workload.data(), CPU).val_loss, rtol=1e-6
+        )
 
 
 def lazy():
@@ -281,7 +291,10 @@ def test_it_is_resumed_bit_for_bit(model, enter, tmp_path):
     asked = iter([False])
     with pytest.raises(Interrupted):
         train(run, workload, data(), CPU, Checkpoint(tmp_path / "c.pt", stop=lambda: next(asked, True)))
-    found, expected = train(run, workload, data(), CPU, Checkpoint(tmp_path / "c.pt")), train(run, workload, data(), CPU)
+    found, expected = (
+        train(run, workload, data(), CPU, Checkpoint(tmp_path / "c.pt")),
+        train(run, workload, data(), CPU),
+    )
     np.testing.assert_array_equal(found.step_loss, expected.step_loss)
     assert found.test_loss == expected.test_loss
 
@@ -297,7 +310,9 @@ def test_a_model_that_would_train_otherwise_in_a_population_is_trained_alone(mod
         runs = [a_run(workload.name, "adam", seed=seed, steps=12, eval_every=4, precision="fp64") for seed in (0, 1)]
         together = {run.key: outcome for run, outcome in Population(runs, workload, data(), CPU).train()}
         for run in runs:
-            np.testing.assert_allclose(together[run.key].val_loss, train(run, workload, data(), CPU).val_loss, rtol=1e-6)
+            np.testing.assert_allclose(
+                together[run.key].val_loss, train(run, workload, data(), CPU).val_loss, rtol=1e-6
+            )
 
 
 # ---- numbers of other kinds
@@ -396,7 +411,9 @@ def test_a_metric_is_that_of_the_whole_part_alone_and_in_populations(metric, ent
 def test_a_metric_of_several_numbers_is_refused_in_words(enter):
     of = Metric("each", higher_is_better=True, of=lambda outputs, y: outputs.argmax(-1) == y)
     workload = enter(eager, ("0", "1", "3"), metric=of)
-    with pytest.raises(ValueError, match=r"the metric 'each' must be one number, and has the shape \(8,\): take a mean or a sum."):
+    with pytest.raises(
+        ValueError, match=r"the metric 'each' must be one number, and has the shape \(8,\): take a mean or a sum."
+    ):
         train(a_run("eager"), workload, data(), CPU)
 
 

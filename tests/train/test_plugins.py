@@ -14,10 +14,10 @@ from runs import a_run
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR, LRScheduler, ReduceLROnPlateau
 
+from lrbench.config.matrix import parse_matrix
+from lrbench.config.run import Run
 from lrbench.execute.work import Unit, Worker
 from lrbench.plan import make_plan, vocabulary
-from lrbench.spec.matrix import parse_matrix
-from lrbench.spec.run import Run
 from lrbench.strategies import OPTIMIZERS, SCHEDULES, impossible
 from lrbench.train import AuditError, Checkpoint, Interrupted, Population, Training, alone, notices, train
 from lrbench.train.reference import ClosureError
@@ -39,7 +39,9 @@ def enter():
         facts = {"default_lr": 0.05} if catalog is OPTIMIZERS else {}
         catalog.pop("mine", None)
         catalog.register("mine", flags=flags, **facts)(build)
-        catalog["mine"] = replace(catalog["mine"], revision=uuid.uuid4().hex)  # no test remembers what another one found
+        catalog["mine"] = replace(
+            catalog["mine"], revision=uuid.uuid4().hex
+        )  # no test remembers what another one found
 
     yield entered
     for catalog in (OPTIMIZERS, SCHEDULES):
@@ -66,7 +68,11 @@ def by_hand(run, make, step):
     """The weights after a loop as an author writes it; ``step(optimizer, closure)`` is a step of it."""
     seed_generators(derive(run.seed, "model"))
     model = DIGITS.model().double()
-    data, optimizer, order = DATA.to(CPU, torch.float64), make(model.parameters()), Order(run.seed, len(DATA.train), 32, 1, CPU)
+    data, optimizer, order = (
+        DATA.to(CPU, torch.float64),
+        make(model.parameters()),
+        Order(run.seed, len(DATA.train), 32, 1, CPU),
+    )
     for done in range(run.steps):
         [rows] = order(done)
 
@@ -245,14 +251,19 @@ class TestOptimizers:
     def test_lrs_in_tensors_are_recorded_as_they_were(self, enter, cpu):
         enter(lambda groups, lr: InTensor(groups, lr))
         run = a_run(optimizer="mine", schedule="cosine", layer_lr="depth-decay")
-        found, plain = (train(r, DIGITS, DATA, cpu).group_lr for r in (run, a_run("digits-mlp", "sgd", "depth-decay", "cosine", lr=run.lr)))
+        found, plain = (
+            train(r, DIGITS, DATA, cpu).group_lr
+            for r in (run, a_run("digits-mlp", "sgd", "depth-decay", "cosine", lr=run.lr))
+        )
         np.testing.assert_allclose(found, plain, rtol=1e-5)
 
     def test_one_that_sets_its_own_lr_is_left_alone_and_recorded(self, enter):
         enter(lambda groups, lr: Hyper(groups, lr), flags=["no_schedule"])
         run = a_run(optimizer="mine", precision="fp64")
         ours = trained(run)
-        weights, optimizer = by_hand(run, lambda params: Hyper(params, run.lr), lambda optimizer, closure: (closure(), optimizer.step()))
+        weights, optimizer = by_hand(
+            run, lambda params: Hyper(params, run.lr), lambda optimizer, closure: (closure(), optimizer.step())
+        )
         assert_close(ours.model, weights)
         assert ours.lrs[0][-1] == pytest.approx(optimizer.param_groups[0]["lr"], rel=1e-12)
         assert ours.lrs[0][-1] > 1.1 * run.lr
@@ -262,7 +273,8 @@ class TestOptimizers:
     def test_an_lr_that_changes_inside_the_step_is_an_error_unless_declared(self, enter, cpu):
         enter(lambda groups, lr: Careless(groups, lr))
         with pytest.raises(
-            AuditError, match=r"'layer1\.\.head' had lr 0\.05 before step 1 and 0\.025 after it: mine changes .*no_schedule"
+            AuditError,
+            match=r"'layer1\.\.head' had lr 0\.05 before step 1 and 0\.025 after it: mine changes .*no_schedule",
         ):
             train(a_run(optimizer="mine"), DIGITS, DATA, cpu)
         enter(lambda groups, lr: Careless(groups, lr), flags=["no_schedule"])
@@ -292,13 +304,18 @@ class TestOptimizers:
         ("build", "reason"),
         [
             (lambda groups, lr: None, "mine: its builder returned None, without param_groups and step and zero_grad"),
-            (lambda groups, lr: Plain([{"params": [p]} for p in groups[0]["params"]], lr), "was given 1 parameter groups, .* and made 6"),
+            (
+                lambda groups, lr: Plain([{"params": [p]} for p in groups[0]["params"]], lr),
+                "was given 1 parameter groups, .* and made 6",
+            ),
         ],
         ids=["nothing", "other groups"],
     )
     def test_what_cannot_be_trained_with_is_skipped_in_words(self, build, reason, enter):
         enter(build)
-        [skip] = make_plan(parse_matrix({"name": "m", "workload": "digits-mlp", "optimizer": "mine", "seed": 0}, vocabulary())).skips
+        [skip] = make_plan(
+            parse_matrix({"name": "m", "workload": "digits-mlp", "optimizer": "mine", "seed": 0}, vocabulary())
+        ).skips
         assert re.search(reason, skip.reason)
 
 
@@ -369,22 +386,46 @@ class TestSchedules:
     @pytest.mark.parametrize(
         ("build", "flags", "reason"),
         [
-            (lambda o, total: ReduceLROnPlateau(o), [], r"mine.*: its step\(metrics, epoch\) needs a value, .*closed_loop"),
-            (lambda o, total: Watching(o), [], r"mine.*: its step\(loss\) needs a value, .* register it with flags=\[\"closed_loop\"\]"),
-            (lambda o, total: LambdaLR(o, lambda s: 1.0), ["closed_loop"], "its step takes no validation loss, .*: leave the flag out"),
+            (
+                lambda o, total: ReduceLROnPlateau(o),
+                [],
+                r"mine.*: its step\(metrics, epoch\) needs a value, .*closed_loop",
+            ),
+            (
+                lambda o, total: Watching(o),
+                [],
+                r"mine.*: its step\(loss\) needs a value, .* register it with flags=\[\"closed_loop\"\]",
+            ),
+            (
+                lambda o, total: LambdaLR(o, lambda s: 1.0),
+                ["closed_loop"],
+                "its step takes no validation loss, .*: leave the flag out",
+            ),
             (lambda o, total: ByHand(o, float), ["closed_loop"], "its step takes no validation loss"),
         ],
         ids=["of torch", "own", "open of torch", "open"],
     )
     def test_a_loop_that_is_not_as_its_flag_says_is_skipped(self, build, flags, reason, warmup, enter):
         enter(build, SCHEDULES, flags)
-        matrix = {"name": "m", "workload": "digits-mlp", "optimizer": "sgd", "schedule": {"name": "mine", "warmup": warmup}, "seed": 0}
+        matrix = {
+            "name": "m",
+            "workload": "digits-mlp",
+            "optimizer": "sgd",
+            "schedule": {"name": "mine", "warmup": warmup},
+            "seed": 0,
+        }
         [skip] = make_plan(parse_matrix(matrix, vocabulary())).skips
         assert re.search(reason, skip.reason)
 
     def test_a_closed_loop_of_ones_own_trains(self, enter, cpu):
         enter(lambda optimizer, total: Watching(optimizer), SCHEDULES, ["closed_loop"])
-        assert train(a_run(schedule="mine", lr=0.1), DIGITS, DATA, cpu).group_lr.ravel().tolist() == [0.1, 0.1, 0.05, 0.025, 0.0125]
+        assert train(a_run(schedule="mine", lr=0.1), DIGITS, DATA, cpu).group_lr.ravel().tolist() == [
+            0.1,
+            0.1,
+            0.05,
+            0.025,
+            0.0125,
+        ]
 
     def test_a_state_in_numpy_is_resumed(self, enter, tmp_path, said, cpu):
         enter(lambda optimizer, total: InNumpy(optimizer), SCHEDULES)
@@ -495,7 +536,8 @@ class TestProbe:
     def test_what_gives_another_result_each_time_is_an_error(self, enter, cpu):
         enter(lambda groups, lr: Noisy(groups, lr, np.random.default_rng().random))
         with pytest.raises(
-            UnrepeatableError, match=r"trained twice from the same seed, it gave other losses. Likely causes: .*default_rng\(\)"
+            UnrepeatableError,
+            match=r"trained twice from the same seed, it gave other losses. Likely causes: .*default_rng\(\)",
         ):
             train(a_run(optimizer="mine"), DIGITS, DATA, cpu)
 
@@ -539,7 +581,9 @@ class TestProbe:
             for seed in (0, 1):
                 train(a_run(optimizer="mine", seed=seed, steps=20 + len(flags)), DIGITS, DATA, cpu)
         [line] = said()
-        assert line.startswith("the update of 'mine' is not proportional to the lr: twice the update at half the lr is 0.41 of it away.")
+        assert line.startswith(
+            "the update of 'mine' is not proportional to the lr: twice the update at half the lr is 0.41 of it away."
+        )
 
     def test_it_changes_no_bit_of_the_run_and_writes_no_file(self, enter, tmp_path, monkeypatch, cpu):
         enter(lambda groups, lr: Noisy(groups, lr, global_draw))
@@ -554,7 +598,11 @@ class TestProbe:
         enter(lambda groups, lr: Plain(groups, lr))
         made = []
         monkeypatch.setattr(Trial, "__init__", lambda self, *rest: (made.append(1), Training.__init__(self, *rest))[1])
-        found = {id(try_out(a_run(optimizer="mine", seed=seed, lr=lr), DIGITS, DATA, cpu)) for seed in (0, 1) for lr in (0.1, 0.2)}
+        found = {
+            id(try_out(a_run(optimizer="mine", seed=seed, lr=lr), DIGITS, DATA, cpu))
+            for seed in (0, 1)
+            for lr in (0.1, 0.2)
+        }
         assert len(found) == 1
         assert len(made) == 5
 
@@ -573,7 +621,9 @@ class TestProbe:
     @pytest.mark.parametrize("steps", [1, 2, 5])
     def test_a_short_run_is_tried_no_longer_than_it_is(self, steps, enter, cpu):
         enter(lambda groups, lr: Plain(groups, lr))
-        assert not any(vars(try_out(a_run(optimizer="mine", schedule="one-cycle", steps=steps), DIGITS, DATA, cpu)).values())
+        assert not any(
+            vars(try_out(a_run(optimizer="mine", schedule="one-cycle", steps=steps), DIGITS, DATA, cpu)).values()
+        )
 
     @pytest.mark.parametrize("name", OPTIMIZERS)
     def test_every_built_in_optimizer_is_repeatable_and_resumable(self, name, cpu):
@@ -605,9 +655,13 @@ def test_which_updates_are_proportional_to_the_lr(name, monkeypatch, cpu):
     if reason := impossible(run, describe(DIGITS, DIGITS.model())):
         pytest.skip(reason)
     declared = bool(entry.flags & {"not_proportional", "no_schedule"})
-    monkeypatch.setitem(OPTIMIZERS, name, entry.__class__(**vars(entry) | {"flags": entry.flags - {"not_proportional", "no_schedule"}}))
+    monkeypatch.setitem(
+        OPTIMIZERS, name, entry.__class__(**vars(entry) | {"flags": entry.flags - {"not_proportional", "no_schedule"}})
+    )
     lr = 2.0 if name == "adafactor" else run.lr
-    assert bool(tried(run.but(lr=lr), lambda run: Trial(run, DIGITS, DATA, cpu)).disproportionate) == (name in NOT_PROPORTIONAL)
+    assert bool(tried(run.but(lr=lr), lambda run: Trial(run, DIGITS, DATA, cpu)).disproportionate) == (
+        name in NOT_PROPORTIONAL
+    )
     assert declared == (name in NOT_PROPORTIONAL)
 
 
@@ -629,7 +683,9 @@ class TestRandomness:
         runs = [a_run(seed=seed) for seed in (0, 1)]
         together = {run.key: outcome for run, outcome in Population(runs, workload, DATA, cpu).train()}
         for run in runs:
-            np.testing.assert_allclose(together[run.key].step_loss, train(run, workload, DATA, cpu).step_loss, rtol=1e-5)
+            np.testing.assert_allclose(
+                together[run.key].step_loss, train(run, workload, DATA, cpu).step_loss, rtol=1e-5
+            )
 
     def test_one_that_draws_anew_crashes_alone_and_together(self, monkeypatch, tmp_path, cpu):
         generator = np.random.default_rng()

@@ -15,7 +15,7 @@ from pairs import every_pair
 from runs import a_run
 from torch.optim.lr_scheduler import LambdaLR
 
-from lrbench.spec.outcome import Status
+from lrbench.config.outcome import Status
 from lrbench.strategies import LAYER_LRS, SCHEDULES, impossible
 from lrbench.train import AuditError, Interrupted, Population, Training, alone, train
 from lrbench.train.rules import RULES
@@ -49,7 +49,8 @@ PAIRS = every_pair(itertools.product(RULES, LAYER_LRS, SCHEDULES))
 KINDS = ("sgd", "adam", "lion")
 """Rules that stand for others: without a state, with running means, and by the sign."""
 BFLOAT = "muon"
-"""Its Newton-Schulz iteration runs in bfloat16, where a batched product rounds now and then otherwise than a single one."""
+"""Its Newton-Schulz iteration runs in bfloat16, where a batched product rounds now and then otherwise than a single
+one."""
 
 
 def workload_of(runs):
@@ -65,7 +66,11 @@ def weights_together(runs):
     """{key: {name: weight}} after the budget, from one population."""
     population = Population(runs, workload_of(runs), workload_of(runs).data(), CPU)
     population.advance(runs[0].steps)
-    return {m.run.key: {name: value[i] for name, value in population.slots.params.items()} for i, m in enumerate(population.members) if m}
+    return {
+        m.run.key: {name: value[i] for name, value in population.slots.params.items()}
+        for i, m in enumerate(population.members)
+        if m
+    }
 
 
 def weights_alone(run):
@@ -122,12 +127,15 @@ def test_weights_agree_with_the_reference_trainer_for_every_rule_policy_and_sche
     assert_equal_weights(runs, rtol=0.05 if optimizer == BFLOAT else 1e-9)
 
 
-@pytest.mark.parametrize("size", [TWELVE, pytest.param(FIFTY, marks=pytest.mark.exhaustive)], ids=lambda size: f"{size['steps']} steps")
+@pytest.mark.parametrize(
+    "size", [TWELVE, pytest.param(FIFTY, marks=pytest.mark.exhaustive)], ids=lambda size: f"{size['steps']} steps"
+)
 @pytest.mark.parametrize("schedule", SCHEDULES)
 def test_weights_agree_for_every_schedule_under_momentum(schedule, size):
     momentum = ("sgd", {"momentum": 0.9})
     runs = [
-        a_run("digits-mlp", momentum, p, schedule, lr=1e-2, seed=i, **size) for i, p in enumerate(["depth-decay", "gradual-unfreezing"])
+        a_run("digits-mlp", momentum, p, schedule, lr=1e-2, seed=i, **size)
+        for i, p in enumerate(["depth-decay", "gradual-unfreezing"])
     ]
     assert_equal_weights(runs, rtol=1e-9)
 
@@ -141,7 +149,10 @@ def test_weights_agree_for_every_schedule_under_momentum(schedule, size):
 )
 @pytest.mark.parametrize("workload", [w for w in WORKLOADS if not w.startswith("fashion")])
 def test_curves_agree_on_every_workload(workload, members):
-    runs = [a_run(workload, "adam", schedule="cosine", lr=lr, seed=seed, precision="fp64", steps=6, eval_every=3) for lr, seed in members]
+    runs = [
+        a_run(workload, "adam", schedule="cosine", lr=lr, seed=seed, precision="fp64", steps=6, eval_every=3)
+        for lr, seed in members
+    ]
     found = together(runs)
     for run in runs:
         expected = train(run, WORKLOADS[workload], WORKLOADS[workload].data(), CPU)
@@ -151,7 +162,9 @@ def test_curves_agree_on_every_workload(workload, members):
             assert getattr(found[run.key], name) == pytest.approx(getattr(expected, name), rel=1e-9)
 
 
-@pytest.mark.parametrize("optimizer", [rule if rule in KINDS else pytest.param(rule, marks=pytest.mark.exhaustive) for rule in RULES])
+@pytest.mark.parametrize(
+    "optimizer", [rule if rule in KINDS else pytest.param(rule, marks=pytest.mark.exhaustive) for rule in RULES]
+)
 def test_float32_stays_within_its_rounding_over_200_steps(optimizer):
     """The bound: one per cent of a parameter's norm; ten for rules that step by a sign, of which a rounding can turn one around."""
     runs = [a_run(optimizer=optimizer, lr=1e-3, seed=seed, steps=200, eval_every=200) for seed in (0, 1)]
@@ -170,7 +183,10 @@ def mixed(n=7):
     optimizers = ["adam", ("sgd", {"momentum": 0.9}), "adamw", ("adam", {"amsgrad": True})]
     policies = ["uniform", "head-only", "bias-norm", "gradual-unfreezing"]
     schedules = ["cosine", "plateau", "constant"]
-    return [a_run("digits-mlp", optimizers[i % 4], policies[i // 2 % 4], schedules[i % 3], lr=1e-2, seed=i % 2, steps=20) for i in range(n)]
+    return [
+        a_run("digits-mlp", optimizers[i % 4], policies[i // 2 % 4], schedules[i % 3], lr=1e-2, seed=i % 2, steps=20)
+        for i in range(n)
+    ]
 
 
 def test_twice_the_same_population_gives_the_same_bits():
@@ -200,7 +216,10 @@ def on(workload):
     """Runs of every rule on a workload; a few where they are large."""
     size = SIZES[workload]
     rules = ANYWHERE[:: 3 if size else 1]
-    return [a_run(workload, rule, lr=1e-3 * (1 + i), seed=i % 3, **({"steps": 6, "eval_every": 6} | size)) for i, rule in enumerate(rules)]
+    return [
+        a_run(workload, rule, lr=1e-3 * (1 + i), seed=i % 3, **({"steps": 6, "eval_every": 6} | size))
+        for i, rule in enumerate(rules)
+    ]
 
 
 @cache
@@ -249,7 +268,9 @@ def test_slots_that_are_used_again_change_no_member_by_a_bit(width, lrs, steps):
     """Diverged members leave early, so the others are not equally far; 25 steps end in the middle of an interval."""
     schedules = ["cosine", "plateau", "constant"]
     runs = [
-        a_run("digits-mlp", "sgd", ["uniform", "gradual-unfreezing"][i % 2], schedules[i % 3], lr=lr, seed=i, steps=steps)
+        a_run(
+            "digits-mlp", "sgd", ["uniform", "gradual-unfreezing"][i % 2], schedules[i % 3], lr=lr, seed=i, steps=steps
+        )
         for i, lr in enumerate(lrs)
     ]
     workload = workload_of(runs)
@@ -290,7 +311,9 @@ def test_the_audit_is_of_the_lrs_that_steps_were_passed(pass_on):
     population = Population(runs, workload, workload.data(), CPU)
     coming = population._coming_lrs
     population._coming_lrs = lambda steps: pass_on(coming(steps))
-    with pytest.raises(AuditError, match=r"parameter 'layer1\.linear\.weight' was stepped with lr .* at step 1, and its table says "):
+    with pytest.raises(
+        AuditError, match=r"parameter 'layer1\.linear\.weight' was stepped with lr .* at step 1, and its table says "
+    ):
         list(population.train())
 
 
@@ -421,5 +444,8 @@ def plugins(monkeypatch):
 @pytest.mark.parametrize("optimizer", [name for name in RULES if name != "rprop"])
 def test_a_plugins_schedule_that_changes_more_than_the_lr_is_noticed(optimizer):
     assert alone(a_run(optimizer=optimizer, schedule="of-lr")) is None
-    assert alone(a_run(optimizer=optimizer, schedule="of-weight-decay")) == "of-weight-decay changes more than the lr: weight_decay"
+    assert (
+        alone(a_run(optimizer=optimizer, schedule="of-weight-decay"))
+        == "of-weight-decay changes more than the lr: weight_decay"
+    )
     assert alone(a_run(optimizer=optimizer, schedule="of-nothing")) == "of-nothing failed when tried: ValueError"

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from runs import a_run
 
-from lrbench.spec.outcome import Status
+from lrbench.config.outcome import Status
 from lrbench.train import Training, train
 from lrbench.workloads import WORKLOADS
 from lrbench.workloads.quadratic import CURVATURES
@@ -39,13 +39,17 @@ def test_a_divergence_is_recorded_at_its_step_and_nothing_is_filled_in(cpu):
     assert outcome.status is Status.DIVERGED
     grown = outcome.step_loss / outcome.step_loss[0] > 1e4
     assert grown.argmax() + 1 == outcome.diverged_at == len(outcome.step_loss)
-    assert (1 - lr * steep) ** (2 * (outcome.diverged_at - 1)) == pytest.approx(outcome.step_loss[-1] / outcome.step_loss[0], rel=0.2)
+    assert (1 - lr * steep) ** (2 * (outcome.diverged_at - 1)) == pytest.approx(
+        outcome.step_loss[-1] / outcome.step_loss[0], rel=0.2
+    )
     assert outcome.eval_step[-1] < outcome.diverged_at
     assert outcome.test_metric is None
 
 
 def test_layer_lrs_at_two_over_their_own_curvature_solve_each_layer_at_once(cpu):
     multipliers = {name: 1 / h for name, h in CURVATURES.items()}
-    run = a_run("quadratic", layer_lr=("groups", {"multipliers": multipliers}), lr=1.0, steps=1, eval_every=1, precision="fp64")
+    run = a_run(
+        "quadratic", layer_lr=("groups", {"multipliers": multipliers}), lr=1.0, steps=1, eval_every=1, precision="fp64"
+    )
     outcome = train(run, QUADRATIC, QUADRATIC.data(), cpu)
     assert outcome.val_loss[-1] == pytest.approx(0.0, abs=1e-30)

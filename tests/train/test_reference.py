@@ -6,7 +6,7 @@ import torch
 from runs import a_run
 from torch.nn.functional import cross_entropy
 
-from lrbench.spec.outcome import Status
+from lrbench.config.outcome import Status
 from lrbench.strategies import LAYER_LRS, OPTIMIZERS, SCHEDULES, impossible
 from lrbench.train import AuditError, Training, train
 from lrbench.train.seeds import Order, derive
@@ -67,7 +67,9 @@ def test_the_loop_is_the_one_that_anyone_would_write(cpu):
         assert torch.equal(value, expected[name])
 
 
-@pytest.mark.parametrize("layer_lr", ["head-only", ("freeze", {"layers": ["layer2"]}), ("groups", {"multipliers": {"layer1.*.bias": 0.0}})])
+@pytest.mark.parametrize(
+    "layer_lr", ["head-only", ("freeze", {"layers": ["layer2"]}), ("groups", {"multipliers": {"layer1.*.bias": 0.0}})]
+)
 @pytest.mark.parametrize("optimizer", ["sgd", "adamw", "muon", ("lbfgs", {"max_iter": 2})])
 def test_frozen_parameters_do_not_move_by_a_bit(optimizer, layer_lr, cpu):
     run = a_run(optimizer=optimizer, layer_lr=layer_lr, steps=10)
@@ -129,7 +131,12 @@ def test_training_leaves_the_global_generator_alone(cpu):
 @pytest.mark.parametrize("precision", ["bf16", "fp16", "fp64"])
 @pytest.mark.parametrize("optimizer", ["sgd", "adam"])
 def test_every_precision_learns(precision, optimizer, cpu):
-    outcome = train(a_run(optimizer=optimizer, lr=0.5 if optimizer == "sgd" else 1e-2, precision=precision, steps=60), DIGITS, DATA, cpu)
+    outcome = train(
+        a_run(optimizer=optimizer, lr=0.5 if optimizer == "sgd" else 1e-2, precision=precision, steps=60),
+        DIGITS,
+        DATA,
+        cpu,
+    )
     assert outcome.val_loss[-1] < outcome.val_loss[0] - 0.3
 
 

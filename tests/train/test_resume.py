@@ -46,14 +46,19 @@ def test_a_resumed_run_equals_an_uninterrupted_one(optimizer, layer_lr, schedule
     path = tmp_path / "run.pt"
     interrupted(run, workload, path, after=1)
     interrupted(run, workload, path, after=2)
-    assert_same(train(run, workload, workload.data(), cpu, Checkpoint(path)), train(run, workload, workload.data(), cpu))
+    assert_same(
+        train(run, workload, workload.data(), cpu, Checkpoint(path)), train(run, workload, workload.data(), cpu)
+    )
 
 
 def test_batch_norm_and_fp16_scaling_are_resumed_too(tmp_path, cpu):
     workload = WORKLOADS["mnist5k-cnn"]
     run = a_run("mnist5k-cnn", "adam", steps=6, eval_every=2, precision="fp16", batch_size=16)
     interrupted(run, workload, tmp_path / "run.pt", after=1)
-    assert_same(train(run, workload, workload.data(), cpu, Checkpoint(tmp_path / "run.pt")), train(run, workload, workload.data(), cpu))
+    assert_same(
+        train(run, workload, workload.data(), cpu, Checkpoint(tmp_path / "run.pt")),
+        train(run, workload, workload.data(), cpu),
+    )
 
 
 def test_a_damaged_checkpoint_means_starting_again(tmp_path, cpu):
@@ -61,7 +66,9 @@ def test_a_damaged_checkpoint_means_starting_again(tmp_path, cpu):
     run, path = a_run(steps=20), tmp_path / "run.pt"
     interrupted(run, workload, path, after=0)
     path.write_bytes(path.read_bytes()[:1000])
-    assert_same(train(run, workload, workload.data(), cpu, Checkpoint(path)), train(run, workload, workload.data(), cpu))
+    assert_same(
+        train(run, workload, workload.data(), cpu, Checkpoint(path)), train(run, workload, workload.data(), cpu)
+    )
 
 
 def test_checkpoints_are_written_when_their_time_has_come(tmp_path, cpu):
@@ -98,4 +105,7 @@ def test_one_that_stopped_within_an_interval_goes_on_to_the_same_bits(
     interrupted(run, workload, tmp_path / "run.pt", after=asked - 1)  # after each step, and at each edge besides
     assert torch.load(tmp_path / "run.pt")["done"] == done
     monkeypatch.undo()
-    assert_same(train(run, workload, workload.data(), cpu, Checkpoint(tmp_path / "run.pt")), train(run, workload, workload.data(), cpu))
+    assert_same(
+        train(run, workload, workload.data(), cpu, Checkpoint(tmp_path / "run.pt")),
+        train(run, workload, workload.data(), cpu),
+    )

@@ -44,7 +44,9 @@ def problem(dtype, n=3):
     random = torch.Generator().manual_seed(0)
     scale = 10.0 ** (4 * torch.rand(STEPS, n, generator=random, dtype=torch.float64) - 3)
     starts = [torch.randn(n, *shape, generator=random, dtype=torch.float64) for shape in SHAPES]
-    grads = [torch.randn(STEPS, n, *shape, generator=random, dtype=torch.float64) * column(scale, shape) for shape in SHAPES]
+    grads = [
+        torch.randn(STEPS, n, *shape, generator=random, dtype=torch.float64) * column(scale, shape) for shape in SHAPES
+    ]
     return [p.to(dtype) for p in starts], [g.to(dtype) for g in grads]
 
 
@@ -90,7 +92,10 @@ def stacked(name, settings, starts, grads, who=(0, 1, 2), wrap=lambda update: up
 
 def error(found, expected):
     """The largest difference of a run's weights, relative to the largest of the run's weights."""
-    flat = [(a.flatten(1), b.flatten(1)) if a.ndim > 1 else (a[:, None], b[:, None]) for a, b in zip(found, expected, strict=True)]
+    flat = [
+        (a.flatten(1), b.flatten(1)) if a.ndim > 1 else (a[:, None], b[:, None])
+        for a, b in zip(found, expected, strict=True)
+    ]
     return max(float(((a - b).abs().amax(1) / b.abs().amax(1)).max()) for a, b in flat)
 
 
@@ -135,7 +140,9 @@ def test_runs_that_differ_in_numbers_share_a_rule(name, chosen):
 
 
 def test_a_variant_is_another_rule():
-    assert len({rule_for(name, members(name, chosen)[0]) for name, chosen in (case.values for case in CASES)}) == len(CASES)
+    assert len({rule_for(name, members(name, chosen)[0]) for name, chosen in (case.values for case in CASES)}) == len(
+        CASES
+    )
 
 
 @pytest.mark.parametrize(("name", "chosen"), CASES)
@@ -182,7 +189,10 @@ def test_members_do_not_see_each_other(name, chosen):
     settings = members(name, chosen)
     ends = stacked(name, settings, starts, grads, steps=20)
     for who in ([2, 0, 1], [1, 0], [2, 1], [0, 1, 2, 2, 1, 0, 0]):
-        assert all(torch.equal(a, b[who]) for a, b in zip(stacked(name, settings, starts, grads, who, steps=20), ends, strict=True))
+        assert all(
+            torch.equal(a, b[who])
+            for a, b in zip(stacked(name, settings, starts, grads, who, steps=20), ends, strict=True)
+        )
     for g in grads:
         g[:, 1] = torch.nan
     beside_nan = stacked(name, settings, starts, grads, steps=20)
@@ -198,7 +208,11 @@ def test_a_member_that_joins_late_starts_anew(name):
     for start, grad, shape in zip(starts, grads, SHAPES, strict=True):
         late, alone = start[[0, 0]].clone(), start[[0, 0]].clone()
         h = {key: column(torch.tensor([value] * 2, dtype=torch.float64), shape) for key, value in own.items()}
-        s, fresh, lr = rule.start(late, h), rule.start(alone, h), column(torch.tensor([0.01, 0.01], dtype=torch.float64), shape)
+        s, fresh, lr = (
+            rule.start(late, h),
+            rule.start(alone, h),
+            column(torch.tensor([0.01, 0.01], dtype=torch.float64), shape),
+        )
         for step in range(10):
             rule.update(alone, grad[step][[0, 0]], fresh, lr, torch.full_like(lr, step + 1), h)
         rule.update(late, grad[-1][[1, 1]], s, lr, torch.ones_like(lr), h)
@@ -215,7 +229,10 @@ def test_a_member_that_joins_late_starts_anew(name):
 def test_updates_are_in_place(name, chosen):
     for shape in SHAPES:
         p = torch.ones(2, *shape)
-        h = {key: column(torch.tensor([value] * 2), shape) for key, value in numbers(name, members(name, chosen)[1]).items()}
+        h = {
+            key: column(torch.tensor([value] * 2), shape)
+            for key, value in numbers(name, members(name, chosen)[1]).items()
+        }
         rule, one = rule_for(name, chosen, is_matrix=len(shape) == 2), column(torch.ones(2), shape)
         s = rule.start(p, h)
         before = dict(s)
@@ -243,7 +260,10 @@ def test_a_rule_is_one_graph(name, chosen):
         ends = []
         for update in (rule.update, compiled):
             p = torch.linspace(-1, 1, 2 * torch.Size(shape).numel()).reshape(2, *shape)
-            h = {key: column(torch.tensor([value] * 2), shape) for key, value in numbers(name, members(name, chosen)[1]).items()}
+            h = {
+                key: column(torch.tensor([value] * 2), shape)
+                for key, value in numbers(name, members(name, chosen)[1]).items()
+            }
             s, one = rule.start(p, h), column(torch.ones(2), shape)
             for step in range(3):
                 update(p, (p * (step + 1)).cos(), s, one * 0.1, one * (step + 1), h)

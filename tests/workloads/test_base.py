@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from lrbench.spec.cache import cache_folder
+from lrbench.config.cache import cache_folder
 from lrbench.workloads import WORKLOADS, accuracy, describe, fingerprint
 
 QUADRATIC = WORKLOADS["quadratic"]

@@ -24,7 +24,9 @@ def objective(w: np.ndarray) -> tuple[float, np.ndarray]:
 
 @cache
 def solution() -> OptimizeResult:
-    return minimize(objective, np.zeros(31), jac=True, method="L-BFGS-B", options={"maxiter": 10_000, "ftol": 1e-16, "gtol": 1e-9})
+    return minimize(
+        objective, np.zeros(31), jac=True, method="L-BFGS-B", options={"maxiter": 10_000, "ftol": 1e-16, "gtol": 1e-9}
+    )
 
 
 def largest_eigenvalue(w: np.ndarray) -> float:

@@ -11,7 +11,16 @@ from lrbench.workloads import WORKLOADS, Unavailable, Workload, Workloads, descr
 
 torch.set_num_threads(1)
 
-NAMES = ["quadratic", "cancer-logistic", "digits-mlp", "mnist5k-mlp", "mnist5k-cnn", "mnist-transfer", "fashion-mlp", "fashion-cnn"]
+NAMES = [
+    "quadratic",
+    "cancer-logistic",
+    "digits-mlp",
+    "mnist5k-mlp",
+    "mnist5k-cnn",
+    "mnist-transfer",
+    "fashion-mlp",
+    "fashion-cnn",
+]
 OPTIMISATION = {"quadratic", "cancer-logistic"}
 CLASSES = {name: 5 if name == "mnist-transfer" else 10 for name in NAMES if name not in OPTIMISATION}
 SIZES = {
@@ -49,7 +58,7 @@ FINGERPRINTS = {
 def is_here(name: str) -> str | None:
     """A reason to skip, without the network."""
     if name.startswith("fashion"):
-        from lrbench.spec.cache import cache_folder
+        from lrbench.config.cache import cache_folder
         from lrbench.workloads import fashion
 
         here = fashion.is_prepared(cache_folder()) or fashion.is_packed(fashion.packed_folder())

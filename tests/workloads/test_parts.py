@@ -9,7 +9,10 @@ from lrbench.workloads.parts import cnn, deal, mlp
 
 
 @given(
-    counts=st.lists(st.integers(5, 20), min_size=2, max_size=4), first=st.integers(0, 2), second=st.integers(0, 2), seed=st.integers(0, 9)
+    counts=st.lists(st.integers(5, 20), min_size=2, max_size=4),
+    first=st.integers(0, 2),
+    second=st.integers(0, 2),
+    seed=st.integers(0, 9),
 )
 def test_parts_are_disjoint_complete_and_balanced(counts, first, second, seed):
     y = torch.repeat_interleave(torch.arange(len(counts)), torch.tensor(counts))

@@ -64,11 +64,21 @@ BIASES = [
 
 @pytest.mark.parametrize(("module", "number"), BIASES, ids=lambda of: type(of).__name__)
 def test_biases_are_found_whatever_they_are_called(module, number):
-    assert [name for name, role in roles(module).items() if role.is_bias] == [n for n, _ in module.named_parameters() if "bias" in n]
+    assert [name for name, role in roles(module).items() if role.is_bias] == [
+        n for n, _ in module.named_parameters() if "bias" in n
+    ]
     assert sum(role.is_bias for role in roles(module).values()) == number
 
 
-NORMED = [nn.BatchNorm2d(6), nn.LayerNorm(6), nn.GroupNorm(2, 6), nn.RMSNorm(6), nn.InstanceNorm1d(6, affine=True), RMS(), T5LayerNorm()]
+NORMED = [
+    nn.BatchNorm2d(6),
+    nn.LayerNorm(6),
+    nn.GroupNorm(2, 6),
+    nn.RMSNorm(6),
+    nn.InstanceNorm1d(6, affine=True),
+    RMS(),
+    T5LayerNorm(),
+]
 
 
 @pytest.mark.parametrize("module", NORMED, ids=lambda of: type(of).__name__)
@@ -77,7 +87,9 @@ def test_norms_are_found_those_of_ones_own_too(module):
 
 
 @pytest.mark.parametrize(
-    "module", [Gated(), Narrow(), Patches(), nn.Linear(6, 1), nn.Conv1d(6, 1, 1), nn.PReLU(6)], ids=lambda of: type(of).__name__
+    "module",
+    [Gated(), Narrow(), Patches(), nn.Linear(6, 1), nn.Conv1d(6, 1, 1), nn.PReLU(6)],
+    ids=lambda of: type(of).__name__,
 )
 def test_other_vectors_are_no_norms(module):
     assert not any(role.is_norm for role in roles(module).values())
@@ -110,13 +122,17 @@ WIDTHS = [
 ]
 
 
-@pytest.mark.parametrize(("module", "name", "expected"), WIDTHS, ids=lambda of: type(of).__name__ if isinstance(of, nn.Module) else str(of))
+@pytest.mark.parametrize(
+    ("module", "name", "expected"), WIDTHS, ids=lambda of: type(of).__name__ if isinstance(of, nn.Module) else str(of)
+)
 def test_widths_and_taps_are_those_of_the_module(module, name, expected):
     role = roles(module)[name]
     assert (role.width_in, role.width_out, role.taps) == expected
 
 
-@pytest.mark.parametrize(("module", "name", "expected"), [case for case in WIDTHS if "Conv" in type(case[0]).__name__], ids=str)
+@pytest.mark.parametrize(
+    ("module", "name", "expected"), [case for case in WIDTHS if "Conv" in type(case[0]).__name__], ids=str
+)
 def test_fan_in_is_the_number_of_inputs_that_an_output_sums(module, name, expected):
     """By counting: of ones, through a kernel of ones, the largest output is the number of inputs that it sums."""
     if name != "weight":
@@ -195,8 +211,14 @@ def test_bare_embeddings_are_told_by_their_names():
 
 
 def test_the_first_weight_that_the_data_meets_is_an_input():
-    assert names(of(nn.Sequential(Patches(), nn.Linear(6, 3)), "0", "1"), "is_input") == ["0.cls_token", "0.pos_embed", "0.proj.weight"]
-    assert names(of(nn.Sequential(nn.Linear(1, 6), nn.Linear(6, 6), nn.Linear(6, 3)), "0", "1", "2"), "is_input") == ["0.weight"]
+    assert names(of(nn.Sequential(Patches(), nn.Linear(6, 3)), "0", "1"), "is_input") == [
+        "0.cls_token",
+        "0.pos_embed",
+        "0.proj.weight",
+    ]
+    assert names(of(nn.Sequential(nn.Linear(1, 6), nn.Linear(6, 6), nn.Linear(6, 3)), "0", "1", "2"), "is_input") == [
+        "0.weight"
+    ]
     assert names({p.name: p for p in described(32)}, "is_input") == ["embed.weight"]
     by_layers = nn.ModuleDict({"head": nn.Linear(6, 3), "second": nn.Linear(6, 6), "first": nn.Linear(4, 6)})
     assert names(of(by_layers, "first", "second", "head"), "is_input") == ["first.weight"]
@@ -207,7 +229,11 @@ class Tied(nn.Module):
 
     def __init__(self, *, tied, sparse=True):
         super().__init__()
-        self.embed, self.body, self.head = nn.Embedding(9, 6, sparse=sparse), nn.Linear(6, 6), nn.Linear(6, 9, bias=False)
+        self.embed, self.body, self.head = (
+            nn.Embedding(9, 6, sparse=sparse),
+            nn.Linear(6, 6),
+            nn.Linear(6, 9, bias=False),
+        )
         if tied:
             self.head.weight = self.embed.weight
 

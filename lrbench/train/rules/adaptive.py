@@ -56,7 +56,9 @@ def nadam(p: Tensor, g: Tensor, s: State, lr: Tensor, t: Tensor, h: Hyper, *, de
     Source: Dozat 2016, Incorporating Nesterov momentum into Adam; agrees with torch.optim.NAdam.
     """
     g = _decay(p, g, lr, h, decoupled=decoupled_weight_decay)
-    mu, mu_next = (h["beta1"] * (1 - 0.5 * torch.exp(math.log(0.96) * (step * h["momentum_decay"]))) for step in (t, t + 1))
+    mu, mu_next = (
+        h["beta1"] * (1 - 0.5 * torch.exp(math.log(0.96) * (step * h["momentum_decay"]))) for step in (t, t + 1)
+    )
     product = s["product"].mul_(mu.to(s["product"].dtype)).to(p.dtype)
     mean = s["mean"].lerp_(g, 1 - h["beta1"])
     square = add_square(s["square"], g, h["beta2"])

@@ -23,9 +23,10 @@ SPLIT = {"betas": ("beta1", "beta2"), "etas": ("eta_minus", "eta_plus"), "step_s
 class Rule:
     """An optimizer's arithmetic for one parameter of N stacked runs.
 
-    ``start(p, h)`` makes the state of a parameter that has not been stepped. ``update(p, g, s, lr, t, h)`` takes one step in place, on
-    ``p`` and on the tensors of ``s``; ``lr`` and ``t``, the count of this parameter's steps from 1, are [N, 1, ..., 1] in p's dtype.
-    Members do not see each other, and no value leaves the device: a rule can be compiled whole or replayed as a CUDA graph.
+    ``start(p, h)`` makes the state of a parameter that has not been stepped. ``update(p, g, s, lr, t, h)`` takes one
+    step in place, on ``p`` and on the tensors of ``s``; ``lr`` and ``t``, the count of this parameter's steps from 1,
+    are [N, 1, ..., 1] in p's dtype. Members do not see each other, and no value leaves the device: a rule can be
+    compiled whole or replayed as a CUDA graph.
     """
 
     start: Callable[[Tensor, Hyper], State]
@@ -51,9 +52,9 @@ def rule(
 ) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """Enter an update function for an optimizer.
 
-    It and ``start`` get every setting that is no float as a keyword; a float named in ``switches`` too, as whether it is above 0.
-    All floats arrive in Hyper, ``SPLIT`` into one name each. ``has_kinds`` gives both a keyword ``is_matrix``, of an optimizer that steps
-    matrices otherwise than the rest.
+    It and ``start`` get every setting that is no float as a keyword; a float named in ``switches`` too, as whether it
+    is above 0. All floats arrive in Hyper, ``SPLIT`` into one name each. ``has_kinds`` gives both a keyword
+    ``is_matrix``, of an optimizer that steps matrices otherwise than the rest.
     """
 
     def enter(update: Callable[..., None]) -> Callable[..., None]:
@@ -107,7 +108,10 @@ def _rule(name: str, *flags: tuple[str, Hashable]) -> Rule:
 
 def _entry(name: str) -> Entry:
     if name not in RULES:
-        raise LookupError(f"{name!r} has no rule for stacked runs: the reference trainer trains it. Rules: {', '.join(sorted(RULES))}.")
+        raise LookupError(
+            f"{name!r} has no rule for stacked runs: the reference trainer trains it. Rules: "
+            f"{', '.join(sorted(RULES))}."
+        )
     return RULES[name]
 
 
@@ -131,8 +135,8 @@ def decayed(p: Tensor, g: Tensor, h: Hyper) -> Tensor:
 def filled(beta: Tensor, t: Tensor) -> Tensor:
     """1 - beta^t: the weight that an exponential average started at 0 has given to its values, which corrects its bias.
 
-    By expm1, since 1 - beta^t loses four digits to cancellation in float32; not by pow, whose last bit depends on a value's place in
-    the tensor on the CPU.
+    By expm1, since 1 - beta^t loses four digits to cancellation in float32; not by pow, whose last bit depends on a
+    value's place in the tensor on the CPU.
     """
     return -torch.expm1(t * beta.log())
 

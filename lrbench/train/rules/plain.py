@@ -16,7 +16,8 @@ def sgd(p: Tensor, g: Tensor, s: State, lr: Tensor, t: Tensor, h: Hyper, *, mome
     """SGD: p <- p - lr b, with b <- momentum b + (1 - dampening) g, the first g undampened; Nesterov's step is g + momentum b.
 
     Shapes: p, g, s.sum [N, ...]; lr, t, h.* [N, 1, ..., 1].
-    Source: Sutskever et al. 2013, On the importance of initialization and momentum in deep learning; agrees with torch.optim.SGD.
+    Source: Sutskever et al. 2013, On the importance of initialization and momentum in deep learning; agrees with
+    torch.optim.SGD.
     """
     g = decayed(p, g, h)
     if momentum:
@@ -34,7 +35,8 @@ def asgd_start(p: Tensor, h: Hyper) -> State:
 def asgd(p: Tensor, g: Tensor, s: State, lr: Tensor, t: Tensor, h: Hyper) -> None:
     """ASGD: p <- (1 - lambd eta) p - eta g; then eta <- lr / (1 + lambd lr t)^alpha, so a new lr acts a step later, as in PyTorch.
 
-    The average of the weights, which t0 starts, is left out: training does not read it and lrbench evaluates the weights themselves.
+    The average of the weights, which t0 starts, is left out: training does not read it and lrbench evaluates the
+    weights themselves.
 
     Shapes: p, g [N, ...]; s.eta, lr, t, h.* [N, 1, ..., 1].
     Source: Polyak & Juditsky 1992, Acceleration of stochastic approximation by averaging; agrees with torch.optim.ASGD.
@@ -50,7 +52,8 @@ def rprop(p: Tensor, g: Tensor, s: State, lr: Tensor, t: Tensor, h: Hyper) -> No
     """Rprop: p <- p - size sign(g); size grows while g keeps its sign; where it flips, size shrinks and the weight waits a step.
 
     Shapes: p, g, s.* [N, ...]; lr, t, h.* [N, 1, ..., 1]. Only the lr of the first step counts: it is the first size.
-    Source: Riedmiller & Braun 1993, A direct adaptive method for faster backpropagation learning; agrees with torch.optim.Rprop.
+    Source: Riedmiller & Braun 1993, A direct adaptive method for faster backpropagation learning; agrees with
+    torch.optim.Rprop.
     """
     agreement = g * s["last"]
     flipped = agreement < 0

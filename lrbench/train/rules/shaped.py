@@ -79,8 +79,8 @@ def adafactor_start(p: Tensor, h: Hyper) -> State:
 def adafactor(p: Tensor, g: Tensor, s: State, lr: Tensor, t: Tensor, h: Hyper) -> None:
     """Adafactor: p <- p - max(0.001, rms(p)) min(lr, 1 / sqrt(t)) u / max(1, rms(u) / d), with u = g / sqrt(v).
 
-    v averages g^2 with beta2 = 1 - t^beta2_decay; of a matrix it is row x column / mean(row) over the last two dimensions. Weight decay
-    is decoupled, and rms(p) is that before it.
+    v averages g^2 with beta2 = 1 - t^beta2_decay; of a matrix it is row x column / mean(row) over the last two
+    dimensions. Weight decay is decoupled, and rms(p) is that before it.
 
     Shapes: p, g [N, ...]; s.* as in adafactor_start; norms, lr, t, h.* [N, 1, ..., 1].
     Source: Shazeer & Stern 2018, arXiv:1804.04235, algorithms 4 and 5; agrees with torch.optim.Adafactor.
@@ -106,7 +106,17 @@ def muon_start(p: Tensor, h: Hyper, *, is_matrix: bool, nesterov: bool, ns_steps
 
 @rule("muon", muon_start, has_kinds=True)
 def muon(
-    p: Tensor, g: Tensor, s: State, lr: Tensor, t: Tensor, h: Hyper, *, is_matrix: bool, nesterov: bool, ns_steps: int, matrices: str
+    p: Tensor,
+    g: Tensor,
+    s: State,
+    lr: Tensor,
+    t: Tensor,
+    h: Hyper,
+    *,
+    is_matrix: bool,
+    nesterov: bool,
+    ns_steps: int,
+    matrices: str,
 ) -> None:
     """Muon: p <- (1 - lr weight_decay) p - 0.2 lr sqrt(max(a, b)) O for a matrix, O the orthogonalised momentum; AdamW for the rest.
 
@@ -126,8 +136,8 @@ def muon(
 def orthogonalised(x: Tensor, steps: int) -> Tensor:
     """U V^T of each matrix's U S V^T, roughly: a quintic iteration in bfloat16 draws every singular value towards 1.
 
-    A matrix's result does not depend on its place, but the matmul of some machines sums small matrices in another order when N changes:
-    then an element in many thousands may round to the other bfloat16.
+    A matrix's result does not depend on its place, but the matmul of some machines sums small matrices in another order
+    when N changes: then an element in many thousands may round to the other bfloat16.
 
     Shapes: x [N, a, b] -> bfloat16 [N, a, b]. Source: as muon.
     """

@@ -10,8 +10,8 @@ from pathlib import Path
 from types import CodeType, FrameType
 from typing import Any
 
-from lrbench.spec.prints import Prints
-from lrbench.spec.sources import SESSION, file_of, module_of
+from lrbench.config.prints import Prints
+from lrbench.config.sources import SESSION, file_of, module_of
 
 MAIN, ENTRY_POINTS = "the main script", "entry points"
 
@@ -24,7 +24,8 @@ class Origin:
     code: CodeType
     """What was running: another one when the same file is run again."""
     through: str | None
-    """By what a worker process comes to have it: the main script, entry points, or a plug-in's file; None where by nothing."""
+    """By what a worker process comes to have it: the main script, entry points, or a plug-in's file; None where by
+    nothing."""
     fingerprint: str
     live: Callable[[], str] | None = None
     """Its fingerprint as it is now, where that can change: a session's globals do."""
@@ -103,7 +104,11 @@ def runs_with_main(frame: FrameType) -> bool:
 @cache
 def _guarded(file: str) -> tuple[range, ...]:
     """The lines of a script that stand under ``if __name__ == ...``."""
-    guards = (node for node in ast.parse(Path(file).read_bytes()).body if isinstance(node, ast.If) and _names_itself(node.test))
+    guards = (
+        node
+        for node in ast.parse(Path(file).read_bytes()).body
+        if isinstance(node, ast.If) and _names_itself(node.test)
+    )
     return tuple(range(node.lineno, (node.body[-1].end_lineno or node.lineno) + 1) for node in guards)
 
 

@@ -6,8 +6,8 @@ import uuid
 import pytest
 import torch
 
-from lrbench.spec import sources
-from lrbench.spec.prints import Prints
+from lrbench.config import sources
+from lrbench.config.prints import Prints
 
 CELL = '''
 import math

@@ -4,7 +4,7 @@ import tomllib
 from pathlib import Path
 from typing import Any
 
-from lrbench.spec.faults import BadInput
+from lrbench.config.faults import BadInput
 
 
 def read_toml(path: Path, kind: str) -> dict[str, Any]:

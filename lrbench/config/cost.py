@@ -3,8 +3,8 @@
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from lrbench.spec.run import Precision, Run
-from lrbench.spec.types import Count, Strict
+from lrbench.config.run import Precision, Run
+from lrbench.config.types import Count, Strict
 
 PARTS = ("forward", "backward", "optimizer", "scheduler")
 """The parts of a step whose shares are measured."""
@@ -17,8 +17,8 @@ Grouping = Literal["policy", "one", "two", "layer", "parameter"]
 class Case(Strict):
     """One thing to measure: a step of a run, whose lr and seed do not matter, by some implementation of its optimizer.
 
-    ``grouping`` is the policy's own, or so many groups of one lr: what groups cost is a question of their number. ``stage`` is the
-    number of steps done before: a policy that unfreezes has one case per stage.
+    ``grouping`` is the policy's own, or so many groups of one lr: what groups cost is a question of their number.
+    ``stage`` is the number of steps done before: a policy that unfreezes has one case per stage.
     """
 
     run: Run
@@ -51,7 +51,8 @@ class StepCost:
     groups: int
     """Parameter groups of the optimizer."""
     strategies: tuple[tuple[str, str, str], ...] = ()
-    """The strategies (optimizer, layer-lr policy, schedule) of the matrix whose step this is; empty for a case of costs alone."""
+    """The strategies (optimizer, layer-lr policy, schedule) of the matrix whose step this is; empty for a case of costs
+    alone."""
     reason: str = ""
     """Why it could not be measured; empty if it was."""
     seconds: float | None = None
@@ -71,7 +72,8 @@ class StepCost:
     """``scheduler.step()``."""
     shares_reason: str = ""
     peak_bytes: int | None = None
-    """The most bytes of tensors at any time of a step: parameters, gradients, state, activations and the training data."""
+    """The most bytes of tensors at any time of a step: parameters, gradients, state, activations and the training
+    data."""
     peak_reason: str = ""
     flops: float | None = None
     """Floating-point operations of matrix products and convolutions in a step."""
@@ -82,8 +84,8 @@ class StepCost:
     """Energy of the device per step, what it draws when idle included."""
     joules_reason: str = ""
     varies: bool = False
-    """Whether a step costs more or less as training goes on, as one does that evaluates a closure as often as it likes: then the
-    time of a training cannot be told from one of its steps."""
+    """Whether a step costs more or less as training goes on, as one does that evaluates a closure as often as it likes:
+    then the time of a training cannot be told from one of its steps."""
     noise: tuple[str, ...] = ()
     """What made the measurement doubtful, and stayed so when it was repeated; empty for a quiet one."""
 

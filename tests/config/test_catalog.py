@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
+from lrbench.config.catalog import Catalog
+from lrbench.config.matrix import parse_matrix
+from lrbench.config.run import Run
 from lrbench.plan import expand, vocabulary
-from lrbench.spec.catalog import Catalog
-from lrbench.spec.matrix import parse_matrix
-from lrbench.spec.run import Run
 from lrbench.strategies import OPTIMIZERS, SCHEDULES, Pacer, Timing
 from lrbench.strategies.schedules import stand_in
 
@@ -36,7 +36,12 @@ class TestAsTheyAreWritten:
 
     def test_they_go_to_a_key_and_back(self, build, monkeypatch):
         monkeypatch.setitem(OPTIMIZERS, "written", replace(entered(build, default_lr=0.1), name="written"))
-        matrix = {"name": "m", "workload": "quadratic", "optimizer": {"name": "written", "betas": [0.8, 0.99]}, "seed": 0}
+        matrix = {
+            "name": "m",
+            "workload": "quadratic",
+            "optimizer": {"name": "written", "betas": [0.8, 0.99]},
+            "seed": 0,
+        }
         [run] = expand(parse_matrix(matrix, vocabulary()), vocabulary())
         assert Run.model_validate_json(run.model_dump_json()).optimizer.name == "written"
         assert OPTIMIZERS["written"].resolve(run.optimizer.settings)["betas"] == (0.8, 0.99)
@@ -76,7 +81,9 @@ def test_settings_of_the_names_of_common_ones_are_the_schedules_own():
             "seed": 0,
             "schedule": ["own-names", {"name": "own-names", "warmup": 5, "per": 0.25}],
         }
-        for run, (warmup, per) in zip(expand(parse_matrix(matrix, vocabulary()), vocabulary()), [(3, 0.5), (5, 0.25)], strict=True):
+        for run, (warmup, per) in zip(
+            expand(parse_matrix(matrix, vocabulary()), vocabulary()), [(3, 0.5), (5, 0.25)], strict=True
+        ):
             optimizer = stand_in([1.0])
             pacer = Pacer(run.schedule, optimizer, Timing(8, 4, 2))
             lrs = []
@@ -92,6 +99,8 @@ def test_settings_of_the_names_of_common_ones_are_the_schedules_own():
 @pytest.mark.parametrize("catalog", [OPTIMIZERS, SCHEDULES], ids=lambda c: c.kind)
 def test_a_flag_that_the_catalog_does_not_know_is_refused(catalog):
     known = next(iter(catalog.flags))
-    with pytest.raises(LookupError, match=f"{catalog.kind} 'mine': there is no flag '{known}s'. Did you mean '{known}'"):
+    with pytest.raises(
+        LookupError, match=f"{catalog.kind} 'mine': there is no flag '{known}s'. Did you mean '{known}'"
+    ):
         catalog.register("mine", flags=[known + "s"])
     assert "mine" not in catalog

@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from lrbench.spec.types import Count, Positive, Seed, Strict
+from lrbench.config.types import Count, Positive, Seed, Strict
 
 Precision = Literal["fp64", "fp32", "tf32", "bf16", "fp16"]
 
@@ -27,7 +27,9 @@ class Choice(Strict):
 
     def identity(self) -> dict[str, Any]:
         """What the key sees: the label is for people. The order within a table counts: of two patterns, the first one wins."""
-        settings = {name: list(value.items()) if isinstance(value, dict) else value for name, value in self.settings.items()}
+        settings = {
+            name: list(value.items()) if isinstance(value, dict) else value for name, value in self.settings.items()
+        }
         return {"name": self.name, "revision": self.revision, "settings": settings}
 
 
@@ -36,8 +38,8 @@ class Run(Strict):
 
     A value that is added from now on is marked ``Added``: at its default it leaves the keys as they were.
 
-    ``steps`` and ``eval_every`` count optimizer steps; ``batch_size`` is the number of examples of one backward pass, so a step
-    consumes ``batch_size * accumulate`` examples; ``target`` is in the units of the workload's metric.
+    ``steps`` and ``eval_every`` count optimizer steps; ``batch_size`` is the number of examples of one backward pass,
+    so a step consumes ``batch_size * accumulate`` examples; ``target`` is in the units of the workload's metric.
     """
 
     workload: Choice
@@ -71,7 +73,10 @@ class Run(Strict):
     @cached_property
     def asked(self) -> str:
         """What a matrix asked for, without what it meant at the time: ``identity`` as text, every revision left out."""
-        values = {n: {k: v for k, v in c.items() if k != "revision"} if isinstance(c, dict) else c for n, c in self.identity().items()}
+        values = {
+            n: {k: v for k, v in c.items() if k != "revision"} if isinstance(c, dict) else c
+            for n, c in self.identity().items()
+        }
         return json.dumps(values, sort_keys=True)
 
     def but(self, **changes: Any) -> "Run":

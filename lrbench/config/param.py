@@ -7,8 +7,8 @@ from dataclasses import dataclass
 class Param:
     """One parameter of a model.
 
-    ``layer`` counts the workload's layers from 0 (input) to the last (head); ``shape`` is the tensor's shape. A tied parameter, which has
-    several names, lies in the last of the layers that use it, and has its widths and roles there.
+    ``layer`` counts the workload's layers from 0 (input) to the last (head); ``shape`` is the tensor's shape. A tied
+    parameter, which has several names, lies in the last of the layers that use it, and has its widths and roles there.
     """
 
     name: str
@@ -24,13 +24,16 @@ class Param:
     """Whether its gradients are sparse tensors."""
     is_complex: bool = False
     is_embedding: bool = False
-    """Whether its rows are picked by number, or it is added to all inputs or put before them; of a tied one, whether any use is such."""
+    """Whether its rows are picked by number, or it is added to all inputs or put before them; of a tied one, whether
+    any use is such."""
     is_input: bool = False
-    """Whether it is an embedding, or the first weight that the data meets: then its inputs do not grow with the model."""
+    """Whether it is an embedding, or the first weight that the data meets: then its inputs do not grow with the
+    model."""
     tied: tuple[str, ...] = ()
     """Its other names in the model."""
     widths: tuple[int, int] | None = None
-    """Input and output units, or channels, of a weight: of each group of a grouped convolution the inputs. None: those of its shape."""
+    """Input and output units, or channels, of a weight: of each group of a grouped convolution the inputs. None: those
+    of its shape."""
     taps: int = 1
     """The places of a kernel."""
 

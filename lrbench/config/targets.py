@@ -5,9 +5,9 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, ValidationError, model_validator
 
-from lrbench.spec.faults import BadInput, fault, faults_of, nearest
-from lrbench.spec.toml import read_toml
-from lrbench.spec.types import Strict
+from lrbench.config.faults import BadInput, fault, faults_of, nearest
+from lrbench.config.toml import read_toml
+from lrbench.config.types import Strict
 
 Name = Annotated[str, Field(min_length=1)]
 
@@ -29,8 +29,9 @@ class Target(Strict):
 class Targets(Strict):
     """A whole targets file.
 
-    ``tau_max``: slower than the fastest by more than this factor counts as not reached. ``trial``: which of a study's trials gives its
-    time, the one that reaches the target in the least time or the one that does in the fewest evaluations.
+    ``tau_max``: slower than the fastest by more than this factor counts as not reached. ``trial``: which of a study's
+    trials gives its time, the one that reaches the target in the least time or the one that does in the fewest
+    evaluations.
     """
 
     tau_max: Annotated[float, Field(gt=1.0)] = 4.0

@@ -11,9 +11,9 @@ from typing import Annotated, Any, Generic, NoReturn, TypeVar
 
 from pydantic import AllowInfNan, Field, create_model
 
-from lrbench.spec.faults import nearest
-from lrbench.spec.origin import Origin, joined, origin_of, outside
-from lrbench.spec.types import Strict, check_name
+from lrbench.config.faults import nearest
+from lrbench.config.origin import Origin, joined, origin_of, outside
+from lrbench.config.types import Strict, check_name
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -22,9 +22,9 @@ F = TypeVar("F", bound=Callable[..., Any])
 class Entry(Generic[F]):
     """One choice of an axis.
 
-    ``settings`` is a strict model of the keyword-only parameters of ``build``: what a matrix may set, with defaults and ranges.
-    ``revision`` is part of every run key: raise it when the same settings come to mean something else. That of an entry which lrbench
-    did not make has the fingerprint of its code, and ``origin`` is where it was made.
+    ``settings`` is a strict model of the keyword-only parameters of ``build``: what a matrix may set, with defaults and
+    ranges. ``revision`` is part of every run key: raise it when the same settings come to mean something else. That of
+    an entry which lrbench did not make has the fingerprint of its code, and ``origin`` is where it was made.
     """
 
     name: str
@@ -79,7 +79,9 @@ class Catalog(dict[str, Entry[F]]):
     def __missing__(self, name: str) -> NoReturn:
         raise LookupError(f"no {self.kind} called {name!r}. {nearest(name, self)}")
 
-    def register(self, name: str, *, flags: Iterable[str] = (), revision: int | str = 1, **facts: Any) -> Callable[[F], F]:
+    def register(
+        self, name: str, *, flags: Iterable[str] = (), revision: int | str = 1, **facts: Any
+    ) -> Callable[[F], F]:
         """Enter a function under ``name``; its keyword-only parameters become its settings, its docstring its documentation.
 
         Raises: LookupError for a flag that the catalog does not know, or a name that is taken.
@@ -87,14 +89,20 @@ class Catalog(dict[str, Entry[F]]):
         check_name(self.kind, name)
         given = frozenset(flags)
         if unknown := sorted(given - set(self.flags)):
-            raise LookupError(f"{self.kind} {name!r}: there is no flag {unknown[0]!r}. {nearest(unknown[0], self.flags)}")
+            raise LookupError(
+                f"{self.kind} {name!r}: there is no flag {unknown[0]!r}. {nearest(unknown[0], self.flags)}"
+            )
 
         def enter(build: F) -> F:
             known, origin = self.get(name), None
             if build.__module__.split(".")[0] != "lrbench":
                 values = {"build": build, "flags": sorted(flags), "facts": facts}
                 origin = origin_of(outside(sys._getframe(1)), values)
-            if known and known.build.__code__ is not build.__code__ and not (known.origin and origin and known.origin.gives_way(origin)):
+            if (
+                known
+                and known.build.__code__ is not build.__code__
+                and not (known.origin and origin and known.origin.gives_way(origin))
+            ):
                 where = f" (from {known.origin.told})" if known.origin else ""
                 raise LookupError(f"there is one {self.kind} called {name!r} already{where}: choose another name.")
             meaning, source = _read(inspect.getdoc(build) or "")
@@ -147,7 +155,9 @@ def _settings(build: Callable[..., Any], common: dict[str, Any]) -> type[Strict]
         default = ... if parameter.default is parameter.empty else parameter.default
         fields[name] = (_accepting(hints[name] if name in hints else _guessed(parameter), default), default)
     return create_model(
-        getattr(build, "__name__", "settings"), __base__=Strict, **(fields | {k: v for k, v in common.items() if k not in fields})
+        getattr(build, "__name__", "settings"),
+        __base__=Strict,
+        **(fields | {k: v for k, v in common.items() if k not in fields}),
     )
 
 
@@ -163,7 +173,9 @@ def _accepting(hint: Any, default: Any) -> Any:
 def _guessed(parameter: inspect.Parameter) -> Any:
     """The type of a parameter that is not annotated: that of its default; of None, any."""
     if parameter.default is parameter.empty:
-        raise LookupError(f"parameter {parameter.name!r} needs a type annotation, such as {parameter.name}: float = 0.1.")
+        raise LookupError(
+            f"parameter {parameter.name!r} needs a type annotation, such as {parameter.name}: float = 0.1."
+        )
     if parameter.default is None:
         return Any
     if isinstance(parameter.default, tuple):

@@ -1,8 +1,8 @@
 import pytest
 from pydantic import ValidationError
 
-from lrbench.spec.faults import BadInput
-from lrbench.spec.targets import Targets, read_targets
+from lrbench.config.faults import BadInput
+from lrbench.config.targets import Targets, read_targets
 
 GOOD = '[workloads.a]\nmetric = "loss"\ntarget = 1\nbetter = "lower"\n'
 VARIANT = '[workloads.b]\nvariant_of = "a"\nmetric = "loss"\ntarget = 2.0\nbetter = "lower"\n'
@@ -57,5 +57,7 @@ def test_a_file_that_is_not_text(tmp_path):
 
 
 def test_a_target_knows_which_way_is_up():
-    found = Targets.model_validate({"workloads": {w: {"metric": "m", "target": 0.0, "better": w} for w in ("lower", "higher")}})
+    found = Targets.model_validate(
+        {"workloads": {w: {"metric": "m", "target": 0.0, "better": w} for w in ("lower", "higher")}}
+    )
     assert [found.workloads[w].sign for w in ("lower", "higher")] == [-1.0, 1.0]

@@ -11,12 +11,12 @@ import numpy as np
 from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, ValidationInfo, model_validator
 from pydantic_core import InitErrorDetails
 
-from lrbench.spec.catalog import Entry
-from lrbench.spec.cost import Grouping, Implementation
-from lrbench.spec.faults import BadInput, fault, faults_of, nearest
-from lrbench.spec.run import Precision
-from lrbench.spec.toml import read_toml
-from lrbench.spec.types import Count, Positive, Seed, Strict
+from lrbench.config.catalog import Entry
+from lrbench.config.cost import Grouping, Implementation
+from lrbench.config.faults import BadInput, fault, faults_of, nearest
+from lrbench.config.run import Precision
+from lrbench.config.toml import read_toml
+from lrbench.config.types import Count, Positive, Seed, Strict
 
 Vocabulary = Mapping[str, Mapping[str, Any]]
 """The names that each of the axes workload, optimizer, layer_lr and schedule can take, with their catalog entries."""
@@ -46,7 +46,9 @@ class Grid(Strict):
 
     @model_validator(mode="after")
     def _one_kind(self) -> Self:
-        if sum(v is not None for v in (self.values, self.log, self.multiples)) != 1 or (self.log is None) != (self.count is None):
+        if sum(v is not None for v in (self.values, self.log, self.multiples)) != 1 or (self.log is None) != (
+            self.count is None
+        ):
             raise fault("must be a list of lrs, {log = [low, high], count = n}, or {multiples = [...]}")
         return self
 
@@ -96,7 +98,10 @@ def _known(axis: str, name: Any, info: ValidationInfo) -> Any:
     if not isinstance(name, str) or name not in names:
         kind = "layer-lr policy" if axis == "layer_lr" else axis
         near = nearest(str(name), names)
-        raise fault(f"no {kind} called {name!r}. {near}" + ("" if near.startswith("Did") else " If it is a plug-in's, give --plugin."))
+        raise fault(
+            f"no {kind} called {name!r}. {near}"
+            + ("" if near.startswith("Did") else " If it is a plug-in's, give --plugin.")
+        )
     return names[name]
 
 
@@ -112,7 +117,9 @@ def _picks(value: Any, info: ValidationInfo) -> list[Pick]:
     grid = table.pop("lr", None) if axis == "optimizer" else None
     lrs, found = None, []
     combinations = list(_products(table, entry))
-    faults: list[Any] = [{"loc": (n,), "msg": EMPTY, "input": v} for n, v in table.items() if v == [] and not combinations]
+    faults: list[Any] = [
+        {"loc": (n,), "msg": EMPTY, "input": v} for n, v in table.items() if v == [] and not combinations
+    ]
     try:
         lrs = None if grid is None else Grid.model_validate(_grid(grid))
     except ValidationError as error:
@@ -235,7 +242,8 @@ class Exclude(Strict):
 def _folder_name(name: str) -> str:
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", name):
         raise fault(
-            f"names a folder, so it must begin with a letter or digit and have up to 100 of these, '.', '_' and '-', got {name!r}: "
+            f"names a folder, so it must begin with a letter or digit and have up to 100 of these, '.', '_' and '-', "
+            f"got {name!r}: "
             'rename the file, or write name = "..." into it'
         )
     return name
@@ -268,7 +276,10 @@ class Matrix(Block):
     def completed(self, block: Block) -> Block:
         """A block with what it leaves out as the top of the file has it."""
         return Block.model_construct(
-            **{axis: value if (value := getattr(block, axis)) is not None else getattr(self, axis) for axis in Block.model_fields}
+            **{
+                axis: value if (value := getattr(block, axis)) is not None else getattr(self, axis)
+                for axis in Block.model_fields
+            }
         )
 
 

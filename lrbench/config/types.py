@@ -17,15 +17,16 @@ from pydantic import (
 )
 from pydantic_core import InitErrorDetails
 
-from lrbench.spec.faults import fault, nearest, sentence
+from lrbench.config.faults import fault, nearest, sentence
 
 
 @dataclass(frozen=True)
 class Added:
     """Marks a field that came after results had been published: ``accent: Annotated[float, Added(0.0)] = 0.0``.
 
-    ``neutral`` is the value that means what was done before there was the field; the default may be another. At it the field is no part of
-    a run key, so that stored runs keep theirs, and none of a label, so that a label goes on to mean what it meant.
+    ``neutral`` is the value that means what was done before there was the field; the default may be another. At it the
+    field is no part of a run key, so that stored runs keep theirs, and none of a label, so that a label goes on to mean
+    what it meant.
     """
 
     neutral: Any
@@ -35,7 +36,12 @@ class Strict(BaseModel):
     """A frozen value that accepts no unknown key and no value of another type."""
 
     model_config = ConfigDict(
-        frozen=True, extra="forbid", strict=True, allow_inf_nan=False, validate_default=True, ser_json_inf_nan="constants"
+        frozen=True,
+        extra="forbid",
+        strict=True,
+        allow_inf_nan=False,
+        validate_default=True,
+        ser_json_inf_nan="constants",
     )
 
     @model_validator(mode="wrap")
@@ -44,18 +50,26 @@ class Strict(BaseModel):
         try:
             value: Self = handler(data)
         except ValidationError as error:
-            raise ValidationError.from_exception_data(cls.__name__, [_in_words(e, cls.model_fields) for e in error.errors()]) from None
+            raise ValidationError.from_exception_data(
+                cls.__name__, [_in_words(e, cls.model_fields) for e in error.errors()]
+            ) from None
         return value
 
     @classmethod
     def neutral(cls) -> dict[str, Any]:
         """The fields that were added since keys were first published, with the values that change nothing."""
-        return {name: m.neutral for name, field in cls.model_fields.items() for m in field.metadata if isinstance(m, Added)}
+        return {
+            name: m.neutral for name, field in cls.model_fields.items() for m in field.metadata if isinstance(m, Added)
+        }
 
     def resolved(self) -> dict[str, Any]:
         """Every value as JSON has it, defaults among them, but for added fields at their neutral value."""
         values, neutral = self.model_dump(mode="json"), self.neutral()
-        return {name: value for name, value in values.items() if not (name in neutral and getattr(self, name) == neutral[name])}
+        return {
+            name: value
+            for name, value in values.items()
+            if not (name in neutral and getattr(self, name) == neutral[name])
+        }
 
 
 def _in_words(error: Any, known: Iterable[str]) -> InitErrorDetails:
@@ -97,7 +111,9 @@ Seed = Annotated[int, Field(ge=-(2**63), lt=2**63)]
 Betas = Annotated[tuple[float, float], Field(strict=False), AfterValidator(_all_half_open)]
 Span = Annotated[int | float, BeforeValidator(_span)]
 """A stretch of training: a whole number counts scheduler steps, a fraction in (0, 1] is that share of the budget."""
-Rise = Annotated[int | float, BeforeValidator(lambda value: 0 if value == 0 and not isinstance(value, bool) else _span(value))]
+Rise = Annotated[
+    int | float, BeforeValidator(lambda value: 0 if value == 0 and not isinstance(value, bool) else _span(value))
+]
 """A span that may also be 0: none at all."""
 
 
@@ -125,9 +141,12 @@ def check_name(kind: str, name: Any) -> None:
     Raises: LookupError.
     """
     parts = name.split("/") if isinstance(name, str) else [""]
-    if len(str(name)) > LONGEST or not all(part.isprintable() and part == part.strip() and part.strip(".") for part in parts):
+    if len(str(name)) > LONGEST or not all(
+        part.isprintable() and part == part.strip() and part.strip(".") for part in parts
+    ):
         raise LookupError(
-            f"{kind} {name!r}: is no name. Give up to {LONGEST} printable letters; slashes may divide it, into parts that are neither "
+            f"{kind} {name!r}: is no name. Give up to {LONGEST} printable letters; slashes may divide it, into parts "
+            f"that are neither "
             "empty, dots alone, nor begin or end with a blank."
         )
 

@@ -7,9 +7,9 @@ import torch
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from lrbench.config.faults import BadInput
+from lrbench.config.matrix import Grid, parse_matrix, read_matrix
 from lrbench.plan import expand, vocabulary
-from lrbench.spec.faults import BadInput
-from lrbench.spec.matrix import Grid, parse_matrix, read_matrix
 
 WORDS = vocabulary()
 
@@ -55,7 +55,9 @@ class TestGrids:
         assert Grid(values=(1 / 3,)).lrs(1.0) == (0.333333,)
 
     def test_an_optimizers_own_grid_goes_before_that_of_the_matrix(self):
-        found = {(r.optimizer.name, r.lr) for r in runs(optimizer=[{"name": "sgd", "lr": [0.5, 0.6]}, "adam"], lr=[0.1])}
+        found = {
+            (r.optimizer.name, r.lr) for r in runs(optimizer=[{"name": "sgd", "lr": [0.5, 0.6]}, "adam"], lr=[0.1])
+        }
         assert found == {("sgd", 0.5), ("sgd", 0.6), ("adam", 0.1)}
 
     def test_without_a_grid_there_is_the_default(self):
@@ -87,7 +89,9 @@ class TestProducts:
         assert len(found) == len({run.key for run in found}) == (1 + 4) * 2 * 3 * 2 * 2 * 2
 
     def test_a_pair_is_one_value_and_a_list_of_pairs_are_several(self):
-        assert strategies(optimizer={"name": "adam", "betas": [0.8, 0.9]}) == {"adam(betas=[0.8, 0.9]) / uniform / constant"}
+        assert strategies(optimizer={"name": "adam", "betas": [0.8, 0.9]}) == {
+            "adam(betas=[0.8, 0.9]) / uniform / constant"
+        }
         assert len(strategies(optimizer={"name": "adam", "betas": [[0.8, 0.9], [0.7, 0.9]]})) == 2
 
     def test_points_parts_and_milestones_multiply_out_too(self):
@@ -99,7 +103,10 @@ class TestProducts:
         assert len(runs(schedule={"name": "multistep", "milestones": [[0.5], [0.2, 0.8]], "gamma": [0.1, 0.5]})) == 4
 
     def test_a_list_of_tables_of_patterns_is_an_axis(self):
-        assert len(runs(layer_lr={"name": "groups", "multipliers": [{"flat": 0.1}, {"steep": 0.1}], "rest": [1.0, 0.5]})) == 4
+        assert (
+            len(runs(layer_lr={"name": "groups", "multipliers": [{"flat": 0.1}, {"steep": 0.1}], "rest": [1.0, 0.5]}))
+            == 4
+        )
 
     def test_repeats_are_one_run(self):
         assert len(runs(optimizer=["adam", {"name": "adam", "eps": [1e-8, 1e-8]}], seed=[0, 0])) == 1
@@ -107,24 +114,32 @@ class TestProducts:
     def test_an_exclude_that_leaves_out_nothing_or_everything_is_a_fault(self):
         with pytest.raises(BadInput) as caught:
             runs(optimizer="adam", exclude=[{"optimizer": "adam", "seed": [7]}, {"seed": [0]}, {"optimizer": "sgd"}])
-        assert caught.value.faults == tuple(f"exclude[{i}]: matches no run of the matrix: correct it, or leave it out" for i in (0, 2))
+        assert caught.value.faults == tuple(
+            f"exclude[{i}]: matches no run of the matrix: correct it, or leave it out" for i in (0, 2)
+        )
         with pytest.raises(BadInput, match="exclude: leaves out every run of the matrix"):
             runs(optimizer=["adam", "sgd"], exclude=[{"optimizer": "adam"}, {"optimizer": "sgd"}])
 
     def test_five_seeds_when_nothing_is_said(self):
-        assert {run.seed for run in expand(parse_matrix({"name": "m", "workload": "quadratic"}, WORDS), WORDS)} == set(range(5))
+        assert {run.seed for run in expand(parse_matrix({"name": "m", "workload": "quadratic"}, WORDS), WORDS)} == set(
+            range(5)
+        )
 
 
 class TestIncludeAndExclude:
     def test_an_include_adds_runs_and_inherits_what_it_leaves_out(self):
-        found = runs(optimizer=["sgd", "adam"], lr=[0.1], include=[{"schedule": "cosine"}, {"optimizer": "adagrad", "lr": [0.5]}])
+        found = runs(
+            optimizer=["sgd", "adam"], lr=[0.1], include=[{"schedule": "cosine"}, {"optimizer": "adagrad", "lr": [0.5]}]
+        )
         assert {(r.optimizer.name, r.schedule.name, r.lr) for r in found} == {
             ("adagrad", "constant", 0.5),
             *((optimizer, schedule, 0.1) for optimizer in ("sgd", "adam") for schedule in ("constant", "cosine")),
         }
 
     def test_without_a_workload_at_the_top_only_the_includes_run(self):
-        assert {r.workload.name for r in runs(workload=None, include=[{"workload": "cancer-logistic"}])} == {"cancer-logistic"}
+        assert {r.workload.name for r in runs(workload=None, include=[{"workload": "cancer-logistic"}])} == {
+            "cancer-logistic"
+        }
 
     def test_an_include_without_any_workload_is_a_fault(self):
         assert faults(workload=None, include=[{"workload": "quadratic"}, {"optimizer": "sgd"}]) == [
@@ -142,20 +157,28 @@ class TestIncludeAndExclude:
         )
         gone = {r.key for r in everything} - {r.key for r in found}
         assert gone == {
-            r.key for r in everything if (r.optimizer.name, r.schedule.name) == ("sgd", "cosine") or (r.lr == 0.2 and r.seed == 1)
+            r.key
+            for r in everything
+            if (r.optimizer.name, r.schedule.name) == ("sgd", "cosine") or (r.lr == 0.2 and r.seed == 1)
         }
 
     def test_an_exclude_with_a_table_matches_the_settings_that_it_names(self):
         optimizers = [{"name": "sgd", "momentum": [0.0, 0.9], "nesterov": [True, False]}, "adam"]
         found = runs(optimizer=optimizers, exclude=[{"optimizer": {"name": "sgd", "momentum": 0.0, "nesterov": True}}])
         assert len(runs(optimizer=optimizers)) - len(found) == 1
-        assert all(run.optimizer.settings.get("momentum") or not run.optimizer.settings.get("nesterov") for run in found)
+        assert all(
+            run.optimizer.settings.get("momentum") or not run.optimizer.settings.get("nesterov") for run in found
+        )
 
     def test_an_exclude_applies_to_includes(self):
-        assert {r.optimizer.name for r in runs(include=[{"optimizer": "sgd"}], exclude=[{"optimizer": "sgd"}])} == {"adam"}
+        assert {r.optimizer.name for r in runs(include=[{"optimizer": "sgd"}], exclude=[{"optimizer": "sgd"}])} == {
+            "adam"
+        }
 
     def test_an_empty_exclude_is_a_fault_and_not_everything(self):
-        assert faults(exclude=[{}]) == ["matrix: exclude[0]: must name at least one key: as it is, it would leave out every run"]
+        assert faults(exclude=[{}]) == [
+            "matrix: exclude[0]: must name at least one key: as it is, it would leave out every run"
+        ]
 
 
 class TestBudget:
@@ -164,8 +187,12 @@ class TestBudget:
         assert (run.steps, run.eval_every, run.target) == (70, 7, 0.5)
 
     def test_epochs_count_the_examples_that_a_step_takes(self):
-        found = runs(workload="digits-mlp", batch_size=[16, 32], accumulate=[1, 2], budget={"digits-mlp": {"epochs": 3}})
-        assert {(r.batch_size, r.accumulate): r.steps for r in found} == {(b, k): 3 * (1197 // (b * k)) for b in (16, 32) for k in (1, 2)}
+        found = runs(
+            workload="digits-mlp", batch_size=[16, 32], accumulate=[1, 2], budget={"digits-mlp": {"epochs": 3}}
+        )
+        assert {(r.batch_size, r.accumulate): r.steps for r in found} == {
+            (b, k): 3 * (1197 // (b * k)) for b in (16, 32) for k in (1, 2)
+        }
 
     def test_another_length_is_evaluated_twenty_times(self):
         [run] = runs(budget={"quadratic": {"steps": 1000}})
@@ -215,11 +242,13 @@ optimizer = { name = "sgd", momentm = 0.9 }
             "reference.toml: seed[1]: must be a whole number, got 1.5",
             "reference.toml: batch_size[0]: must be >= 1, got 0",
             "reference.toml: precision[0]: must be 'fp64', 'fp32', 'tf32', 'bf16' or 'fp16', got 'fp8'",
-            "reference.toml: colour: unknown key. Known: accumulate, batch_size, budget, cost, exclude, include, layer_lr, lr, name, "
+            "reference.toml: colour: unknown key. Known: accumulate, batch_size, budget, cost, exclude, include, "
+            "layer_lr, lr, name, "
             "optimizer, precision, schedule, seed, workload.",
             f"reference.toml: budget.quadratc: no workload called 'quadratc'. Did you mean 'quadratic'? {workloads}.",
             "reference.toml: budget.quadratc.steps: must be >= 1, got 0",
-            "reference.toml: exclude[0].optimizer[0]: unknown key 'momentm'. Did you mean 'momentum'? Known: dampening, momentum, "
+            "reference.toml: exclude[0].optimizer[0]: unknown key 'momentm'. Did you mean 'momentum'? Known: "
+            "dampening, momentum, "
             "nesterov, weight_decay.",
         }
 
@@ -237,23 +266,32 @@ optimizer = { name = "sgd", momentm = 0.9 }
             ({"optimizer": {"name": "sgd", "lr": {"log": [1, 2], "cont": 3}}}, "optimizer[0].lr.cont: unknown key"),
             ({"exclude": [{"optimizer": {"name": ["sgd"]}}]}, "exclude[0].optimizer[0]: must be a name"),
             ({"schedule": {"name": "sequential", "parts": [1, "cosine"]}}, "schedule[0].parts[0]: must name one of"),
-            ({"schedule": {"name": "sequential", "parts": [{"name": ["a"]}, "cosine"]}}, "schedule[0].parts[0]: must name one of"),
-            ({"schedule": {"name": "sequential", "parts": ["plateau", "cosine"]}}, "schedule[0].parts[0]: must name one of"),
+            ({"schedule": {"name": "sequential", "parts": [{"name": ["a"]}, "cosine"]}}, "schedule[0].parts[0]: must "
+            "name one of"),
+            ({"schedule": {"name": "sequential", "parts": ["plateau", "cosine"]}}, "schedule[0].parts[0]: must name "
+            "one of"),
             ({"schedule": {"name": "sequential", "parts": ["cosine"]}}, "schedule[0].parts: must be at least two"),
             ({"schedule": {"name": "sequential", "parts": [{"name": "cosine", "warmup": 3}, "step"]}}, "['warmup'] belong to the whole"),
-            ({"schedule": {"name": "chained", "parts": ["cosine", "one-cycle"]}}, "one-cycle ignores the lr that other schedules leave"),
+            ({"schedule": {"name": "chained", "parts": ["cosine", "one-cycle"]}}, "one-cycle ignores the lr that other "
+            "schedules leave"),
             ({"schedule": {"name": "chained", "parts": ["step", {"name": "cosine", "eta_min": 0.1}]}}, "cosine with an eta_min or a t_max"),
             ({"schedule": {"name": "sequential", "parts": ["step", {"name": "cyclic", "cycle_momentum": True}]}}, "must change nothing"),
-            ({"schedule": {"name": "lambda", "points": [[1.0, 0.0], [0.0, 1.0]]}}, "schedule[0].points: must go from left to right"),
+            ({"schedule": {"name": "lambda", "points": [[1.0, 0.0], [0.0, 1.0]]}}, "schedule[0].points: must go from "
+            "left to right"),
             ({"schedule": {"name": "multistep", "milestones": [0.5, 0.2]}}, "schedule[0].milestones: must ascend"),
-            ({"schedule": {"name": "multistep", "milestones": [10, 0.2]}}, "schedule[0].milestones: must ascend, all as steps or all"),
-            ({"schedule": {"name": "step", "step_size": 1.5}}, "schedule[0].step_size: as a share of the budget must lie in (0, 1]"),
-            ({"schedule": {"name": "step", "step_size": True}}, "schedule[0].step_size: must be a whole number of steps or a share"),
+            ({"schedule": {"name": "multistep", "milestones": [10, 0.2]}}, "schedule[0].milestones: must ascend, all "
+            "as steps or all"),
+            ({"schedule": {"name": "step", "step_size": 1.5}}, "schedule[0].step_size: as a share of the budget must "
+            "lie in (0, 1]"),
+            ({"schedule": {"name": "step", "step_size": True}}, "schedule[0].step_size: must be a whole number of "
+            "steps or a share"),
             ({"optimizer": {"name": "rprop", "etas": [1.2, 0.5]}}, "optimizer[0].etas: must be (shrink, grow)"),
-            ({"optimizer": {"name": "schedule-free-sgd", "momentum": 0.0}}, "optimizer[0].momentum: must be > 0.0, got 0.0"),
+            ({"optimizer": {"name": "schedule-free-sgd", "momentum": 0.0}}, "optimizer[0].momentum: must be > 0.0, got "
+            "0.0"),
             ({"layer_lr": {"name": "groups"}}, "layer_lr[0].multipliers: is required"),
             ({"layer_lr": "groups"}, "layer_lr[0].multipliers: is required"),
-            ({"layer_lr": {"name": "groups", "multipliers": {"flat": -1.0}}}, "layer_lr[0].multipliers.flat: must be >= 0.0, got -1.0"),
+            ({"layer_lr": {"name": "groups", "multipliers": {"flat": -1.0}}}, "layer_lr[0].multipliers.flat: must be "
+            ">= 0.0, got -1.0"),
             ({"layer_lr": "unifrom"}, "layer_lr[0]: no layer-lr policy called 'unifrom'. Did you mean 'uniform'?"),
             ({"seed": {"count": 10**12}}, "seed: count must be a whole number from 1 to 10,000, got 1000000000000"),
             ({"seed": {"cnt": 3}}, "seed: must be a whole number, a list of them, or {count = n}, got {'cnt': 3}"),
@@ -262,7 +300,8 @@ optimizer = { name = "sgd", momentm = 0.9 }
             ({"seed": 2**63}, "seed[0]: must be < 9223372036854775808"),
             ({"seed": True}, "seed[0]: must be a whole number, got True"),
             ({"batch_size": 2**31}, "batch_size[0]: must be < 2147483648"),
-            ({"name": "a/b"}, "name: names a folder, so it must begin with a letter or digit and have up to 100 of these"),
+            ({"name": "a/b"}, "name: names a folder, so it must begin with a letter or digit and have up to 100 of "
+            "these"),
             ({"name": "x" * 101}, "name: names a folder"),
             ({"name": "..", "workload": 3}, "workload[0]: must be a text, got 3"),
             ({"include": 3}, "include: must be a list, got 3"),
@@ -299,7 +338,10 @@ class TestFiles:
 
     def test_an_empty_file(self, tmp_path):
         (tmp_path / "empty.toml").touch()
-        assert self.fault(tmp_path / "empty.toml") == "empty.toml: must name a workload, at the top or in each [[include]] and [[cost]]"
+        assert (
+            self.fault(tmp_path / "empty.toml")
+            == "empty.toml: must name a workload, at the top or in each [[include]] and [[cost]]"
+        )
 
     def test_an_editors_byte_order_mark_is_no_fault(self, tmp_path):
         path = tmp_path / "m.toml"
@@ -343,10 +385,17 @@ NAMES = [
     "flat",
 ]
 SCALARS = (
-    st.sampled_from(NAMES) | st.booleans() | st.integers(-3, 2**70) | st.floats() | st.text(max_size=3) | st.just(datetime.date(2026, 1, 1))
+    st.sampled_from(NAMES)
+    | st.booleans()
+    | st.integers(-3, 2**70)
+    | st.floats()
+    | st.text(max_size=3)
+    | st.just(datetime.date(2026, 1, 1))
 )
 VALUES = st.recursive(
-    SCALARS, lambda v: st.lists(v, max_size=3) | st.dictionaries(st.sampled_from(NAMES) | st.text(max_size=3), v, max_size=3), max_leaves=6
+    SCALARS,
+    lambda v: st.lists(v, max_size=3) | st.dictionaries(st.sampled_from(NAMES) | st.text(max_size=3), v, max_size=3),
+    max_leaves=6,
 )
 
 
@@ -362,10 +411,15 @@ def picks(axis):
 
 MATRICES = st.fixed_dictionaries(
     {},
-    optional={axis: VALUES | picks(axis) | st.lists(picks(axis), max_size=2) for axis in ("optimizer", "layer_lr", "schedule")}
+    optional={
+        axis: VALUES | picks(axis) | st.lists(picks(axis), max_size=2) for axis in ("optimizer", "layer_lr", "schedule")
+    }
     | {"workload": VALUES | st.just("quadratic"), "budget": VALUES | st.dictionaries(st.just("quadratic"), VALUES)}
     | dict.fromkeys(("lr", "seed", "batch_size", "accumulate", "precision", "name", "nonsense"), VALUES)
-    | {name: VALUES | st.lists(st.dictionaries(st.sampled_from(NAMES), VALUES, max_size=3), max_size=2) for name in ("include", "exclude")},
+    | {
+        name: VALUES | st.lists(st.dictionaries(st.sampled_from(NAMES), VALUES, max_size=3), max_size=2)
+        for name in ("include", "exclude")
+    },
 )
 
 
@@ -397,7 +451,10 @@ def test_whatever_is_in_the_file_the_only_error_is_bad_input(values):
         ({"seed": range(3)}, {"seed": [0, 1, 2]}),
         ({"seed": list(np.random.default_rng(0).integers(0, 2**40, 1))}, {"seed": [700_346_781_657]}),
         ({"batch_size": np.int64(1)}, {"batch_size": 1}),
-        ({"optimizer": {"name": "adam", "betas": np.array([0.9, 0.99])}}, {"optimizer": {"name": "adam", "betas": [0.9, 0.99]}}),
+        (
+            {"optimizer": {"name": "adam", "betas": np.array([0.9, 0.99])}},
+            {"optimizer": {"name": "adam", "betas": [0.9, 0.99]}},
+        ),
     ],
     ids=str,
 )

@@ -1,9 +1,10 @@
 """A fingerprint of code and of the values that it is made with: what was edited is another thing.
 
-A module counts whole, by its syntax. With it count the local modules that it imports, wherever in it, likewise, and the versions of the
-installed packages that it names. What has no module that can be imported again (``__main__``, a notebook, text given to ``exec``) counts by
-its compiled code, with the values of the globals that it uses, as far as they lead. ``torch`` and ``lrbench`` are recorded with the
-machine, as Python is, and do not count. Files that are no code are not seen.
+A module counts whole, by its syntax. With it count the local modules that it imports, wherever in it, likewise, and the
+versions of the installed packages that it names. What has no module that can be imported again (``__main__``, a
+notebook, text given to ``exec``) counts by its compiled code, with the values of the globals that it uses, as far as
+they lead. ``torch`` and ``lrbench`` are recorded with the machine, as Python is, and do not count. Files that are no
+code are not seen.
 """
 
 import dis
@@ -17,7 +18,18 @@ from typing import Any
 
 import numpy as np
 
-from lrbench.spec.sources import SESSION, bytes_of, file_of, imports_of, is_installed, is_standard, module_of, spec_of, text_of, versions_of
+from lrbench.config.sources import (
+    SESSION,
+    bytes_of,
+    file_of,
+    imports_of,
+    is_installed,
+    is_standard,
+    module_of,
+    spec_of,
+    text_of,
+    versions_of,
+)
 
 EXCEPTED = ("torch", "lrbench")
 """Packages that are recorded with the machine."""
@@ -161,13 +173,23 @@ class Prints:
         if spec is None:
             return module == "builtins"
         top = module.partition(".")[0]
-        return top in EXCEPTED or is_standard(spec) or (top != self.own and bool(spec.origin) and is_installed(str(spec.origin)))
+        return (
+            top in EXCEPTED
+            or is_standard(spec)
+            or (top != self.own and bool(spec.origin) and is_installed(str(spec.origin)))
+        )
 
     def _function(self, function: Any) -> None:
-        while getattr(function, "hooked", False) and hasattr(function, "__wrapped__"):  # torch does that to an optimizer once it is used
+        while getattr(function, "hooked", False) and hasattr(
+            function, "__wrapped__"
+        ):  # torch does that to an optimizer once it is used
             function = function.__wrapped__
         module = module_of(function.__globals__)
-        if module is not None and self._is_known(module) and (self._is_foreign(module) or function.__code__.co_filename == file_of(module)):
+        if (
+            module is not None
+            and self._is_known(module)
+            and (self._is_foreign(module) or function.__code__.co_filename == file_of(module))
+        ):
             self.add(f"{'' if module.startswith(PLUGIN) else module}:{function.__code__.co_qualname}")
             self.module(module)
         else:
@@ -223,7 +245,10 @@ def _content(cell: Any) -> Any:
 
 
 def _dump_code(code: CodeType, lines: list[str]) -> None:
-    lines.append(f"code {code.co_name} {code.co_varnames[: code.co_argcount + code.co_kwonlyargcount]} {code.co_flags} {code.co_names}")
+    lines.append(
+        f"code {code.co_name} {code.co_varnames[: code.co_argcount + code.co_kwonlyargcount]} {code.co_flags} "
+        f"{code.co_names}"
+    )
     lines.append(code.co_code.hex())
     for i, constant in enumerate(code.co_consts):
         if isinstance(constant, CodeType):

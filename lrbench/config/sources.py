@@ -16,7 +16,7 @@ from importlib.machinery import ModuleSpec, PathFinder
 from pathlib import Path
 from typing import Any
 
-from lrbench.spec.faults import BadInput
+from lrbench.config.faults import BadInput
 
 SESSION = ("__main__", "__mp_main__")
 """Modules that cannot be imported by their names."""
@@ -62,7 +62,9 @@ def is_standard(spec: ModuleSpec) -> bool:
     """Whether a module is Python's own."""
     if not spec.has_location or not spec.origin:
         return not spec.submodule_search_locations
-    return not is_installed(spec.origin) and any(Path(spec.origin).resolve().is_relative_to(place) for place in _standard())
+    return not is_installed(spec.origin) and any(
+        Path(spec.origin).resolve().is_relative_to(place) for place in _standard()
+    )
 
 
 def is_installed(file: str) -> bool:
@@ -102,7 +104,8 @@ def text_of(name: str, spec: ModuleSpec) -> str:
     before = _read.get(file)
     if before and before[0] is spec and before[1] != text and name in sys.modules:
         raise BadInput(
-            f"{file}: was edited after it was imported: start Python anew, or reload it, so that what is trained is what is there."
+            f"{file}: was edited after it was imported: start Python anew, or reload it, so that what is trained is "
+            f"what is there."
         )
     _read[file] = (spec, text)
     return text
@@ -166,10 +169,16 @@ def imports_of(data: bytes, package: str) -> tuple[tuple[str, bool], ...]:
             found |= {alias.name: True for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
             try:
-                name = importlib.util.resolve_name("." * node.level + (node.module or ""), package) if node.level else str(node.module)
+                name = (
+                    importlib.util.resolve_name("." * node.level + (node.module or ""), package)
+                    if node.level
+                    else str(node.module)
+                )
             except ImportError:
                 continue
-            found |= {name: True} | {f"{name}.{alias.name}": False for alias in node.names if f"{name}.{alias.name}" not in found}
+            found |= {name: True} | {
+                f"{name}.{alias.name}": False for alias in node.names if f"{name}.{alias.name}" not in found
+            }
         elif isinstance(node, ast.Call) and _is_import(node.func) and node.args:
             [first, *_] = node.args
             if isinstance(first, ast.Constant) and isinstance(first.value, str) and not first.value.startswith("."):
@@ -178,5 +187,7 @@ def imports_of(data: bytes, package: str) -> tuple[tuple[str, bool], ...]:
 
 
 def _is_import(function: ast.expr) -> bool:
-    name = function.attr if isinstance(function, ast.Attribute) else function.id if isinstance(function, ast.Name) else ""
+    name = (
+        function.attr if isinstance(function, ast.Attribute) else function.id if isinstance(function, ast.Name) else ""
+    )
     return name in ("import_module", "__import__")

@@ -103,5 +103,8 @@ def sentence(error: Mapping[str, Any]) -> str:
 
 def faults_of(error: ValidationError, where: str) -> list[str]:
     """Every fault of a validation, one line each: ``where: path: what is wrong``."""
-    lines = [f"{where}: {path_of(e['loc'])}: {sentence(e)}" if e["loc"] else f"{where}: {sentence(e)}" for e in error.errors()]
+    lines = [
+        f"{where}: {path_of(e['loc'])}: {sentence(e)}" if e["loc"] else f"{where}: {sentence(e)}"
+        for e in error.errors()
+    ]
     return list(dict.fromkeys(lines))

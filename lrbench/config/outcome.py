@@ -43,7 +43,8 @@ class Outcome:
     reason: str = ""
     """Why it was skipped or how it crashed; empty otherwise."""
     diverged_at: int | None = None
-    """The step (1 = the first update) whose training loss was not finite or exploded; 0 if the untrained model was not finite."""
+    """The step (1 = the first update) whose training loss was not finite or exploded; 0 if the untrained model was not
+    finite."""
     eval_step: Ints = field(default_factory=_ints)
     """[E] steps done at each evaluation."""
     val_metric: Floats = field(default_factory=_floats)
@@ -69,9 +70,11 @@ class Outcome:
     mode: str = "eager"
     """``eager``, ``compiled`` or ``graph``; behind a colon, what was given up, or what a mode does without, and why."""
     width: int = 1
-    """How many runs were being trained together when this one began, itself among them; empty slots of a population do not count."""
+    """How many runs were being trained together when this one began, itself among them; empty slots of a population do
+    not count."""
     population: str = ""
-    """The name of the set of runs that were given to its population, as ``population_name`` makes it; empty for a run trained alone."""
+    """The name of the set of runs that were given to its population, as ``population_name`` makes it; empty for a run
+    trained alone."""
 
     @property
     def steps(self) -> int:

@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 from pydantic import create_model
 from runs import a_run
 
+from lrbench.config.matrix import parse_matrix, read_matrix
+from lrbench.config.run import Choice, Run
+from lrbench.config.types import Added
 from lrbench.plan import expand, vocabulary
-from lrbench.spec.matrix import parse_matrix, read_matrix
-from lrbench.spec.run import Choice, Run
-from lrbench.spec.types import Added
 from lrbench.store.table import read_parquet
 
 ROOT = Path(__file__).parents[2]
@@ -24,8 +24,12 @@ RECORD = ROOT / "results" / "published"
 
 VALUES = {
     "workload": Choice(name="digits-mlp", revision=1, label="digits-mlp"),
-    "optimizer": Choice(name="adam", revision=1, settings={"betas": [0.9, 0.999], "eps": 1e-8, "amsgrad": False}, label="adam"),
-    "layer_lr": Choice(name="groups", revision=1, settings={"multipliers": {"layer1*": 0.1, "*": 0.5}, "rest": 1.0}, label="groups"),
+    "optimizer": Choice(
+        name="adam", revision=1, settings={"betas": [0.9, 0.999], "eps": 1e-8, "amsgrad": False}, label="adam"
+    ),
+    "layer_lr": Choice(
+        name="groups", revision=1, settings={"multipliers": {"layer1*": 0.1, "*": 0.5}, "rest": 1.0}, label="groups"
+    ),
     "schedule": Choice(name="cosine", revision=1, settings={"t_max": 1.0, "eta_min": 0.0}, label="cosine"),
     "lr": 0.01,
     "batch_size": 32,
@@ -44,7 +48,10 @@ AXES = ("workload", "optimizer", "layer_lr", "schedule")
 
 def keys(**matrix):
     return {
-        run.key for run in expand(parse_matrix({"name": "m", "workload": "digits-mlp", "seed": 0} | matrix, vocabulary()), vocabulary())
+        run.key
+        for run in expand(
+            parse_matrix({"name": "m", "workload": "digits-mlp", "seed": 0} | matrix, vocabulary()), vocabulary()
+        )
     }
 
 
@@ -67,7 +74,9 @@ def test_every_plain_value_changes_the_key(name):
 
 
 @pytest.mark.parametrize("axis", AXES)
-@pytest.mark.parametrize("change", [{"name": "another"}, {"revision": 2}, {"revision": "1"}, {"settings": {"new": 1}}], ids=str)
+@pytest.mark.parametrize(
+    "change", [{"name": "another"}, {"revision": 2}, {"revision": "1"}, {"settings": {"new": 1}}], ids=str
+)
 def test_name_revision_and_settings_of_every_choice_change_the_key(axis, change):
     assert Run(**(VALUES | {axis: changed(VALUES[axis], **change)})).key != Run(**VALUES).key
 
@@ -78,24 +87,32 @@ def test_labels_do_not_change_the_key(axis):
 
 
 @given(
-    st.dictionaries(st.text(max_size=3), st.floats(0.0, 1.0) | st.booleans() | st.lists(st.integers(), max_size=2), max_size=4),
+    st.dictionaries(
+        st.text(max_size=3), st.floats(0.0, 1.0) | st.booleans() | st.lists(st.integers(), max_size=2), max_size=4
+    ),
     st.randoms(),
 )
 @settings(max_examples=settings.default.max_examples // 2)
 def test_the_order_of_settings_does_not_change_the_key(values, random):
     shuffled = list(values.items())
     random.shuffle(shuffled)
-    one, other = (Run(**(VALUES | {"optimizer": changed(VALUES["optimizer"], settings=s)})) for s in (values, dict(shuffled)))
+    one, other = (
+        Run(**(VALUES | {"optimizer": changed(VALUES["optimizer"], settings=s)})) for s in (values, dict(shuffled))
+    )
     assert one.key == other.key
 
 
 def test_the_order_of_patterns_changes_the_key_because_the_first_match_counts():
     first, second = {"layer1*": 0.1, "*": 0.5}, {"*": 0.5, "layer1*": 0.1}
-    assert len(keys(layer_lr=[{"name": "groups", "multipliers": first}, {"name": "groups", "multipliers": second}])) == 2
+    assert (
+        len(keys(layer_lr=[{"name": "groups", "multipliers": first}, {"name": "groups", "multipliers": second}])) == 2
+    )
 
 
 def test_the_order_of_properties_changed_by_hand_does_not_change_the_key():
-    one, other = ({"name": "by-hand", "others": dict(o)} for o in ([("eps", 0.5), ("lambd", 0.5)], [("lambd", 0.5), ("eps", 0.5)]))
+    one, other = (
+        {"name": "by-hand", "others": dict(o)} for o in ([("eps", 0.5), ("lambd", 0.5)], [("lambd", 0.5), ("eps", 0.5)])
+    )
     assert len(keys(schedule=[one, other])) == 1
 
 
@@ -119,7 +136,11 @@ def test_an_axis_left_out_is_its_default_written_out():
 
 def test_a_part_by_name_is_the_part_written_out():
     short = {"name": "sequential", "parts": ["constant", "cosine"]}
-    long = {"name": "sequential", "parts": [{"name": "constant"}, {"eta_min": 0.0, "t_max": 1.0, "name": "cosine"}], "milestones": [0.5]}
+    long = {
+        "name": "sequential",
+        "parts": [{"name": "constant"}, {"eta_min": 0.0, "t_max": 1.0, "name": "cosine"}],
+        "milestones": [0.5],
+    }
     assert keys(schedule=short) == keys(schedule=long)
 
 
@@ -128,10 +149,20 @@ def test_a_whole_number_and_a_share_are_different_spans():
 
 
 def test_neither_the_file_nor_its_name_nor_its_order_changes_a_key(tmp_path):
-    lines = ['workload = "digits-mlp"', 'optimizer = ["sgd", {name = "adam", eps = 1e-7}]', "seed = [0, 1]", "lr = [0.1, 0.01]"]
+    lines = [
+        'workload = "digits-mlp"',
+        'optimizer = ["sgd", {name = "adam", eps = 1e-7}]',
+        "seed = [0, 1]",
+        "lr = [0.1, 0.01]",
+    ]
     (tmp_path / "one.toml").write_text("\n".join(lines))
-    (tmp_path / "two.toml").write_text("\n".join(['name = "mine"', *reversed(lines)]).replace("[0.1, 0.01]", "[0.01, 0.1]"))
-    one, two = ({run.key for run in expand(read_matrix(tmp_path / f, vocabulary()), vocabulary())} for f in ("one.toml", "two.toml"))
+    (tmp_path / "two.toml").write_text(
+        "\n".join(['name = "mine"', *reversed(lines)]).replace("[0.1, 0.01]", "[0.01, 0.1]")
+    )
+    one, two = (
+        {run.key for run in expand(read_matrix(tmp_path / f, vocabulary()), vocabulary())}
+        for f in ("one.toml", "two.toml")
+    )
     assert len(one) == 8
     assert one == two
 
@@ -153,7 +184,9 @@ class TestPublished:
 
     @pytest.mark.parametrize("matrix", sorted(path.name for path in RECORD.iterdir()))
     def test_a_published_matrix_still_means_the_runs_on_record(self, matrix):
-        meant = {run.key for run in expand(read_matrix(ROOT / "benchmarks" / f"{matrix}.toml", vocabulary()), vocabulary())}
+        meant = {
+            run.key for run in expand(read_matrix(ROOT / "benchmarks" / f"{matrix}.toml", vocabulary()), vocabulary())
+        }
         for place in sorted((RECORD / matrix).glob("*/study.toml")):
             stored = read_parquet(sorted((place.parent / "runs").glob("*.parquet")), ["key"])["key"].to_pylist()
             skipped = pd.read_csv(place.parent / "skipped.csv", dtype=str).key
@@ -165,10 +198,13 @@ class TestPublished:
     def test_make_bench_trains_runs_of_the_record(self):
         """But for those of two entries whose defaults are others since."""
         light, whole = (
-            expand(read_matrix(ROOT / "benchmarks" / name, vocabulary()), vocabulary()) for name in ("reference.toml", "reference-1.toml")
+            expand(read_matrix(ROOT / "benchmarks" / name, vocabulary()), vocabulary())
+            for name in ("reference.toml", "reference-1.toml")
         )
         others = {run.key for run in light} - {run.key for run in whole}
-        assert others == {run.key for run in light if run.optimizer.name == "muon" or run.layer_lr.name == "width-scaled"}
+        assert others == {
+            run.key for run in light if run.optimizer.name == "muon" or run.layer_lr.name == "width-scaled"
+        }
         assert len(others) < len(light) / 10
 
 
