@@ -130,12 +130,15 @@ def joules_between(
 def noise(
     before: Snapshot, after: Snapshot, others: float | None, sharing: int | None, *, steady: bool = True
 ) -> tuple[str, ...]:
-    """A sentence for each thing that may have disturbed what ran between two snapshots of a device, whose clock may be expected steady.
+    """A sentence for each thing that may have disturbed what ran between two snapshots of a device.
 
-    >>> noise(Snapshot(clock_mhz=1980), Snapshot(clock_mhz=1410, throttled=("sw power cap",)), 0.6, 1)  # doctest:
-    +NORMALIZE_WHITESPACE ('other processes used 0.6 cores', 'the clock changed from 1980 to 1410 MHz', 'throttled: sw
-    power cap',
-     'another process computes on this GPU')
+    >>> before, after = Snapshot(clock_mhz=1980), Snapshot(clock_mhz=1410, throttled=("sw power cap",))
+    >>> for sentence in noise(before, after, 0.6, 1):
+    ...     print(sentence)
+    other processes used 0.6 cores
+    the clock changed from 1980 to 1410 MHz
+    throttled: sw power cap
+    another process computes on this GPU
     """
     said = []
     if others is not None and others >= OTHERS_CORES:

@@ -23,11 +23,13 @@ from lrbench.report import (
     tuned,
 )
 from lrbench.report import export as for_papers
+from lrbench.report.document import Section
+from lrbench.report.drawing import write_figures
 from lrbench.report.figures import galleries
 from lrbench.report.findings import Findings
-from lrbench.report.gallery import write_pictures
 from lrbench.report.html import page
 from lrbench.report.prices import parse_prices
+from lrbench.report.render import markdown as rendering
 from lrbench.store import RECORD, Study, in_record, load, studies, write_whole
 
 __all__ = ["results", "verdict_text", "write", "write_reports"]
@@ -43,7 +45,7 @@ def write(study: Study, *, folder: Path | None = None, export: bool = False) -> 
     folder = folder or study.folder
     found = Findings(study)
     drawn = galleries(found) | {standing.KIND: standing.pictures(found), overall.KIND: overall.pictures(found)}
-    write_pictures(folder, drawn.values())
+    write_figures(folder, [figure for part in drawn.values() for figure in part.figures])
     write_whole(folder / "summary.csv", found.cells.to_csv(index=False, float_format="%.6g", lineterminator="\n"))
     for name, table in {"costs.csv": costs.cases_csv, "times.csv": costs.times_csv}.items():
         if found.step_costs.empty:
@@ -110,7 +112,7 @@ def _report(found: Findings, drawn: measured.Galleries) -> str:
         background.workloads(found),
         background.machine(found),
     ]
-    return "\n\n".join(part for part in parts if part) + "\n"
+    return "\n\n".join(rendering.section(part) if isinstance(part, Section) else part for part in parts if part) + "\n"
 
 
 def verdict_text(study: Study) -> str:

@@ -7,9 +7,8 @@ import pandas as pd
 
 from lrbench.analyse import Factorial, contributions, level_means
 from lrbench.analyse.factorial import FACTORS
-from lrbench.report.drawing import COLOURS
+from lrbench.report.drawing import COLOURS, Gallery, gallery
 from lrbench.report.findings import Findings
-from lrbench.report.gallery import Gallery, gallery
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -10,9 +10,8 @@ import pandas as pd
 from lrbench.analyse import AXES, of_strategy, rows
 from lrbench.report import markdown as md
 from lrbench.report import text
-from lrbench.report.drawing import COLOURS
+from lrbench.report.drawing import COLOURS, Gallery, gallery
 from lrbench.report.findings import Findings
-from lrbench.report.gallery import Gallery, gallery
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -86,7 +85,7 @@ def cards(found: Findings, drawn: Gallery) -> str:
         "line begins where its layers join.*"
     )
     best = rows(found.ranking.groupby("workload").head(BEST))
-    shown = [md.image(picture.file, picture.alt) for picture in drawn.pictures]
+    shown = [md.image(picture.file, picture.alt) for picture in drawn.figures]
     return md.section("Strategy cards", *shown, caption if shown else "", *(_card(found, r) for r in best))
 
 

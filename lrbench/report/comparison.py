@@ -14,7 +14,7 @@ from lrbench.report import machine_figures as pictures
 from lrbench.report import machines, text
 from lrbench.report import markdown as md
 from lrbench.report.comparing import Comparison
-from lrbench.report.gallery import Gallery, write_pictures
+from lrbench.report.drawing import Gallery, write_figures
 from lrbench.store import Study, write_whole
 
 FILE = "comparison.md"
@@ -41,7 +41,7 @@ def write(folder: Path, studies: Mapping[str, Study], prices: Mapping[str, float
         {name: price for name, price in sorted((prices or {}).items()) if name in studies},
     )
     drawn = pictures.galleries(two.speedups, two.known_times)
-    write_pictures(folder, drawn.values())
+    write_figures(folder, [figure for part in drawn.values() for figure in part.figures])
     return write_whole(folder / FILE, _text(two, drawn))
 
 

@@ -1,13 +1,19 @@
-"""What all figures share: panels, colours, and bytes that do not change."""
+"""What all figures share: panels, colours, galleries, and bytes that do not change."""
 
 import io
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from lrbench.report.document import Block, Figure, Words, caption
+from lrbench.store import write_whole
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
+    from matplotlib.figure import Figure as Drawing
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#7F7F7F", "#8C564B")
 """Told apart by colour-blind readers (Okabe and Ito 2008, with a grey and a brown)."""
@@ -35,15 +41,15 @@ STYLE: dict[Any, Any] = {
 
 def draw(
     names: Sequence[str], panel: Callable[["Axes", str], None], *, columns: int, size: tuple[float, float]
-) -> "Figure":
+) -> "Drawing":
     """A figure with one panel per name, each ``size`` inches."""
     import matplotlib as mpl
-    from matplotlib.figure import Figure
+    from matplotlib.figure import Figure as Drawing
 
     columns = min(columns, len(names))
     rows = -(-len(names) // columns)
     with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(columns * size[0], rows * size[1]), layout="constrained")
+        figure = Drawing(figsize=(columns * size[0], rows * size[1]), layout="constrained")
         axes = figure.subplots(rows, columns, squeeze=False).ravel()
         for ax, name in zip(axes, names, strict=False):
             panel(ax, name)
@@ -52,7 +58,7 @@ def draw(
     return figure
 
 
-def encoded(figure: "Figure", kind: str) -> bytes:
+def encoded(figure: "Drawing", kind: str) -> bytes:
     """The figure as ``png``, ``svg`` or ``pdf``, on white, so that it reads in dark mode too; the same figure gives the same bytes."""
     import matplotlib as mpl
     from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -85,3 +91,63 @@ UNDATED: dict[str, dict[str, None]] = {"png": {"Software": None}, "svg": {"Date"
 def line_style(rank: int) -> Style:
     """The colour and marker of the line with this rank; after eight they come again."""
     return {"color": COLOURS[rank % len(COLOURS)], "marker": MARKERS[rank % len(MARKERS)]}
+
+
+# ---- galleries
+
+PER_FIGURE = 4
+"""Workloads in one figure."""
+MOST_FIGURES = 3
+"""The most figures of one kind, so that a report has no more than 25 images."""
+
+
+@dataclass(frozen=True)
+class Gallery:
+    """The figures of one kind, and the workloads for which there was no room."""
+
+    figures: tuple[Figure, ...] = ()
+    left_out: tuple[str, ...] = ()
+
+    def blocks(self, text: str, **named: Words) -> list[Block]:
+        """The figures and, in italics, what to see in them; nothing without any."""
+        if not self.figures:
+            return []
+        more = f" Not drawn: {', '.join(self.left_out)}." if self.left_out else ""
+        return [*self.figures, caption(text + "{more}", more=more, **named)]
+
+
+def gallery(
+    kind: str,
+    alt: str,
+    workloads: Sequence[str],
+    panel: Callable[["Axes", str], None],
+    *,
+    per_figure: int | None = None,
+    most: int | None = None,
+    **layout: Any,
+) -> Gallery:
+    """The figures of one kind: a panel per workload, several in each figure, ``layout`` as ``draw`` takes it."""
+    per, most = per_figure or PER_FIGURE, most or MOST_FIGURES
+    groups = [workloads[i : i + per] for i in range(0, len(workloads), per)][:most]
+    figures = [
+        Figure(numbered(kind, i, len(groups)), f"{alt}: {', '.join(group)}", partial(draw, group, panel, **layout))
+        for i, group in enumerate(groups, 1)
+    ]
+    return Gallery(tuple(figures), tuple(workloads[per * most :]))
+
+
+def numbered(kind: str, i: int, of: int) -> str:
+    """The name of one of several figures of a kind; a single one has no number."""
+    return f"{kind}-{i}" if of > 1 else kind
+
+
+def write_figures(folder: Path, figures: Iterable[Figure], *, formats: Sequence[str] = ("png",)) -> list[Path]:
+    """Draw figures into ``figures/`` of a folder, in place of those of the same formats from before. Returns: the files."""
+    place = folder / "figures"
+    written = []
+    for figure in figures:
+        drawing = figure.draw()
+        written += [write_whole(place / f"{figure.name}.{kind}", encoded(drawing, kind)) for kind in formats]
+    for old in {old for kind in formats for old in place.glob(f"*.{kind}")} - set(written):
+        old.unlink()
+    return written

@@ -13,7 +13,7 @@ from pathlib import Path
 from markdown_it import MarkdownIt
 from markdown_it.token import Token
 
-from lrbench.report.gallery import Gallery, write_pictures
+from lrbench.report.drawing import Gallery, write_figures
 from lrbench.store import write_whole
 
 FOLDER = "export"
@@ -46,7 +46,7 @@ class Table:
 def export(folder: Path, report: str, galleries: Iterable[Gallery]) -> Path:
     """Write the tables and figures of a report into ``export/`` of a folder, in place of those from before. Returns: that folder."""
     place = folder / FOLDER
-    write_pictures(place, galleries, formats=("svg", "pdf"))
+    write_figures(place, [figure for part in galleries for figure in part.figures], formats=("svg", "pdf"))
     wanted = set()
     for name, table in named(tables(report)):
         wanted.add(write_whole(place / "tables" / f"{name}.tex", latex(table)))

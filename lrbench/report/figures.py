@@ -2,6 +2,7 @@
 
 import textwrap
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -9,15 +10,22 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from lrbench.analyse import STRATEGY, of_strategy, rows
-from lrbench.report import axes_figures, cards, profile, text, tuning_figures
-from lrbench.report import gallery as layout
-from lrbench.report.drawing import BASELINE, Style, draw, line_style
+from lrbench.report import axes_figures, cards, drawing, profile, text, tuning_figures
+from lrbench.report.document import Figure
+from lrbench.report.drawing import (
+    BASELINE,
+    Gallery,
+    Style,
+    draw,
+    gallery,
+    line_style,
+    numbered,
+)
 from lrbench.report.findings import Findings
-from lrbench.report.gallery import Gallery, Picture, gallery, numbered
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
+    from matplotlib.figure import Figure as Drawing
 
 LINES = 8
 """The most optimizers in one panel."""
@@ -224,20 +232,20 @@ def heatmaps(found: Findings, axis: str) -> Gallery:
     """The best validation metric of each schedule or layer-lr policy under each optimizer that was run with several of them."""
     grids = {w: grid for w in found.ranked_workloads if not (grid := _grid(found, w, axis)).empty}
     small = [w for w, grid in grids.items() if len(grid) <= SMALL]
-    groups = [small[i : i + layout.PER_FIGURE] for i in range(0, len(small), layout.PER_FIGURE)] + [
+    groups = [small[i : i + drawing.PER_FIGURE] for i in range(0, len(small), drawing.PER_FIGURE)] + [
         [w] for w in grids if w not in small
     ]
     name = axis.replace("_", "-")
     alt = f"Best validation metric of each {name.replace('layer-lr', 'layer-lr policy')} under each optimizer"
     pictures = [
-        Picture(
+        Figure(
             numbered(f"optimizer-{name}", i, len(groups)),
             f"{alt}: {', '.join(group)}",
-            _heatmaps(found, {w: grids[w] for w in group}),
+            partial(_heatmaps, found, {w: grids[w] for w in group}),
         )
-        for i, group in enumerate(groups[: layout.MOST], 1)
+        for i, group in enumerate(groups[: drawing.MOST_FIGURES], 1)
     ]
-    return Gallery(tuple(pictures), tuple(w for group in groups[layout.MOST :] for w in group))
+    return Gallery(tuple(pictures), tuple(w for group in groups[drawing.MOST_FIGURES :] for w in group))
 
 
 def _grid(found: Findings, workload: str, axis: str) -> pd.DataFrame:
@@ -250,7 +258,7 @@ def _grid(found: Findings, workload: str, axis: str) -> pd.DataFrame:
     return scores.loc[order] * (1 if metric.higher_is_better else -1) * metric.scale + 0.0  # no minus zero
 
 
-def _heatmaps(found: Findings, grids: dict[str, pd.DataFrame]) -> "Figure":
+def _heatmaps(found: Findings, grids: dict[str, pd.DataFrame]) -> "Drawing":
     tall = max(len(grid) for grid in grids.values())
     wide = max(grid.shape[1] for grid in grids.values())
     letters = max(min(len(str(label)), WRAP) for grid in grids.values() for label in grid.index)

@@ -1,14 +1,15 @@
 """The figures of a comparison of machines: how much faster steps are, and how soon the target is reached."""
 
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
 from lrbench.analyse import groups
-from lrbench.report.drawing import draw, line_style
+from lrbench.report.document import Figure
+from lrbench.report.drawing import Gallery, draw, gallery, line_style
 from lrbench.report.figures import broken
-from lrbench.report.gallery import Gallery, Picture, gallery
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -46,7 +47,7 @@ def speed_up(ratios: pd.DataFrame) -> Gallery:
 
     alt = f"Speed-up of a training step over the baseline on {', '.join(machines)}: {', '.join(workloads)}"
     height = 0.9 + (0.25 + 0.2 * len(machines)) * len(workloads)
-    return Gallery((Picture("speed-up", alt, draw(["all"], panel, columns=1, size=(8.5, height))),))
+    return Gallery((Figure("speed-up", alt, partial(draw, ["all"], panel, columns=1, size=(8.5, height))),))
 
 
 def time_to_target(times: pd.DataFrame) -> Gallery:

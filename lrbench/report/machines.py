@@ -12,7 +12,7 @@ from lrbench.report import machine_figures as pictures
 from lrbench.report import markdown as md
 from lrbench.report import text
 from lrbench.report.comparing import Comparison
-from lrbench.report.gallery import Gallery
+from lrbench.report.drawing import Gallery
 from lrbench.report.measured import shown
 from lrbench.store import Study
 

@@ -18,19 +18,19 @@ from lrbench.analyse import (
 )
 from lrbench.report import markdown as md
 from lrbench.report import text
+from lrbench.report.drawing import Gallery
 from lrbench.report.figures import LINES, TOP
 from lrbench.report.findings import Findings
-from lrbench.report.gallery import Gallery
 
 Galleries = dict[str, Gallery]
 
 
 def shown(gallery: Gallery, caption: str) -> str:
     """Some figures and, in italics, what to see in them; empty without any."""
-    if not gallery.pictures:
+    if not gallery.figures:
         return ""
     more = f" Not drawn: {', '.join(map(md.plain, gallery.left_out))}." if gallery.left_out else ""
-    return "\n\n".join([*(md.image(p.file, p.alt) for p in gallery.pictures), f"*{caption}{more}*"])
+    return "\n\n".join([*(md.image(p.file, p.alt) for p in gallery.figures), f"*{caption}{more}*"])
 
 
 def lr_response(found: Findings, pictures: Galleries) -> str:

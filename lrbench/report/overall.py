@@ -1,6 +1,7 @@
 """What holds over several workloads."""
 
 import math
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,10 +12,10 @@ from lrbench.analyse.overall import LETTERED
 from lrbench.analyse.ranks import APPROXIMATE, EXACT, SAMPLED
 from lrbench.report import markdown as md
 from lrbench.report import text
-from lrbench.report.drawing import COLOURS, draw
+from lrbench.report.document import Figure
+from lrbench.report.drawing import COLOURS, Gallery, draw
 from lrbench.report.figures import broken
 from lrbench.report.findings import Findings
-from lrbench.report.gallery import Gallery, Picture
 from lrbench.report.measured import LONG, Galleries, shown
 from lrbench.report.standing import p_value
 
@@ -48,8 +49,8 @@ def pictures(found: Findings) -> Gallery:
         ax.set(xlabel="mean rank (1 is best), ± half a critical difference")
 
     height = 0.8 + sum(0.12 + 0.16 * len(broken(row.strategy, WRAP).splitlines()) for row in lines)
-    figure = draw(["all"], panel, columns=1, size=(8.5, height))
-    return Gallery((Picture(KIND, f"Mean ranks and the critical difference over {', '.join(all_of.block)}", figure),))
+    alt = f"Mean ranks and the critical difference over {', '.join(all_of.block)}"
+    return Gallery((Figure(KIND, alt, partial(draw, ["all"], panel, columns=1, size=(8.5, height))),))
 
 
 def _few(ranked: pd.DataFrame) -> pd.DataFrame:

@@ -1,19 +1,20 @@
 """Performance profiles, drawn; and the section of a report on them."""
 
 import math
+from functools import partial
 from typing import TYPE_CHECKING
 
 from lrbench.analyse.profiles import profile, taus
 from lrbench.analyse.score import Standings
 from lrbench.report import markdown as md
 from lrbench.report import text
-from lrbench.report.drawing import BASELINE, Style, draw, line_style
+from lrbench.report.document import Figure
+from lrbench.report.drawing import BASELINE, Gallery, Style, draw, line_style
 from lrbench.report.findings import Findings
-from lrbench.report.gallery import Gallery, Picture
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
+    from matplotlib.figure import Figure as Drawing
 
 BEST = 5
 """The best strategies in the figure of a report, ..."""
@@ -34,7 +35,7 @@ Lines = list[tuple[int, Style]]
 """Strategies by their place in the standings, each with how its line is drawn."""
 
 
-def figure(found: Standings, lines: Lines, unit: str) -> "Figure":
+def figure(found: Standings, lines: Lines, unit: str) -> "Drawing":
     """The performance profiles of some strategies: the share of workloads within a factor tau of the fastest."""
 
     def panel(ax: "Axes", _: str) -> None:
@@ -64,7 +65,8 @@ def pictures(found: Findings) -> Gallery:
     if standings is None:
         return Gallery()
     alt = "Performance profiles: share of workloads against time to target over that of the fastest"
-    return Gallery((Picture(NAME, alt, figure(standings, _lines(found, standings), UNITS[standings.measure])),))
+    unit = UNITS[standings.measure]
+    return Gallery((Figure(NAME, alt, partial(figure, standings, _lines(found, standings), unit)),))
 
 
 def _lines(found: Findings, standings: Standings) -> Lines:
@@ -93,7 +95,7 @@ def section(found: Findings, drawn: Gallery) -> str:
     return md.section(
         "Performance profile and score",
         _what(found, standings),
-        "\n\n".join([md.image(p.file, p.alt) for p in drawn.pictures] + [f"*{caption}*"]),
+        "\n\n".join([md.image(p.file, p.alt) for p in drawn.figures] + [f"*{caption}*"]),
         _table(standings, order),
         NOTE,
         md.details(f"Scores of the other {text.count(len(rest), 'strategy')}", _table(standings, rest[:LONG]) + more)

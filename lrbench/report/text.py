@@ -44,8 +44,10 @@ NEVER = "never"
 def measure(value: float, scales: Scales, low: float = math.nan, high: float = math.nan) -> str:
     """A value in the unit that suits it, and an interval in the same one where there is one; an infinite one is never reached.
 
-    >>> measure(4.123e-4, TIME, 3.9e-4, 4.5e-4), measure(9.999e-4, TIME), measure(95.0, TIME, 80.0, math.inf),
-    measure(3e7, BYTES) ('412 µs [390, 450]', '1 ms', '95 s [80, never]', '28.6 MiB')
+    >>> measure(4.123e-4, TIME, 3.9e-4, 4.5e-4), measure(9.999e-4, TIME)
+    ('412 µs [390, 450]', '1 ms')
+    >>> measure(95.0, TIME, 80.0, math.inf), measure(3e7, BYTES)
+    ('95 s [80, never]', '28.6 MiB')
     """
     if math.isnan(value):
         return NONE

@@ -7,8 +7,8 @@ from typing import Any
 from lrbench.analyse import BUDGETS, recommendations, rows, shared_recommendations
 from lrbench.report import markdown as md
 from lrbench.report import text
+from lrbench.report.drawing import Gallery
 from lrbench.report.findings import Findings
-from lrbench.report.gallery import Gallery
 from lrbench.report.measured import shown
 from lrbench.report.tuning_figures import CROPPED, RANKED_AT, TOP
 

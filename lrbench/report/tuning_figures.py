@@ -9,9 +9,8 @@ from numpy.typing import NDArray
 from lrbench.analyse import best_after, of_strategy, rows, tuning_curves, untuned
 from lrbench.analyse.intervals import mean, seeds_interval
 from lrbench.report import text
-from lrbench.report.drawing import BASELINE, Style, line_style
+from lrbench.report.drawing import BASELINE, Gallery, Style, gallery, line_style
 from lrbench.report.findings import Findings
-from lrbench.report.gallery import Gallery, gallery
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

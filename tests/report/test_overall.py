@@ -44,8 +44,8 @@ def test_rows_stand_in_order_of_rank_with_scores_and_the_probability_to_beat_the
 @pytest.mark.usefixtures("drawn")
 def test_bars_overlap_where_ranks_are_less_than_a_critical_difference_apart(made):
     found, _ = made
-    [picture] = pictures(found).pictures
-    [ax] = picture.figure.axes
+    [picture] = pictures(found).figures
+    [ax] = picture.draw().axes
     bars = [line.get_xdata() for line in ax.lines if len(set(line.get_xdata())) == 2]
     ranks = found.overall.ranked["rank"].tolist()
     assert len(bars) == len(ranks) == 6
@@ -89,7 +89,7 @@ def test_a_test_that_cannot_find_anything_is_told(tmp_path):
 )
 def test_nothing_to_compare_is_said(tmp_path, how, sentence):
     found, text = told(tmp_path, **how)
-    assert pictures(found).pictures == ()
+    assert pictures(found).figures == ()
     assert sentence in text if sentence else text == ""
 
 

@@ -57,8 +57,8 @@ def test_without_costs_steps_stand_for_times(plain, report):
 
 @pytest.mark.usefixtures("drawn")
 def test_the_profile_is_a_picture(plain):
-    [picture] = profile.pictures(Findings(plain)).pictures
-    assert len(drawing.encoded(picture.figure, "png")) > 10_000
+    [picture] = profile.pictures(Findings(plain)).figures
+    assert len(drawing.encoded(picture.draw(), "png")) > 10_000
 
 
 def test_with_costs_times_are_those_of_the_report(costed):

@@ -7,7 +7,7 @@ import pytest
 from synthetic import choice, crash, diverge, study
 
 from lrbench.config.cost import Costs
-from lrbench.report import gallery, overall, profile, verdict_text, write
+from lrbench.report import drawing, overall, profile, verdict_text, write
 from lrbench.report.drawing import encoded
 from lrbench.report.findings import Findings
 from lrbench.store import Study
@@ -83,9 +83,9 @@ def test_the_order_of_rows_changes_no_byte(part, kinds, made, tmp_path):
 @pytest.mark.usefixtures("drawn")
 @pytest.mark.parametrize("draw", [overall.pictures, profile.pictures])
 def test_the_order_of_rows_changes_no_byte_of_a_picture_over_all_workloads(draw, made):
-    [one], [other] = (draw(Findings(found)).pictures for found in (made, mixed(made)))
+    [one], [other] = (draw(Findings(found)).figures for found in (made, mixed(made)))
     assert one.name in OVERALL
-    assert encoded(one.figure, "png") == encoded(other.figure, "png")
+    assert encoded(one.draw(), "png") == encoded(other.draw(), "png")
 
 
 def mixed(made):
@@ -167,8 +167,8 @@ def test_many_workloads_share_figures(tmp_path):
 
 
 def test_workloads_without_room_are_named(monkeypatch, tmp_path):
-    monkeypatch.setattr(gallery, "MOST", 1)
-    monkeypatch.setattr(gallery, "PER_FIGURE", 1)
+    monkeypatch.setattr(drawing, "MOST_FIGURES", 1)
+    monkeypatch.setattr(drawing, "PER_FIGURE", 1)
     path = write(study(tmp_path, seeds=[0], lrs=[1e-3, 1e-2], optimizers=["adam"]))
     assert path.read_text().count("Not drawn: mnist_cnn.") == len(KINDS) - 1  # steps to target has a limit of its own
     assert {image.removesuffix(".png").removesuffix("-1") for image in images(path)} >= {

@@ -73,8 +73,8 @@ def test_single_seeds_have_numbers_without_brackets(tmp_path):
 @pytest.mark.usefixtures("drawn")
 def test_a_staircase_for_each_of_the_best_and_the_plain_one(made):
     found, _ = made
-    [picture] = pictures(found).pictures
-    for ax, workload in zip(picture.figure.axes, found.ranked_workloads, strict=False):
+    [picture] = pictures(found).figures
+    for ax, workload in zip(picture.draw().axes, found.ranked_workloads, strict=False):
         labels = [text.get_text().replace("\n", " ") for text in ax.get_legend().get_texts()]
         assert len(labels) == len(ax.lines) == 5
         assert sum("uniform / constant" in label for label in labels) >= 1
@@ -86,7 +86,7 @@ def test_a_staircase_for_each_of_the_best_and_the_plain_one(made):
 @pytest.mark.parametrize("change", [crash, diverge])
 def test_a_study_without_a_finished_run_has_no_ranking(tmp_path, change):
     found, text = told(tmp_path, change=change, seeds=[0], lrs=[1e-2])
-    assert (text, pictures(found).pictures) == ("", ())
+    assert (text, pictures(found).figures) == ("", ())
 
 
 def test_many_workloads_take_two_figures_at_most(tmp_path):

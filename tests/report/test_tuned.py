@@ -84,7 +84,7 @@ def test_the_factorial_and_the_lrs_behind_the_positions_are_told(report):
 def test_there_are_at_most_three_and_two_pictures(tmp_path):
     many = Findings(study(tmp_path, workloads=[f"w{i:02}" for i in range(14)], seeds=[0, 1], optimizers=["adam"]))
     drawn = galleries(many)
-    assert [len(drawn[kind].pictures) for kind in ("tuning", "effects", "main-effects")] == [3, 1, 1]
+    assert [len(drawn[kind].figures) for kind in ("tuning", "effects", "main-effects")] == [3, 1, 1]
     assert len(drawn["tuning"].left_out) == 2
     assert len(drawn["effects"].left_out) == 8
 
