@@ -1,6 +1,8 @@
 """What all figures share: panels, colours, galleries, and bytes that do not change."""
 
 import io
+import math
+import textwrap
 import warnings
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -91,6 +93,39 @@ UNDATED: dict[str, dict[str, None]] = {"png": {"Software": None}, "svg": {"Date"
 def line_style(rank: int) -> Style:
     """The colour and marker of the line with this rank; after eight they come again."""
     return {"color": COLOURS[rank % len(COLOURS)], "marker": MARKERS[rank % len(MARKERS)]}
+
+
+# ---- forest plots
+
+
+@dataclass(frozen=True)
+class ForestRow:
+    """A line of a forest plot: what it is of, the value with its 95 % interval (NaN where there is none), and its colour."""
+
+    label: str
+    value: float
+    low: float
+    high: float
+    colour: str = COLOURS[0]
+
+
+def forest(ax: "Axes", rows: Sequence[ForestRow], *, better_is_less: bool = False, wrap: int = 44) -> None:
+    """Points with their intervals, the first row on top; better is always to the right."""
+    for y, row in enumerate(rows):
+        if math.isfinite(row.low):
+            ax.plot([row.low, row.high], [y, y], color=row.colour, linewidth=2.2, solid_capstyle="butt")
+        ax.plot([row.value], [y], "o", color=row.colour, markersize=6)
+    ax.set_yticks(range(len(rows)), [broken(row.label, wrap) for row in rows])
+    ax.set_ylim(len(rows) - 0.5, -0.5)
+    ax.tick_params(axis="y", length=0)
+    ax.grid(visible=False, axis="y")
+    if better_is_less:
+        ax.invert_xaxis()
+
+
+def broken(label: str, width: int) -> str:
+    """A label over several lines."""
+    return "\n".join(textwrap.wrap(label, width, break_long_words=False, break_on_hyphens=False))
 
 
 # ---- galleries

@@ -1,6 +1,5 @@
 """The figures of a report: kinds, each drawn for as many workloads as there is room for."""
 
-import textwrap
 from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -16,6 +15,7 @@ from lrbench.report.drawing import (
     BASELINE,
     Gallery,
     Style,
+    broken,
     draw,
     gallery,
     line_style,
@@ -178,11 +178,6 @@ def _legend(ax: "Axes", *, columns: int) -> None:
         handlelength=2.4,
         columnspacing=1.2,
     )
-
-
-def broken(label: str, width: int) -> str:
-    """A label over several lines."""
-    return "\n".join(textwrap.wrap(label, width, break_long_words=False, break_on_hyphens=False))
 
 
 def curves(found: Findings) -> Gallery:

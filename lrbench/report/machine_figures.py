@@ -8,8 +8,7 @@ import pandas as pd
 
 from lrbench.analyse import groups
 from lrbench.report.document import Figure
-from lrbench.report.drawing import Gallery, draw, gallery, line_style
-from lrbench.report.figures import broken
+from lrbench.report.drawing import Gallery, broken, draw, gallery, line_style
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

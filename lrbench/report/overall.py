@@ -13,8 +13,7 @@ from lrbench.analyse.ranks import APPROXIMATE, EXACT, SAMPLED
 from lrbench.report import markdown as md
 from lrbench.report import text
 from lrbench.report.document import Figure
-from lrbench.report.drawing import COLOURS, Gallery, draw
-from lrbench.report.figures import broken
+from lrbench.report.drawing import COLOURS, Gallery, broken, draw
 from lrbench.report.findings import Findings
 from lrbench.report.measured import LONG, Galleries, shown
 from lrbench.report.standing import p_value

@@ -10,8 +10,8 @@ from lrbench.analyse import groups, of_strategy, places, rows, survival
 from lrbench.analyse.frames import STRATEGY
 from lrbench.report import markdown as md
 from lrbench.report import text
-from lrbench.report.drawing import Gallery, Style, gallery
-from lrbench.report.figures import broken, top
+from lrbench.report.drawing import Gallery, Style, broken, gallery
+from lrbench.report.figures import top
 from lrbench.report.findings import Findings
 from lrbench.report.measured import LONG, Galleries, notable, shown
 
