@@ -56,6 +56,7 @@ def block(told: Block) -> str:
 
 def table(told: "Table[object]") -> str:
     """A table under its title, with a line that says how many rows are not shown."""
+    told = told.narrow()
     lines = [[words(cell) for cell in line] for line in told.lines(told.most)]
     rows = grid([words(title) for title in told.header()], lines, [column.right for column in told.columns])
     hidden = len(told.rows) - len(lines)

@@ -1,14 +1,21 @@
-"""What ``report.html`` holds of a study: one row per workload and strategy, its outcome at every lr, its curve at the best one.
+"""``report.html``: a study to sort, filter and look into, and its whole report, as one file that asks nothing of any other.
+
+It holds one row per workload and strategy, its outcome at every lr, and its curve at the best one.
 
 Everything is plain and compact: tables are lists by column, labels are numbers into ``axes``, floats have five digits,
 None is unknown and ``NEVER`` infinite. ``Limits`` bound the size whatever the study; what they cut is counted in
 ``left_out``, so that the page can say so.
 """
 
-import html
+import base64
+import hashlib
+import json
 import math
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from html import escape
+from importlib.resources import files
 from typing import Any
 
 import numpy as np
@@ -16,8 +23,11 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from lrbench.analyse import AXES, STRATEGY, groups, rows
-from lrbench.report import opening
+from lrbench.report.document import Document, plain
 from lrbench.report.findings import Findings
+from lrbench.report.render import html as rendering
+from lrbench.report.render.html import Pictures
+from lrbench.report.study import opening
 
 DIGITS = 5
 """Significant digits of a measure."""
@@ -61,7 +71,11 @@ def embedded(found: Findings, limits: Limits = LIMITS) -> dict[str, Any]:
     keys = [str(keys).split() for keys in cells["keys"]]
     curves, grids, thinned = _curves(found, kept, limits)
     return {
-        "study": {"name": found.study.name, "summary": _words(opening.summary(found)), "warnings": _warnings(found)},
+        "study": {
+            "name": found.study.name,
+            "summary": opening.summary(found),
+            "warnings": [plain(line) for line in opening.warnings(found)],
+        },
         "axes": labels,
         "workloads": [_workload(found, w) for w in labels["workload"]],
         "rows": {axis: _indices(kept[axis], labels[axis]) for axis in STRATEGY} | _columns(kept, ROW),
@@ -233,15 +247,6 @@ def _workload(found: Findings, workload: str) -> dict[str, Any]:
     }
 
 
-def _warnings(found: Findings) -> list[str]:
-    return [_words(line) for line in opening.cautions(found)]
-
-
-def _words(markdown: str) -> str:
-    """Words that ``markdown.plain`` made safe, as they were; code without its ticks."""
-    return html.unescape(markdown).replace("\\|", "|").replace("`", "")
-
-
 def _columns(table: pd.DataFrame, digits: dict[str, int]) -> dict[str, list[Any]]:
     return {name: _numbers(table[name].astype(float), n) if n else table[name].tolist() for name, n in digits.items()}
 
@@ -263,3 +268,49 @@ def _number(value: float, digits: int) -> float | int | str | None:
 def _indices(values: "pd.Series[str]", labels: Sequence[str]) -> list[int]:
     place = {label: i for i, label in enumerate(labels)}
     return [place[value] for value in values]
+
+
+# ---- the page
+
+PLACE = re.compile(r"\{\{(\w+)\}\}")
+"""Where something goes in ``page/page.html``."""
+
+
+def page(found: Findings, report: Document, pictures: Pictures, limits: Limits = LIMITS) -> str:
+    """The whole page: what can be sorted and filtered, then every section of the report. The same study gives the same bytes.
+
+    Its content security policy lets the page's own script and style alone run, by their hashes, and lets nothing be
+    fetched.
+    """
+    data, style, script = embedded(found, limits), _source("page.css"), _source("page.js")
+    parts = {
+        "policy": f"default-src 'none'; script-src '{_hash(script)}'; style-src '{_hash(style)}'; img-src data:; "
+        "base-uri 'none'; form-action 'none'",
+        "name": escape(data["study"]["name"]),
+        "summary": escape(data["study"]["summary"]),
+        "style": style,
+        "script": script,
+        "data": in_script(data),
+        "contents": rendering.contents(report),
+        "sections": rendering.sections(report, pictures),
+    }
+    return PLACE.sub(lambda place: parts[place[1]], _source("page.html"))
+
+
+def in_script(data: Any) -> str:
+    r"""Data as JSON that may stand within a ``script`` element: no label can end it.
+
+    >>> print(in_script("</script>"))
+    "\u003c/script\u003e"
+    """
+    text = json.dumps(data, separators=(",", ":"), allow_nan=False)
+    return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
+
+
+def _source(name: str) -> str:
+    return (files("lrbench.report") / "page" / name).read_text(encoding="utf-8")
+
+
+def _hash(text: str) -> str:
+    """The hash of an inline script or style as a content security policy names it."""
+    return f"sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}"
