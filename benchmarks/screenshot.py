@@ -17,10 +17,6 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 from selenium import webdriver
 
-from lrbench.report.findings import Findings
-from lrbench.report.html import page
-from lrbench.store import load
-
 WIDTH, COLOURS = 1280, 256
 
 
@@ -30,7 +26,7 @@ def main():
     parser.add_argument("picture", type=Path)
     parser.add_argument("--height", type=int, default=1040)
     asked = parser.parse_args()
-    document = page(Findings(load(asked.study)))
+    document = (asked.study / "report.html").read_text(encoding="utf-8")
     picture = Image.open(io.BytesIO(shoot(document, asked.height)))
     few = picture.convert("RGB").quantize(COLOURS, Image.Quantize.MAXCOVERAGE, kmeans=8, dither=Image.Dither.NONE)
     of = PngInfo()

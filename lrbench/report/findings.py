@@ -102,8 +102,16 @@ class Findings:
 
     @cached_property
     def known_answers(self) -> set[str]:
-        """The workloads whose answer is known, so that they test the instrument and not the strategies."""
-        return {w for w in self.workloads if self.fact(w).get("has_known_answer", False)}
+        """The workloads whose answer is known, so that they test the instrument and not the strategies.
+
+        Studies from before this was stored do not say it: there, those that hold no example back.
+        """
+
+        def is_known(fact: dict[str, Any]) -> bool:
+            parts = {fact.get(f"{part}_examples") for part in ("train", "validation", "test")}
+            return bool(fact.get("has_known_answer", len(parts) == 1 and None not in parts))
+
+        return {w for w in self.workloads if is_known(self.fact(w))}
 
     @cached_property
     def notable(self) -> set[tuple[str, ...]]:

@@ -21,7 +21,7 @@ WIDE = {
 
 
 TWO = ["digits_mlp", "mnist_cnn"]
-KINDS = ["steps-to-target", "lr-response-optimizers", "lr-response-strategies", "curves", "tuning"]
+KINDS = ["lr-response-optimizers", "curves", "tuning"]
 """The figures of the short report that have a panel for each workload, in order."""
 BRIEF = ["verdict", *KINDS, "effects"]
 OVERALL = {"critical-difference", "performance-profile"}
@@ -169,7 +169,7 @@ def test_workloads_without_room_are_named(monkeypatch, tmp_path):
     monkeypatch.setattr(drawing, "MOST_FIGURES", 1)
     monkeypatch.setattr(drawing, "PER_FIGURE", 1)
     path = write(study(tmp_path, seeds=[0], lrs=[1e-3, 1e-2], optimizers=["adam"]))
-    assert path.read_text().count("Not drawn: mnist_cnn.") == len(KINDS) - 1  # steps to target has a limit of its own
+    assert path.read_text().count("Not drawn: mnist_cnn.") == len(KINDS)
     assert {image.removesuffix(".png").removesuffix("-1") for image in images(path)} >= {
         f"figures/{kind}" for kind in KINDS
     }

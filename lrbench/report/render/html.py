@@ -61,7 +61,8 @@ def block(told: Block, pictures: Pictures) -> str:
             data = base64.b64encode(pictures(told)).decode()
             return f'<img alt="{escape(alt)}" src="data:image/png;base64,{data}">'
         case Fold(summary, content):
-            return f"<details><summary>{words(summary)}</summary>\n{blocks(content, pictures)}\n</details>"
+            body = blocks(content, pictures)
+            return body and f"<details><summary>{words(summary)}</summary>\n{body}\n</details>"
         case Table():
             return table(told)
 

@@ -49,7 +49,7 @@ def block(told: Block) -> str:
             return f"![{' '.join(alt.split()).replace('[', '(').replace(']', ')')}]({file})"
         case Fold(summary, content):
             body = "\n\n".join(blocks(content))
-            return f"<details>\n<summary>{html_words(summary)}</summary>\n\n{body}\n\n</details>"
+            return body and f"<details>\n<summary>{html_words(summary)}</summary>\n\n{body}\n\n</details>"
         case Table():
             return table(told)
 

@@ -11,6 +11,7 @@ import pandas as pd
 from lrbench.analyse import AXES, STRATEGY, groups, of_strategy, places, rows, survival
 from lrbench.report import text
 from lrbench.report.document import (
+    Block,
     Code,
     Column,
     Fold,
@@ -39,8 +40,14 @@ def ranking(found: Findings) -> Section | None:
     if found.ranking.empty:
         return None
     compared = groups(places(found.best, found.ranking, _compared(found)), ["workload"])
-    tables = [_table(found, str(workload), list(rows(part))) for (workload,), part in compared]
-    return Section("Ranking and groups", [*reached(found).blocks(REACHED), *tables, Paragraph(prose(NOTE))], brief=True)
+    tables = {str(workload): _table(found, str(workload), list(rows(part))) for (workload,), part in compared}
+    known = [table for workload, table in tables.items() if workload in found.known_answers]
+    others = [table for workload, table in tables.items() if workload not in found.known_answers]
+    blocks: list[Block] = [*others, Paragraph(prose(NOTE))]
+    if known:
+        blocks.append(Fold("Problems with known answers", known))
+    blocks.append(Fold("How soon the seeds reach the target", reached(found).blocks(REACHED)))
+    return Section("Ranking and groups", blocks, brief=True)
 
 
 def _compared(found: Findings) -> set[tuple[str, ...]]:

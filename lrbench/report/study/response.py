@@ -47,7 +47,7 @@ def lr_response(found: Findings) -> Section:
         title,
         [
             *(optimizer_responses(found).blocks(OPTIMIZER_CAPTION, which=which) or without),
-            *strategy_responses(found).blocks(STRATEGY_CAPTION),
+            Fold("The strategies of the winning optimizer", strategy_responses(found).blocks(STRATEGY_CAPTION)),
             Fold("lr sensitivity of every strategy", [sensitivity_table(found), Paragraph(prose(SENSITIVITY))]),
         ],
         brief=True,
