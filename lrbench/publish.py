@@ -15,7 +15,7 @@ from lrbench.config.faults import BadInput
 from lrbench.config.outcome import Status
 from lrbench.execute.reproduce import reproduce
 from lrbench.report import certificate as certificates
-from lrbench.report import cite, write
+from lrbench.report import cite, machines, write
 from lrbench.store import RECORD, Study, in_record, load, one_study, studies, unpacked
 from lrbench.store.study import LEFT_OUT, RETIRED
 

@@ -10,7 +10,7 @@ from lrbench.store import write_whole
 
 def write_tables(folder: Path, document: Document) -> None:
     """Write every table of a document into ``tables/`` of a folder, as CSV and LaTeX, in place of those from before."""
-    files = {}
+    files: dict[str, str | bytes] = {}
     for title, table in document.tables():
         files |= {f"{table.name}.csv": csv.table(table), f"{table.name}.tex": latex.table(title, table)}
     write_files(folder / "tables", files, ["*.csv", "*.tex"])
