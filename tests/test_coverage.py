@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from lrbench.analyse.intervals import COVERAGE
+from lrbench.stats.estimates import COVERAGE
 from lrbench.report.opening import HOW_TO_READ
 
 ROOT = Path(__file__).parents[1]

@@ -16,14 +16,14 @@ import pandas as pd
 
 from lrbench.analyse.costs import CONDITIONS as COST_CONDITIONS
 from lrbench.analyse.costs import Stages, seconds_after, stages_of
-from lrbench.analyse.difference import FEWEST, Difference, difference
 from lrbench.analyse.frames import AXES, STRATEGY, groups, rows
-from lrbench.analyse.intervals import LEVEL
 from lrbench.analyse.pairs import Pair
 from lrbench.analyse.response import responses
 from lrbench.analyse.tables import CONDITIONS, per_run, scale, seedless, under
-from lrbench.analyse.testing import MARGIN, holm
 from lrbench.config.cost import StepCost
+from lrbench.stats.comparison import FEWEST, Difference, difference
+from lrbench.stats.estimates import LEVEL
+from lrbench.stats.significance import MARGIN, holm
 from lrbench.store import Study
 from lrbench.store.table import CONTENT
 

@@ -9,11 +9,11 @@ import numpy as np
 import pandas as pd
 
 from lrbench.analyse.frames import by_seed, groups, rows
-from lrbench.analyse.intervals import LEVEL, iqm
 from lrbench.analyse.response import decades, responses
 from lrbench.analyse.tables import seedless
-from lrbench.analyse.testing import MARGIN, holm, paired_p
-from lrbench.stats.stability import divergence_rate
+from lrbench.stats.curves import divergence_rate
+from lrbench.stats.estimates import LEVEL, iqm
+from lrbench.stats.significance import MARGIN, holm, paired_p
 
 SUPPORTED, NOT_SUPPORTED, NOT_SEPARATED, NOT_TESTED = "supported", "not supported", "not separated", "not tested"
 APART = 0.5

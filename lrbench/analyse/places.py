@@ -8,12 +8,12 @@ import numpy as np
 import pandas as pd
 
 from lrbench.analyse.frames import AXES, STRATEGY, by_seed, groups, of_strategy, rows
-from lrbench.analyse.intervals import UNKNOWN, iqm, mean, seeds_interval
-from lrbench.analyse.letters import compact_letters
-from lrbench.analyse.survival import Survival, kaplan_meier
 from lrbench.analyse.tables import seedless
-from lrbench.analyse.testing import seeds_needed, separated, target_test
 from lrbench.analyse.verdicts import margin
+from lrbench.stats.comparison import compact_letters
+from lrbench.stats.estimates import UNKNOWN, iqm, mean, seeds_interval
+from lrbench.stats.significance import seeds_needed, separated, target_test
+from lrbench.stats.survival import Survival, kaplan_meier
 
 STANDING = [
     *STRATEGY, "strategy", "rank", "of", "group", "lr", "seeds", "quality", "low", "high", "mean", "mean_low", "mean_high", "deviation",

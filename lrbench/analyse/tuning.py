@@ -14,11 +14,11 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
-from lrbench.analyse.blocks import largest_block
 from lrbench.analyse.frames import AXES, STRATEGY, groups, rows, strategy
-from lrbench.analyse.intervals import mean, seeds_interval
 from lrbench.analyse.tables import scale, seedless
-from lrbench.analyse.testing import MARGIN, not_separated
+from lrbench.stats.blocks import largest_block
+from lrbench.stats.estimates import mean, seeds_interval
+from lrbench.stats.significance import MARGIN, not_separated
 
 BUDGETS = (1, 5, 20)
 """For so many trials a strategy is recommended."""

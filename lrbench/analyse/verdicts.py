@@ -6,9 +6,9 @@ from typing import Any
 import pandas as pd
 
 from lrbench.analyse.frames import AXES, STRATEGY, by_seed, of_strategy, rows, strategy
-from lrbench.analyse.intervals import iqm, seeds_interval
 from lrbench.analyse.tables import median_steps, scale, seedless
-from lrbench.analyse.testing import MARGIN, not_separated, paired_p
+from lrbench.stats.estimates import iqm, seeds_interval
+from lrbench.stats.significance import MARGIN, not_separated, paired_p
 
 VERDICT = [
     "workload", "strategy", *AXES, "lr", "edge", "seeds", "quality", "low", "high", "target", "reached", "steps_to_target",

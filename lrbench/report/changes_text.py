@@ -25,8 +25,6 @@ from lrbench.analyse.changes import (
     VALIDATION,
     WORSE,
 )
-from lrbench.analyse.difference import FEWEST
-from lrbench.analyse.testing import MARGIN
 from lrbench.report import markdown as md
 from lrbench.report import text
 from lrbench.report.changes import (
@@ -40,6 +38,8 @@ from lrbench.report.changes import (
     table_of,
     warnings,
 )
+from lrbench.stats.comparison import FEWEST
+from lrbench.stats.significance import MARGIN
 
 LIMIT = 60_000
 """The most characters of the Markdown: GitHub takes comments of up to 65,536."""

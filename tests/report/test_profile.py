@@ -7,10 +7,10 @@ import pandas as pd
 import pytest
 from synthetic import crash, diverge, step_costs, study
 
-from lrbench.analyse.profiles import median_over_studies
 from lrbench.analyse.shared import block
 from lrbench.report import drawing, profile, write
 from lrbench.report.findings import Findings
+from lrbench.stats.score import median_over_studies
 
 HEADING = "## Performance profile and score"
 

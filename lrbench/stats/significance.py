@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import nctdtr, ndtri, stdtr, stdtrit
 
-from lrbench.analyse.intervals import ENOUGH_SEEDS, LEVEL
+from lrbench.stats.estimates import ENOUGH_SEEDS, LEVEL
 
 POWER = 0.8
 """How often a difference as large as the observed one shall be found."""

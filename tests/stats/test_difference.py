@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from lrbench.analyse.difference import FEWEST, difference
+from lrbench.stats.comparison import FEWEST, difference
 
 values = st.lists(st.floats(-1e3, 1e3).map(lambda v: round(v, 3)), min_size=0, max_size=8)
 

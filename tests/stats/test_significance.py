@@ -6,7 +6,7 @@ from scipy import stats
 from statsmodels.stats.multitest import multipletests
 from statsmodels.stats.power import TTestPower
 
-from lrbench.analyse.testing import (
+from lrbench.stats.significance import (
     equivalence_p,
     holm,
     not_separated,
