@@ -92,7 +92,7 @@ def test_the_commands_of_the_readme_work_in_their_order_on_short_runs(folder, tm
     finally:
         vocabulary()["schedule"].pop("sawtooth", None)
     assert list(tmp_path.glob("results/mine/*/report.md"))
-    assert list(tmp_path.glob("results/mine/*/export/**/*.tex"))
+    assert list(tmp_path.glob("results/mine/*/tables/*.tex"))
     assert list(tmp_path.glob("results/mine/*/costs.json"))
     assert list(tmp_path.glob("*.tar.gz"))
     assert list(tmp_path.glob("certificate-*/certificate.md"))

@@ -8,9 +8,9 @@ import pandas as pd
 
 from lrbench.analyse import per_run, rows
 from lrbench.config.faults import BadInput
-from lrbench.report import comparison, text
+from lrbench.report import comparison, drawing, text
 from lrbench.report.document import Document
-from lrbench.report.drawing import encoded, write_figures
+from lrbench.report.drawing import write_figures
 from lrbench.report.findings import Findings
 from lrbench.report.page import page
 from lrbench.report.prices import parse_prices
@@ -36,7 +36,7 @@ def write(study: Study, *, folder: Path | None = None, export: bool = False) -> 
     folder = folder or study.folder
     found = Findings(study)
     whole = report(found)
-    pictures = {figure.name: encoded(figure.draw(), "png") for figure in whole.figures()}
+    pictures = {figure.name: drawing.picture(figure) for figure in whole.figures()}
     brief = whole.brief()
     shown = {f"{figure.name}.png": pictures[figure.name] for figure in brief.figures()}
     write_folder(folder / "figures", shown, ["*.png"])

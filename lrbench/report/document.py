@@ -223,7 +223,7 @@ class Section:
     @property
     def anchor(self) -> str:
         """The name of its place in a page."""
-        return slug(self.title)
+        return f"section-{slug(self.title)}"
 
 
 @dataclass(frozen=True)

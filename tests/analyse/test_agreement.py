@@ -49,7 +49,7 @@ def values(seed=0, lr=1e-2, **changes):
 
 
 def learning(curve):
-    """The columns of a run with these training losses."""
+    """The columns of a run with these training curves."""
     curve = np.asarray(curve, np.float32)
     return curves.summary(curve) | {"whole": curve}
 

@@ -19,6 +19,7 @@ from lrbench.report.document import (
     Table,
     Warnings,
     Words,
+    plain,
 )
 
 MOST_ROWS = 400
@@ -85,7 +86,7 @@ def table(told: "Table[object]") -> str:
 
 
 def _tip(help_: Words) -> str:
-    return f' title="{escape(words(help_))}"' if help_ else ""
+    return f' title="{escape(plain(help_))}"' if help_ else ""
 
 
 def words(told: Words) -> str:

@@ -108,19 +108,15 @@ def verdict(found: Findings) -> list[Section]:
     headline = [v for v in rows(found.verdicts) if v.workload not in found.known_answers]
     known = [v for v in rows(found.verdicts) if v.workload in found.known_answers]
     if not headline:
-        return [_verdict(found, "Verdict", "verdict", known, paragraphs(HOW_TO_READ))]
-    sections = [_verdict(found, "Verdict", "verdict", headline, paragraphs(HOW_TO_READ))]
-    if known:
-        sections.append(
-            _verdict(found, "Problems with known answers", "known-answers", known, paragraphs(KNOWN_ANSWERS))
-        )
-    return sections
-
-
-def _verdict(found: Findings, title: str, name: str, verdicts: Sequence[Any], reading: Sequence[Block]) -> Section:
-    picture = forest_figure(found, name, verdicts)
+        headline, known = known, []
+    picture = forest_figure(found, headline)
     shown: list[Block] = [picture, caption(FOREST_CAPTION)] if picture else []
-    return Section(title, [*shown, verdict_table(found, name, verdicts), *reading], brief=True)
+    reading = paragraphs(HOW_TO_READ)
+    sections = [Section("Verdict", [*shown, verdict_table(found, "verdict", headline), *reading], brief=True)]
+    if known:
+        table = verdict_table(found, "known-answers", known)
+        sections.append(Section("Problems with known answers", [Paragraph(KNOWN_ANSWERS), table], brief=True))
+    return sections
 
 
 def verdict_table(found: Findings, name: str, verdicts: Sequence[Any]) -> "Table[Any]":
@@ -183,7 +179,7 @@ def verdict_line(found: Findings, v: Any) -> str:
 # ---- the picture
 
 
-def forest_figure(found: Findings, name: str, verdicts: Sequence[Any]) -> Figure | None:
+def forest_figure(found: Findings, verdicts: Sequence[Any]) -> Figure | None:
     """The best strategies of each workload and the baseline, each with its interval; None where nothing finished."""
     lines = {str(v.workload): lines for v in verdicts[:FOREST_WORKLOADS] if (lines := _forest_rows(found, v))}
     if not lines:
@@ -197,7 +193,7 @@ def forest_figure(found: Findings, name: str, verdicts: Sequence[Any]) -> Figure
 
     tall = 0.75 + 0.3 * max(map(len, lines.values()))
     alt = f"The best strategies and the baseline with 95 % intervals: {', '.join(lines)}"
-    return Figure(name, alt, partial(draw, list(lines), panel, columns=1, size=(8.1, tall)))
+    return Figure("verdict", alt, partial(draw, list(lines), panel, columns=1, size=(8.1, tall)))
 
 
 def _forest_rows(found: Findings, v: Any) -> list[ForestRow]:

@@ -212,7 +212,7 @@ def _legend(ax: "Axes", *, columns: int) -> None:
 def learning_curves(found: Findings) -> Section:
     """Validation loss over steps."""
     without: list[Block] = [Paragraph("No run finished, so there are no curves to show.")]
-    return Section("How the loss falls", curves(found).blocks(CURVES) or without, brief=True)
+    return Section("Learning curves", curves(found).blocks(CURVES) or without, brief=True)
 
 
 CURVES = (
