@@ -13,17 +13,8 @@ from lrbench.analyse.shared import block
 from lrbench.report import drawing, write
 from lrbench.report.document import Figure
 from lrbench.report.findings import Findings
-<<<<<<< HEAD
-from lrbench.stats.score import median_over_studies
-
-HEADING = "## Performance profile and score"
-
-
-def section(text):
-    return text[text.index(HEADING) :].partition("\n## ")[0] if HEADING in text else ""
-=======
 from lrbench.report.study.overall import performance_profile
->>>>>>> main
+from lrbench.stats.score import median_over_studies
 
 
 def told(made):
