@@ -268,7 +268,7 @@ def scale(runs: pd.DataFrame) -> float:
     return float(best - low if bool(runs.higher_is_better.all()) else (-runs.untrained_score - low).median())
 
 
-def seedless(runs: pd.DataFrame) -> bool:
+def is_deterministic(runs: pd.DataFrame) -> bool:
     """Whether seeds change nothing in some runs, as on a fixed function: those of a cell begin, go on and end at the same losses."""
     if len(runs) < 2:
         return False

@@ -37,14 +37,14 @@ class Difference(NamedTuple):
 
 
 def difference(
-    base: "pd.Series[Any]", head: "pd.Series[Any]", margin: float = 0.0, *, seedless: bool = False
+    base: "pd.Series[Any]", head: "pd.Series[Any]", margin: float = 0.0, *, is_deterministic: bool = False
 ) -> Difference:
     """Compare two arms whose values have the seed as index, values that are not finite left out.
 
     With ``FEWEST`` shared seeds or more, or where all are shared, only these are compared, pair by pair (the t-test of
     ``paired_p``); else all of both (Welch's t-test). A mean difference within ``margin`` of zero has p = 1. Beyond it,
     where neither arm varies, p is the most by which two independent arms of n and m values of one distribution could be
-    so, each at a value of its own: 2 n^n m^m / (n + m)^(n + m); or 0 if ``seedless``, as of ``paired_p``. Exchanging
+    so, each at a value of its own: 2 n^n m^m / (n + m)^(n + m); or 0 if ``is_deterministic``, as of ``paired_p``. Exchanging
     the arms changes signs and nothing else.
     Source: Student 1908; Welch 1947, Biometrika 34, 28-35; of arms that do not vary, Barnard 1945, Nature 156, 177.
     """
@@ -63,9 +63,9 @@ def difference(
     if seeds < FEWEST:
         p = math.nan
     elif max(np.ptp(one), np.ptp(other)) <= EPSILON * abs(mean) and abs(mean) > margin:
-        p = 0.0 if seedless else _of_constants(len(one), len(other))
+        p = 0.0 if is_deterministic else _of_constants(len(one), len(other))
     elif paired:
-        p = paired_p(other - one, margin, seedless=seedless)
+        p = paired_p(other - one, margin, is_deterministic=is_deterministic)
     else:
         p = float(2.0 * stdtr(freedom, -abs(mean) / error)) if abs(mean) > margin else 1.0
     return Difference(before, after, mean, mean - reach, mean + reach, p, seeds, paired=paired)
