@@ -27,8 +27,6 @@ from lrbench.analyse.changes import (
     VALIDATION,
     WORSE,
 )
-from lrbench.analyse.difference import FEWEST
-from lrbench.analyse.testing import MARGIN
 from lrbench.report import text
 from lrbench.report.changes import (
     Compared,
@@ -59,6 +57,8 @@ from lrbench.report.document import (
 )
 from lrbench.report.drawing import COLOURS, ForestRow, draw, forest, write_figures
 from lrbench.report.render import markdown
+from lrbench.stats.comparison import FEWEST
+from lrbench.stats.significance import MARGIN
 from lrbench.store import write_whole
 
 if TYPE_CHECKING:
