@@ -230,7 +230,7 @@ def units(recorded: Sequence[Recorded], runs: pd.DataFrame) -> list[Unit]:
 
 def rounds(run: Run) -> bool:
     """Whether a run's optimizer computes in a lower precision, so that its bits depend on the population it is trained in."""
-    return "rounds_in" in OPTIMIZERS[run.optimizer.name].facts
+    return OPTIMIZERS[run.optimizer.name].rounds_in is not None
 
 
 def _whole_populations(recorded: Sequence[Recorded], runs: pd.DataFrame) -> Iterator[Unit]:
@@ -355,7 +355,7 @@ def _pair(
 ) -> Pair:
     [found] = table_of([row(one.run, outcome)]).to_pandas().to_dict("records")
     facts = study.facts["workloads"][one.row["workload"]]
-    share = str(facts["metric"]).endswith("accuracy")
+    share = facts["metric_unit"] == "fraction"
     others = tuple(other for other in cells[_cell(one.row)] if other["key"] != one.row["key"])
     return Pair(
         cell=one.run.but(seed=0).key,

@@ -47,7 +47,7 @@ def _facts(entry: Any) -> dict[str, Any]:
         }
         return common | {"settings": settings} | rest
     required = {name: "required" for name, f in entry.settings.model_fields.items() if f.is_required()}
-    settings = required | entry.facts | entry.defaults()
+    settings = required | entry.listed() | entry.defaults()
     return common | {"settings": settings, "flags": sorted(entry.flags)}
 
 

@@ -103,7 +103,7 @@ def workloads(found: Findings) -> str:
 
 
 def _workload(label: str, fact: dict[str, Any]) -> list[str]:
-    metric = text.Metric(str(fact["metric"]), bool(fact["higher_is_better"]))
+    metric = text.Metric.of(fact)
     sign = "≥" if metric.higher_is_better else "≤"
     sizes = [fact.get(f"{part}_examples") for part in ("train", "validation", "test")]
     return [

@@ -150,7 +150,7 @@ def _response_line(ax: "Axes", label: str, runs: pd.DataFrame, metric: text.Metr
 
 def _clipped(runs: pd.DataFrame, metric: text.Metric) -> "pd.Series[float]":
     """Values no worse than the untrained model's, where the metric is a loss: an exploded one would flatten all others."""
-    return runs.quality.clip(upper=runs.initial_loss) if metric.name == "loss" else runs.quality
+    return runs.quality.clip(upper=runs.initial_loss) if metric.unit == "loss" else runs.quality
 
 
 def _crosses(ax: "Axes", runs: pd.DataFrame, height: float, colour: str) -> None:

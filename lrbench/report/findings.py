@@ -99,8 +99,7 @@ class Findings:
 
     def metric(self, workload: str) -> Metric:
         """How a workload's metric is written."""
-        fact = self.fact(workload)
-        return Metric(str(fact["metric"]), bool(fact["higher_is_better"]))
+        return Metric.of(self.fact(workload))
 
     def fact(self, workload: str) -> dict[str, Any]:
         """What the study says of a workload."""

@@ -7,11 +7,11 @@ tensor.
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from lrbench.config.catalog import Catalog
+from lrbench.config.catalog import Catalog, Entry
 from lrbench.config.param import Param
 from lrbench.config.types import Added, Count, NonNegative, Positive, Span
 
@@ -35,11 +35,24 @@ Policy = Callable[[Sequence[Param]], Mapping[str, Rate]]
 Patterns = Annotated[dict[str, NonNegative], Field(min_length=1)]
 Names = Annotated[tuple[str, ...], Field(strict=False, min_length=1)]
 
-LAYER_LRS: Catalog[Callable[..., Policy]] = Catalog("layer-lr policy")
+
+@dataclass(frozen=True)
+class PolicyEntry(Entry[Callable[..., Policy]]):
+    """A layer-lr policy, as a function of its settings."""
+
+    is_uniform: bool = False
+    """Whether it gives one lr to all parameters, whatever its settings."""
+
+    def stored(self, settings: Mapping[str, Any]) -> dict[str, Any]:
+        """Whether it is uniform besides."""
+        return super().stored(settings) | {"is_uniform": self.is_uniform}
+
+
+LAYER_LRS = Catalog("layer-lr policy", PolicyEntry)
 layer_lr = LAYER_LRS.register
 
 
-@layer_lr("uniform")
+@layer_lr("uniform", is_uniform=True)
 def uniform() -> Policy:
     """One lr for all parameters.
 

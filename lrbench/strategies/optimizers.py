@@ -4,14 +4,15 @@ Keyword-only parameters are what a matrix may set; their defaults are those of P
 so that "a multiple of the default" and "the distance from the default to the cliff" mean what they say.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
 import torch
 from pydantic import AfterValidator, Field
 from torch.optim import Optimizer
 
-from lrbench.config.catalog import Catalog
+from lrbench.config.catalog import Catalog, Entry
 from lrbench.config.faults import fault, one_line
 from lrbench.config.run import Choice
 from lrbench.config.types import Added, Betas, Count, Fraction, NonNegative, Positive
@@ -36,7 +37,30 @@ FLAGS = {
     "needs no flag",
     "momentum": "has a momentum that a schedule can cycle",
 }
-OPTIMIZERS: Catalog[Build] = Catalog("optimizer", flags=FLAGS)
+
+
+@dataclass(frozen=True, kw_only=True)
+class OptimizerEntry(Entry[Build]):
+    """An optimizer, as a function of parameter groups and a base lr."""
+
+    default_lr: float
+    """PyTorch's, or its author's."""
+    needs: str | None = None
+    """The package that it is imported from, where lrbench does not bring it."""
+    rounds_in: str | None = None
+    """A precision lower than that of the weights in which it computes."""
+
+    def listed(self) -> dict[str, Any]:
+        """The default lr, and the others where they are given."""
+        others = {"needs": self.needs, "rounds_in": self.rounds_in}
+        return {"default_lr": self.default_lr} | {name: value for name, value in others.items() if value is not None}
+
+    def stored(self, settings: Mapping[str, Any]) -> dict[str, Any]:
+        """The default lr besides."""
+        return super().stored(settings) | {"default_lr": self.default_lr}
+
+
+OPTIMIZERS = Catalog("optimizer", OptimizerEntry, flags=FLAGS)
 
 
 def optimizer(
@@ -47,15 +71,17 @@ def optimizer(
     revision: int = 1,
     needs: str | None = None,
     rounds_in: str | None = None,
+    cites: Iterable[str] = (),
 ) -> Callable[[Build], Build]:
     """Enter an optimizer: a function of parameter groups and a base lr. ``FLAGS`` says what its ``flags`` mean.
 
     ``needs`` names the package that it is imported from. ``rounds_in`` names a precision lower than that of the weights
-    in which it computes: the bits of its result then depend on how many runs are stepped together.
+    in which it computes: the bits of its result then depend on how many runs are stepped together. ``cites`` are keys
+    of ``references.bib``.
     """
     optional = {"needs": needs, "rounds_in": rounds_in}
     facts = {name: value for name, value in optional.items() if value is not None}
-    return OPTIMIZERS.register(name, flags=flags, revision=revision, default_lr=default_lr, **facts)
+    return OPTIMIZERS.register(name, flags=flags, revision=revision, cites=cites, default_lr=default_lr, **facts)
 
 
 def built(choice: Choice, groups: Groups, lr: float) -> Optimizer:
