@@ -25,7 +25,6 @@ from lrbench.analyse.pairs import Pair
 from lrbench.analyse.places import places
 from lrbench.report.comparing import Comparison
 from lrbench.report.findings import Findings
-from lrbench.report.measured import notable
 from lrbench.store import Study, load, studies
 
 RECORD = Path(__file__).parents[1] / "results" / "published"
@@ -90,7 +89,7 @@ def of_study(study: Study) -> Told:
         "responses": columns(found.responses),
         "ranking": columns(found.ranking),
         "verdicts": columns(found.verdicts),
-        "places": columns(places(found.best, found.ranking, notable(found))),
+        "places": columns(places(found.best, found.ranking, found.notable)),
         "overall": columns(overall.table),
         "friedman": flat(
             dataclasses.asdict(overall.test) if dataclasses.is_dataclass(overall.test) else overall.test._asdict()

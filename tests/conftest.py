@@ -53,9 +53,7 @@ def quick_turns(monkeypatch):
 @pytest.fixture
 def no_pictures(monkeypatch):
     """Reports have all their text, and their picture files are empty: ``tests/report`` looks after the pictures."""
-    for module in ("drawing", "figures", "machine_figures", "overall", "profile"):
-        monkeypatch.setattr(f"lrbench.report.{module}.draw", lambda *_, **__: None)
-    monkeypatch.setattr("lrbench.report.drawing.encoded", lambda *_: b"")
+    monkeypatch.setattr("lrbench.report.drawing.picture", lambda *_: b"")
 
 
 @pytest.fixture

@@ -224,9 +224,9 @@ class TestCost:
         assert cost.strategies == (("sgd", "uniform", "constant"),)
         assert len(measured.runs) == 6
         assert measured.machine == study.machine
-        report = (study.folder / "report.md").read_text()
-        assert "## What a step costs" in report
-        assert "Predicted" in report
+        report = (study.folder / "report.html").read_text()
+        assert "<h2>What a step costs</h2>" in report
+        assert ">Predicted</th>" in report
 
     @pytest.mark.usefixtures("quick_turns")
     def test_a_run_can_measure_them_too(self, cli, away):

@@ -74,7 +74,7 @@ def test_it_says_how_far_it_is_and_ends_with_a_short_answer(tmp_path, capsys):
     assert re.search(r"^4/4 runs, [\d.]+ runs/(s|min)(, about 0 s left)?: 4 missed$", said.err, re.MULTILINE)
     summary, verdict, warnings, end = said.out.splitlines()
     assert summary.startswith("4 runs: 1 strategy on 1 workload, at 2 lrs and 2 seeds")
-    assert re.match(r"quadratic: sgd / uniform / constant at lr 0\.06 \(edge\), [\d.e-]+ loss", verdict)
+    assert re.match(r"quadratic: sgd / uniform / constant at lr 0\.06 \(grid boundary\), [\d.e-]+ loss", verdict)
     assert re.match(r"\d warnings? in the report\.", warnings)
     assert re.match(r"4 runs in \d+ s\. Report: results/small/\S+/report\.md", end)
 

@@ -1,6 +1,6 @@
 """A study as something to read: tables, figures, Markdown. Needs no torch, and the same study gives the same bytes."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from os import PathLike
 from pathlib import Path
 
@@ -8,55 +8,64 @@ import pandas as pd
 
 from lrbench.analyse import per_run, rows
 from lrbench.config.faults import BadInput
-from lrbench.report import (
-    axes,
-    background,
-    cards,
-    comparison,
-    costs,
-    measured,
-    opening,
-    overall,
-    profile,
-    standing,
-    text,
-    tuned,
-)
-from lrbench.report import export as for_papers
-from lrbench.report.document import Section
+from lrbench.report import comparison, drawing, text
+from lrbench.report.document import Document
 from lrbench.report.drawing import write_figures
-from lrbench.report.figures import galleries
 from lrbench.report.findings import Findings
-from lrbench.report.html import page
+from lrbench.report.page import page
 from lrbench.report.prices import parse_prices
-from lrbench.report.render import markdown as rendering
+from lrbench.report.render import csv, latex
+from lrbench.report.render.markdown import document as as_markdown
+from lrbench.report.study import costs, opening, report
 from lrbench.store import RECORD, Study, in_record, load, studies, write_whole
+
+EXPORT = "export"
+"""The folder for figures in formats for print."""
 
 __all__ = ["results", "verdict_text", "write", "write_reports"]
 
 
 def write(study: Study, *, folder: Path | None = None, export: bool = False) -> Path:
-    """Write ``summary.csv``, ``report.md``, ``report.html`` and ``figures/*.png``, by default into the study's own folder.
+    """Write the report of a study, by default into its own folder.
 
-    Where step costs were measured, also ``costs.csv`` and ``times.csv``; with ``export``, every table as LaTeX and CSV
-    and every figure as SVG and PDF into ``export/``. Files of an earlier report that this one does not have are
-    removed. Returns: the path of ``report.md``.
+    ``report.md`` is the short report with ``figures/*.png``, ``report.html`` the whole one, ``tables/`` has every table as
+    CSV and LaTeX, ``summary.csv`` one row per workload, strategy and lr. Where step costs were measured, also ``costs.csv``
+    and ``times.csv``; with ``export``, every figure as SVG and PDF in ``export/``. Files of an earlier report that this one
+    does not have are removed. Returns: the path of ``report.md``.
     """
     folder = folder or study.folder
     found = Findings(study)
-    drawn = galleries(found) | {standing.KIND: standing.pictures(found), overall.KIND: overall.pictures(found)}
-    write_figures(folder, [figure for part in drawn.values() for figure in part.figures])
+    whole = report(found)
+    pictures = {figure.name: drawing.picture(figure) for figure in whole.figures()}
+    brief = whole.brief()
+    shown = {f"{figure.name}.png": pictures[figure.name] for figure in brief.figures()}
+    write_folder(folder / "figures", shown, ["*.png"])
+    write_folder(folder / "tables", dict(table_files(whole)), ["*.csv", "*.tex"])
+    if export:
+        write_figures(folder / EXPORT, whole.figures(), formats=("svg", "pdf"))
     write_whole(folder / "summary.csv", found.cells.to_csv(index=False, float_format="%.6g", lineterminator="\n"))
     for name, table in {"costs.csv": costs.cases_csv, "times.csv": costs.times_csv}.items():
         if found.step_costs.empty:
             (folder / name).unlink(missing_ok=True)
         else:
             write_whole(folder / name, table(found))
-    write_whole(folder / "report.html", page(found))
-    told = _report(found, drawn)
-    if export:
-        for_papers.export(folder, told, drawn.values())
-    return write_whole(folder / "report.md", told)
+    write_whole(folder / "report.html", page(found, whole, lambda figure: pictures[figure.name]))
+    return write_whole(folder / "report.md", as_markdown(brief))
+
+
+def table_files(document: Document) -> Iterator[tuple[str, str]]:
+    """The name and the text of a CSV and a LaTeX file for every table."""
+    for title, table in document.tables():
+        yield f"{table.name}.csv", csv.table(table)
+        yield f"{table.name}.tex", latex.table(title, table)
+
+
+def write_folder(folder: Path, files: Mapping[str, str | bytes], kinds: Sequence[str]) -> None:
+    """Write files into a folder, in place of those of the same kinds from before."""
+    for name, content in files.items():
+        write_whole(folder / name, content)
+    for old in {old for kind in kinds for old in folder.glob(kind)} - {folder / name for name in files}:
+        old.unlink()
 
 
 def write_reports(folder: str | PathLike[str], prices: Sequence[str] = (), *, export: bool = False) -> list[Path]:
@@ -89,40 +98,9 @@ def results(folder: str | PathLike[str]) -> pd.DataFrame:
     )
 
 
-def _report(found: Findings, drawn: measured.Galleries) -> str:
-    parts = [
-        opening.title(found),
-        opening.warnings(found),
-        opening.verdict(found),
-        cards.cards(found, drawn["lr-by-layer"]),
-        standing.section(found, drawn),
-        overall.section(found, drawn),
-        measured.lr_response(found, drawn),
-        tuned.tuning(found, drawn["tuning"]),
-        measured.learning_curves(drawn),
-        measured.side_by_side(drawn),
-        axes.contributing(found, drawn),
-        measured.large_and_small(found),
-        measured.stability(found),
-        profile.section(found, drawn[profile.NAME]),
-        costs.times(found),
-        costs.steps(found),
-        background.catalog(found),
-        background.not_run(found),
-        background.workloads(found),
-        background.machine(found),
-    ]
-    return "\n\n".join(rendering.section(part) if isinstance(part, Section) else part for part in parts if part) + "\n"
-
-
 def verdict_text(study: Study) -> str:
     """The verdicts for a terminal: what was run, a line for each workload, and how many warnings the report opens with."""
     found = Findings(study)
-    warnings = text.count(len(opening.cautions(found)), "warning")
-    return "\n".join(
-        [
-            opening.summary(found),
-            *(opening.verdict_line(found, v) for v in rows(found.verdicts)),
-            f"{warnings} in the report.",
-        ]
-    )
+    warnings = text.count(len(opening.warnings(found)), "warning")
+    lines = [opening.verdict_line(found, verdict) for verdict in rows(found.verdicts)]
+    return "\n".join([opening.summary(found), *lines, f"{warnings} in the report."])

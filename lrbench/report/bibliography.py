@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from lrbench.report.export import SPECIAL
 from lrbench.report.references import BY_KEY, METHODS, Reference, named_in
+from lrbench.report.render.latex import SPECIAL
 from lrbench.store import Study, digest
 
 PARTS = {"workloads": "workload", "optimizers": "optimizer", "layer_lrs": "layer_lr", "schedules": "schedule"}

@@ -6,7 +6,7 @@ renderer reads what another has written.
 
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 if TYPE_CHECKING:
@@ -124,7 +124,8 @@ class Column(Generic[Row]):
     """A column of a table: its title, the words that it shows of a row, and the value behind them.
 
     ``value`` is what programs get (CSV, sorting); the shown words where it is left out. ``right`` sets numbers to the
-    right. ``help`` explains the column in a sentence.
+    right. ``help`` explains the column in a sentence. A ``wide`` column is shown where there is room for it: in the
+    page and in the files for programs, not in Markdown.
     """
 
     title: Words
@@ -132,11 +133,12 @@ class Column(Generic[Row]):
     value: Callable[[Row], object] | None = None
     right: bool = False
     help: Words = ""
+    wide: bool = False
 
 
 @dataclass(frozen=True)
 class Table(Generic[Row]):
-    """Rows of one type under columns. ``name`` is that of its files and of its place in a page.
+    """Rows of one type under columns. ``name`` is that of its files; a table for people alone has none.
 
     All rows are given; a renderer for readers shows ``most`` and says how many there are beyond, and ``rest`` says where
     they are.
@@ -145,9 +147,13 @@ class Table(Generic[Row]):
     name: str
     columns: Sequence[Column[Row]]
     rows: Sequence[Row]
-    title: Words = ""
     most: int | None = None
-    rest: Words = ""
+    title: Words = ""
+    rest: Words = "in report.html"
+
+    def narrow(self) -> "Table[Row]":
+        """The same without the columns that need room."""
+        return replace(self, columns=[column for column in self.columns if not column.wide])
 
     def header(self) -> list[Words]:
         """The titles of the columns."""
@@ -217,7 +223,7 @@ class Section:
     @property
     def anchor(self) -> str:
         """The name of its place in a page."""
-        return slug(self.title)
+        return f"section-{slug(self.title)}"
 
 
 @dataclass(frozen=True)
@@ -229,11 +235,16 @@ class Document:
     sections: Sequence[Section] = field(default_factory=tuple)
 
     def brief(self) -> "Document":
-        """The same with its brief sections only."""
-        return Document(self.title, self.opening, [section for section in self.sections if section.brief])
+        """The same with its brief sections only, and nothing in them that is folded away."""
+        sections = [
+            replace(section, blocks=[block for block in section.blocks if not isinstance(block, Fold)])
+            for section in self.sections
+            if section.brief
+        ]
+        return replace(self, sections=sections)
 
     def tables(self) -> Iterator[tuple[str, Table[Any]]]:
-        """Every table with its full title: the headings above it and its own."""
+        """Every table that has a name, with its full title: the headings above it and its own."""
         for section in [Section("", self.opening), *self.sections]:
             yield from _tables(section.blocks, section.title)
 
@@ -245,7 +256,7 @@ class Document:
 
 def _tables(blocks: Iterable[Block], title: str) -> Iterator[tuple[str, Table[Any]]]:
     for block in blocks:
-        if isinstance(block, Table):
+        if isinstance(block, Table) and block.name:
             yield " ".join(filter(None, [title, plain(block.title)])), block
         elif isinstance(block, Fold):
             yield from _tables(block.blocks, f"{title} {plain(block.summary)}".strip())

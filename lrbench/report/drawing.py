@@ -60,6 +60,11 @@ def draw(
     return figure
 
 
+def picture(figure: Figure, kind: str = "png") -> bytes:
+    """A figure, drawn, as the bytes of a file."""
+    return encoded(figure.draw(), kind)
+
+
 def encoded(figure: "Drawing", kind: str) -> bytes:
     """The figure as ``png``, ``svg`` or ``pdf``, on white, so that it reads in dark mode too; the same figure gives the same bytes."""
     import matplotlib as mpl
@@ -181,8 +186,7 @@ def write_figures(folder: Path, figures: Iterable[Figure], *, formats: Sequence[
     place = folder / "figures"
     written = []
     for figure in figures:
-        drawing = figure.draw()
-        written += [write_whole(place / f"{figure.name}.{kind}", encoded(drawing, kind)) for kind in formats]
+        written += [write_whole(place / f"{figure.name}.{kind}", picture(figure, kind)) for kind in formats]
     for old in {old for kind in formats for old in place.glob(f"*.{kind}")} - set(written):
         old.unlink()
     return written

@@ -9,8 +9,11 @@ import pandas as pd
 from lrbench import analyse
 from lrbench.analyse.score import Standings
 from lrbench.analyse.shared import shared_standings
-from lrbench.report.text import Metric
+from lrbench.report.text import Metric, shortened
 from lrbench.store import Study
+
+LISTED = 10
+"""The best strategies of a workload in a table of strategies, besides the baselines."""
 
 
 @dataclass(frozen=True)
@@ -96,6 +99,47 @@ class Findings:
     def ranked_workloads(self) -> list[str]:
         """Those with a run that finished."""
         return sorted(self.ranking.workload.unique())
+
+    @cached_property
+    def known_answers(self) -> set[str]:
+        """The workloads whose answer is known, so that they test the instrument and not the strategies."""
+        return {w for w in self.workloads if self.fact(w)["has_known_answer"]}
+
+    @cached_property
+    def notable(self) -> set[tuple[str, ...]]:
+        """Workload and axes of each workload's ``LISTED`` best strategies and of the baselines."""
+        best = self.ranking.groupby("workload").head(LISTED)[analyse.STRATEGY]
+        baselines = self.runs.loc[self.runs.plain, analyse.STRATEGY].drop_duplicates()
+        return {tuple(row) for row in analyse.rows(pd.concat([best, baselines]))}
+
+    def notable_first(self, table: pd.DataFrame) -> tuple[list[Any], int]:
+        """The rows of a table with one for each workload and strategy, the notable ones first, and how many these are."""
+        rows: dict[bool, list[Any]] = {True: [], False: []}
+        for row in analyse.rows(table):
+            rows[tuple(getattr(row, axis) for axis in analyse.STRATEGY) in self.notable].append(row)
+        return rows[True] + rows[False], len(rows[True])
+
+    @cached_property
+    def _cells(self) -> dict[tuple[Any, ...], Any]:
+        return {tuple(getattr(row, at) for at in (*analyse.STRATEGY, "lr")): row for row in analyse.rows(self.cells)}
+
+    def cell(self, row: Any) -> Any:
+        """The outcome over seeds of a strategy at its best lr; ``row`` is one of the ranking."""
+        return self._cells[tuple(getattr(row, at) for at in (*analyse.STRATEGY, "best_lr"))]
+
+    @cached_property
+    def _short_labels(self) -> dict[tuple[str, str], dict[str, str]]:
+        """By workload and axis, each label without the settings that all labels of its entry share there."""
+        labels: dict[tuple[str, str], set[str]] = {}
+        for names in self.ranking[analyse.STRATEGY].itertuples(index=False, name=None):
+            for axis, label in zip(analyse.AXES, names[1:], strict=True):
+                labels.setdefault((names[0], axis), set()).add(label)
+        return {place: shortened(of) for place, of in labels.items()}
+
+    def short(self, row: Any) -> str:
+        """The name of a strategy on its workload, without the settings that all variants share there."""
+        labels = (self._short_labels[row.workload, axis].get(getattr(row, axis)) for axis in analyse.AXES)
+        return " / ".join(str(label) for label in labels)
 
     def metric(self, workload: str) -> Metric:
         """How a workload's metric is written."""

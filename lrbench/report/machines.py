@@ -13,8 +13,14 @@ from lrbench.report import markdown as md
 from lrbench.report import text
 from lrbench.report.comparing import Comparison
 from lrbench.report.drawing import Gallery
-from lrbench.report.measured import shown
+from lrbench.report.render import markdown as rendering
 from lrbench.store import Study
+
+
+def shown(gallery: Gallery, caption: str) -> str:
+    """Some figures and, in italics, what to see in them; empty without any."""
+    return "\n\n".join(rendering.blocks(gallery.blocks("{words}", words=caption)))
+
 
 SHORT = 10
 """The most strategies of a workload, or pairs of them, that are not folded away."""

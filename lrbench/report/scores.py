@@ -16,7 +16,7 @@ from lrbench.config.faults import BadInput, nearest
 from lrbench.config.targets import Targets, read_targets
 from lrbench.report import text
 from lrbench.report.drawing import encoded, line_style
-from lrbench.report.profile import figure
+from lrbench.report.study.overall import profile_figure as figure
 from lrbench.store import write_whole
 from lrbench.store.curves import Curves, parse_names, read_curves
 

@@ -1,7 +1,7 @@
 """Numbers as people read them."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -42,6 +42,8 @@ ENERGY: Scales = ((0.0, 1e-6, "µJ"), (1e-3, 1e-3, "mJ"), (1.0, 1.0, "J"), (1e3,
 FLOPS: Scales = ((0.0, 1e6, "MFLOP/s"), (1e9, 1e9, "GFLOP/s"), (1e12, 1e12, "TFLOP/s"))
 BYTES: Scales = ((0.0, 2.0**10, "KiB"), (2.0**20, 2.0**20, "MiB"), (2.0**30, 2.0**30, "GiB"))
 NEVER = "never"
+SURE = 1e-3
+"""A p-value below this is told as that."""
 
 
 def measure(value: float, scales: Scales, low: float = math.nan, high: float = math.nan) -> str:
@@ -98,6 +100,15 @@ def count(n: int, word: str) -> str:
     """
     plural = f"{word.removesuffix('y')}ies" if word.endswith("y") else f"{word}s"
     return f"{n:,} {word if n == 1 else plural}"
+
+
+def p_value(p: float) -> str:
+    """A p-value.
+
+    >>> p_value(0.0312), p_value(1e-9), p_value(1.0)
+    ('0.031', '< 0.001', '1')
+    """
+    return f"< {SURE:g}" if p < SURE else number(p, 2)
 
 
 def fact(value: object) -> str:
@@ -177,3 +188,39 @@ class Metric:
             return NONE
         sign = "+" if value > 0 else "-" if value < 0 else "±"
         return sign + self.bare(abs(value)) + (" points" if self.percent else "")
+
+
+# ---- names
+
+
+def settings_of(label: str) -> tuple[str, list[str]]:
+    """The name of an entry and the settings that its label shows.
+
+    >>> settings_of("groups(multipliers={conv1=0.1, conv2=0.2}, scale=2)")
+    ('groups', ['multipliers={conv1=0.1, conv2=0.2}', 'scale=2'])
+    >>> settings_of("adam")
+    ('adam', [])
+    """
+    name, _, inside = label.partition("(")
+    settings, depth, start = [], 0, 0
+    inside = inside.removesuffix(")")
+    for i, letter in enumerate(inside + ","):
+        depth += (letter in "({[") - (letter in ")}]")
+        if letter == "," and depth == 0:
+            settings.append(inside[start:i].strip())
+            start = i + 1
+    return name, [setting for setting in settings if setting]
+
+
+def shortened(labels: Iterable[str]) -> dict[str, str]:
+    """For each label, the same without the settings that all labels of one entry share.
+
+    >>> shortened(["sgd(momentum=0.9)", "sgd(momentum=0.9, nesterov=true)", "groups(multipliers={a=2})"])
+    {'groups(multipliers={a=2})': 'groups', 'sgd(momentum=0.9)': 'sgd', 'sgd(momentum=0.9, nesterov=true)': 'sgd(nesterov=true)'}
+    """
+    parts = {label: settings_of(label) for label in sorted(set(labels))}
+    shared: dict[str, set[str]] = {}
+    for name, settings in parts.values():
+        shared[name] = shared.get(name, set(settings)) & set(settings)
+    own = {label: [s for s in settings if s not in shared[name]] for label, (name, settings) in parts.items()}
+    return {label: name + (f"({', '.join(own[label])})" if own[label] else "") for label, (name, _) in parts.items()}

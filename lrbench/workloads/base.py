@@ -120,6 +120,9 @@ class Workload:
     """What no loss can be below, such as 0 for a cross-entropy; minus infinity where nothing is known. How far a loss
     has risen is measured against the way from it to the untrained model's loss, or else against what training gains: a
     constant changes nothing."""
+    has_known_answer: bool = False
+    """Whether every step can be computed by hand, or the optimum is known: it tests the instrument, so reports show it
+    apart from the workloads that compare strategies."""
     revision: int | str = 1
 
 

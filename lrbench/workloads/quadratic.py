@@ -62,6 +62,7 @@ WORKLOAD = Workload(
     layers=tuple(CURVATURES),
     loss=mean,
     lowest_loss=0.0,
+    has_known_answer=True,
     metric=Metric("loss", higher_is_better=False, of=mean, limits=(0.0, math.inf), is_mean=True, unit="loss"),
     examples=(1, 1, 1),
     target=1e-4 * INITIAL_LOSS,

@@ -3,6 +3,8 @@
 import pictures
 import pytest
 
+from lrbench.report.drawing import picture
+
 
 @pytest.fixture(autouse=True, scope="module")
 def _not_drawn():
@@ -13,5 +15,5 @@ def _not_drawn():
 @pytest.fixture
 def drawn():
     """Pictures are drawn as they are for a reader."""
-    with pictures.using(pictures.DRAWING):
+    with pictures.using(picture=picture):
         yield

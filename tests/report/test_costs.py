@@ -4,12 +4,22 @@ import re
 from dataclasses import replace
 
 import pytest
+from documents import lines, tables
+from documents import text as told_in
 from synthetic import step_cost, step_costs, study, timed
 
 from lrbench.config.cost import Costs
 from lrbench.report import write
-from lrbench.report.costs import steps, times
 from lrbench.report.findings import Findings
+from lrbench.report.study import costs as section
+
+
+def times(found):
+    return told_in(section.times(found))
+
+
+def steps(found):
+    return told_in(section.steps(found))
 
 
 def whole_costs(made):
@@ -38,18 +48,17 @@ def with_costs(made, **changes):
 
 
 def test_a_report_has_both_sections_and_tables_beside_it(made, tmp_path):
-    path = write(made, folder=tmp_path)
-    text = path.read_text()
-    assert (
-        text.index("## Stability")
-        < text.index("## Time to target")
-        < text.index("## What a step costs")
-        < text.index("## Everything")
-    )
-    assert not re.search(r"\bnan\b|\binf\b", text)
-    assert text.count("<details>") == text.count("</details>")
-    for block in text.split("\n\n"):
-        assert len({len(re.findall(r"(?<!\\)\|", line)) for line in block.splitlines() if line.startswith("|")}) <= 1
+    write(made, folder=tmp_path)
+    page = (tmp_path / "report.html").read_text()
+    titles = re.findall(r"<h2>(.*?)</h2>", page)
+    in_order = ["Stability", "Time to target", "What a step costs", "Everything in the matrix"]
+    assert [title for title in titles if title in in_order] == in_order
+    for text in (times(Findings(made)), steps(Findings(made))):
+        assert not re.search(r"\bnan\b|\binf\b", text)
+        assert text.count("<details>") == text.count("</details>")
+        for block in text.split("\n\n"):
+            bars = {len(re.findall(r"(?<!\\)\|", line)) for line in block.splitlines() if line.startswith("|")}
+            assert len(bars) <= 1
     cases, until = ((tmp_path / name).read_text().splitlines() for name in ("costs.csv", "times.csv"))
     assert len(cases) == 1 + len(made.costs.costs)
     assert len(until) == 1 + 2 * 3 * 2
@@ -57,8 +66,9 @@ def test_a_report_has_both_sections_and_tables_beside_it(made, tmp_path):
     write(replace(made, costs=Costs(), runs=few.reset_index(drop=True)), folder=tmp_path)
     assert not (tmp_path / "costs.csv").exists()
     assert not (tmp_path / "times.csv").exists()
-    assert "What a step costs" not in path.read_text()
-    assert "Time to target" not in path.read_text()
+    page = (tmp_path / "report.html").read_text()
+    assert "<h2>What a step costs</h2>" not in page
+    assert "<h2>Time to target</h2>" not in page
 
 
 def test_the_order_of_cases_changes_nothing(made, sections):
@@ -91,17 +101,14 @@ def test_it_is_told_when_the_fastest_in_time_is_not_so_in_steps(tmp_path):
     assert re.search(r"/ cosine` needs the fewest, 15 in 135 ms; `.+ / constant` needs 18 in 18 ms", told)
 
 
-def test_many_strategies_are_folded(tmp_path):
+def test_of_many_strategies_the_first_are_shown(tmp_path):
     names = [f"opt-{i:02}" for i in range(12)]
     costs = step_costs(
         1e-3, workloads=["digits_mlp"], slowness={name: 1.0 + i for i, name in enumerate(names)}, schedules=["constant"]
     )
-    told = times(
-        Findings(
-            study(tmp_path, optimizers=names, schedules=["constant"], workloads=["digits_mlp"], lrs=[1e-2], costs=costs)
-        )
-    )
-    assert "<summary>The other 2 strategies</summary>" in told
+    axes = {"optimizers": names, "schedules": ["constant"], "workloads": ["digits_mlp"], "lrs": [1e-2]}
+    [table] = tables(section.times(Findings(study(tmp_path, **axes, costs=costs)))).values()
+    assert (table.most, len(lines(table))) == (10, 12)
 
 
 def test_what_stayed_doubtful_is_marked_and_the_reason_told_once(sections):

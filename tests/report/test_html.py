@@ -14,11 +14,16 @@ from hypothesis import strategies as st
 from synthetic import OPTIMA, SLOWNESS, STEPS, crash, diverge, step_costs, study
 
 from lrbench.report import write
-from lrbench.report.embedded import LIMITS, NEVER, Limits, embedded
 from lrbench.report.findings import Findings
-from lrbench.report.html import in_script, page
+from lrbench.report.page import LIMITS, NEVER, Limits, embedded, in_script
+from lrbench.report.page import page as page_of
+from lrbench.report.study import report
 
 HOSTILE = "</script><script>window.broken = 1</script><!-- \"'><img src=x onerror=window.broken=1> & {{data}} \u2028"
+
+
+def page(found):
+    return page_of(found, report(found), lambda figure: figure.alt.encode())
 
 
 class Reader(HTMLParser):
@@ -32,7 +37,7 @@ class Reader(HTMLParser):
 
     def handle_starttag(self, tag, attrs):
         self.elements.append((tag, dict(attrs)))
-        if tag not in {"meta", "link", "input"}:
+        if tag not in {"meta", "link", "input", "img"}:
             self.open.append(tag)
 
     def handle_endtag(self, tag):
@@ -174,7 +179,9 @@ def test_nothing_in_it_can_ask_for_anything(document):
     targets = [
         a[name] for _, a in read.elements for name in ("src", "href", "action", "srcset", "poster", "data") if name in a
     ]
-    assert sorted(targets) == ["#strategies", "data:,", "report.md", "summary.csv"]
+    inside = {target for target in targets if target.startswith(("#", "data:image/png;base64,"))}
+    assert {target[1:] for target in inside if target[0] == "#"} <= {a.get("id") for _, a in read.elements}
+    assert set(targets) - inside == {"data:,", "report.md", "summary.csv"}
     assert not re.search(r"https?:|//[a-z]+\.", document)
     style, _, script = read.texts
     assert not re.search(r"url\(|@import|@font-face", style)
@@ -206,7 +213,8 @@ def test_no_label_breaks_out(tmp_path):
     made.facts["matrix"]["name"] = HOSTILE
     document = page(Findings(made))
     read = Reader(document)
-    assert [tag for tag, _ in read.elements if tag in {"script", "img", "style"}] == ["style", "script", "script"]
+    assert [tag for tag, _ in read.elements if tag in {"script", "style"}] == ["style", "script", "script"]
+    assert all(a["src"].startswith("data:image/png;base64,") for tag, a in read.elements if tag == "img")
     data = data_of(document)
     assert data["axes"]["workload"] == [HOSTILE]
     assert data["axes"]["optimizer"] == sorted([HOSTILE, "adam"])
@@ -319,7 +327,7 @@ def test_five_thousand_strategies_of_one_run_each_would_take_less_than_five(part
 
 @given(st.floats(-1e300, 1e300) | st.sampled_from([math.nan, math.inf, -math.inf]))
 def test_numbers_keep_five_digits(value):
-    from lrbench.report.embedded import DIGITS, _number
+    from lrbench.report.page import DIGITS, _number
 
     told = _number(value, DIGITS)
     if math.isfinite(value):

@@ -4,10 +4,12 @@ import re
 from dataclasses import replace
 
 import pytest
+from documents import text as told_in
 from synthetic import diverge, study
 
+from lrbench.report.document import Figure
 from lrbench.report.findings import Findings
-from lrbench.report.overall import pictures, section
+from lrbench.report.study.overall import overall
 
 THREE = ("a_mlp", "b_mlp", "c_cnn")
 
@@ -16,7 +18,12 @@ def told(folder, *, keep=lambda _: True, **how):
     made = study(folder, **{"workloads": THREE, "lrs": (1e-3, 1e-2, 1e-1)} | how)
     kept = made.runs[[keep(row) for row in made.runs.itertuples()]]
     found = Findings(replace(made, runs=kept.reset_index(drop=True)))
-    return found, section(found, {"critical-difference": pictures(found)})
+    return found, told_in(overall(found))
+
+
+def pictures(found):
+    section = overall(found)
+    return [] if section is None else [block for block in section.blocks if isinstance(block, Figure)]
 
 
 @pytest.fixture(scope="module")
@@ -38,13 +45,13 @@ def test_rows_stand_in_order_of_rank_with_scores_and_the_probability_to_beat_the
     assert [float(row[0]) for row in rows] == sorted(float(row[0]) for row in rows)
     assert all(re.fullmatch(r"\d\.\d{3} \[\d\.\d{3}, \d\.\d{3}\]", cell) for row in rows for cell in row[3:5])
     for _, name, *_, beats in rows:
-        assert beats == "is the plain one" if "constant" in name else re.fullmatch(r"\d+ % \[\d+, \d+\]", beats)
+        assert beats == "is the baseline" if "constant" in name else re.fullmatch(r"\d+ % \[\d+, \d+\]", beats)
 
 
 @pytest.mark.usefixtures("drawn")
 def test_bars_overlap_where_ranks_are_less_than_a_critical_difference_apart(made):
     found, _ = made
-    [picture] = pictures(found).figures
+    [picture] = pictures(found)
     [ax] = picture.draw().axes
     bars = [line.get_xdata() for line in ax.lines if len(set(line.get_xdata())) == 2]
     ranks = found.overall.ranked["rank"].tolist()
@@ -89,7 +96,7 @@ def test_a_test_that_cannot_find_anything_is_told(tmp_path):
 )
 def test_nothing_to_compare_is_said(tmp_path, how, sentence):
     found, text = told(tmp_path, **how)
-    assert pictures(found).figures == ()
+    assert pictures(found) == []
     assert sentence in text if sentence else text == ""
 
 
@@ -107,5 +114,4 @@ def test_equal_strategies_everywhere_leave_nothing_to_test(tmp_path):
     runs = found.best.assign(score=0.8)
     tied = Findings(found.study)
     tied.__dict__.update(ranking=flat, best=runs)
-    text = section(tied, {"critical-difference": pictures(tied)})
-    assert "All are tied everywhere" in text
+    assert "All are tied everywhere" in told_in(overall(tied))

@@ -5,24 +5,21 @@ import re
 import numpy as np
 import pandas as pd
 import pytest
+from documents import lines, tables
+from documents import text as told_in
 from synthetic import crash, diverge, step_costs, study
 
 from lrbench.analyse.profiles import median_over_studies
 from lrbench.analyse.shared import block
-from lrbench.report import drawing, profile, write
+from lrbench.report import drawing, write
+from lrbench.report.document import Figure
 from lrbench.report.findings import Findings
-
-HEADING = "## Performance profile and score"
-
-
-def section(text):
-    return text[text.index(HEADING) :].partition("\n## ")[0] if HEADING in text else ""
+from lrbench.report.study.overall import performance_profile
 
 
 def told(made):
     """The section alone, without the report around it."""
-    found = Findings(made)
-    return profile.section(found, profile.pictures(found))
+    return told_in(performance_profile(Findings(made)))
 
 
 @pytest.fixture(scope="module")
@@ -35,18 +32,13 @@ def costed(tmp_path_factory):
     return study(tmp_path_factory.mktemp("study"), costs=step_costs())
 
 
-@pytest.fixture(scope="module")
-def report(plain, tmp_path_factory):
-    return write(plain, folder=tmp_path_factory.mktemp("report"))
-
-
-def test_without_costs_steps_stand_for_times(plain, report):
-    text = section(report.read_text())
-    assert text.strip() == told(plain).strip()
+def test_without_costs_steps_stand_for_times(plain, tmp_path):
+    text = told(plain)
+    write(plain, folder=tmp_path)
+    assert "<h2>Performance profile and score</h2>" in (tmp_path / "report.html").read_text()
     assert "6 strategies that were run on each of 2 workloads: digits_mlp, mnist_cnn." in text
     assert "steps to target stand for times" in text
     assert "figures/performance-profile.png" in text
-    assert (report.parent / "figures" / "performance-profile.png").is_file()
     found = Findings(plain).standings
     assert found.measure == "steps"
     best = Findings(plain).best
@@ -57,8 +49,9 @@ def test_without_costs_steps_stand_for_times(plain, report):
 
 @pytest.mark.usefixtures("drawn")
 def test_the_profile_is_a_picture(plain):
-    [picture] = profile.pictures(Findings(plain)).figures
-    assert len(drawing.encoded(picture.draw(), "png")) > 10_000
+    section = performance_profile(Findings(plain))
+    [picture] = [block for block in section.blocks if isinstance(block, Figure)]
+    assert len(drawing.picture(picture)) > 10_000
 
 
 def test_with_costs_times_are_those_of_the_report(costed):
@@ -71,8 +64,8 @@ def test_with_costs_times_are_those_of_the_report(costed):
             assert found.standings.time_WS[w, s] == times[workload, name]
 
 
-def test_the_table_has_a_row_for_each_strategy_best_first(report):
-    rows = [line for line in section(report.read_text()).splitlines() if line.startswith("| `")]
+def test_the_table_has_a_row_for_each_strategy_best_first(plain):
+    rows = [line for line in told(plain).splitlines() if line.startswith("| `")]
     scores = [float(re.search(r"\| (\d\.\d{3}) \[", row)[1]) for row in rows]
     assert len(rows) == 6
     assert scores == sorted(scores, reverse=True)
@@ -116,12 +109,11 @@ def test_a_strategy_whose_step_was_not_measured_is_left_out_of_times(tmp_path):
     assert all(name.endswith("constant") for name in found.strategies)
 
 
-def test_many_strategies_are_folded_away(tmp_path):
+def test_of_many_strategies_the_first_are_shown(tmp_path):
     layers = [f"layer_decay(gamma=0.{i}5)" for i in range(5)]
     made = study(tmp_path, layer_lrs=["uniform", *layers], seeds=[0], lrs=[1e-2])
-    text = told(made)
-    assert "Scores of the other" in text
-    assert sum(line.startswith("| `") for line in text.splitlines()) == 36
+    [table] = tables(performance_profile(Findings(made))).values()
+    assert table.most < len(lines(table)) == 36
 
 
 def table(rows):

@@ -1,25 +1,21 @@
 """The ranking tables and the figure of steps to target say what the analysis says."""
 
-import re
-
 import pytest
+from documents import lines, tables, text
 from synthetic import crash, diverge, study
 
+from lrbench.report.document import Document
 from lrbench.report.findings import Findings
-from lrbench.report.standing import COMPARED, HEADER, pictures, section
+from lrbench.report.study.ranking import BRIEF, COMPARED, ranking, reached
 
 
 def told(folder, **how):
     found = Findings(study(folder, **how))
-    return found, section(found, {"steps-to-target": pictures(found)})
+    return found, ranking(found)
 
 
-def table_rows(text):
-    return [
-        dict(zip(HEADER, line.strip("| ").split(" | "), strict=True))
-        for line in text.splitlines()
-        if re.match(r"\| \d+ of", line)
-    ]
+def table_rows(section):
+    return [row for table in tables(section).values() for row in lines(table)]
 
 
 @pytest.fixture(scope="module")
@@ -27,53 +23,53 @@ def made(tmp_path_factory):
     return told(tmp_path_factory.mktemp("study"))
 
 
-def test_every_workload_has_a_folded_table_in_rank_order(made):
-    found, text = made
+def test_every_workload_has_a_table_in_rank_order(made):
+    found, section = made
     for workload in ("digits_mlp", "mnist_cnn"):
-        part = text[text.index(f"<summary>Ranking with groups: {workload}") :]
-        rows = table_rows(part[: part.index("</details>")])
+        table = tables(section)[f"ranking-{workload}"]
+        rows = lines(table)
+        assert table.most == BRIEF
         assert [row["Rank"] for row in rows] == [f"{i} of 6" for i in range(1, 7)]
-        assert [row["Strategy"].strip("`") for row in rows] == found.ranking[
-            found.ranking.workload == workload
-        ].strategy.tolist()
+        here = found.ranking[found.ranking.workload == workload]
+        assert [row["Strategy"] for row in rows] == here.strategy.tolist()
         assert (rows[0]["Behind the best"], rows[0]["More seeds to tell apart"]) == ("best", "-")
         assert all(row["Behind the best"].startswith(("-", "+", "±")) for row in rows[1:])
 
 
-def test_only_the_best_and_the_plain_ones_have_a_row(tmp_path):
+def test_only_the_best_and_the_baselines_have_a_row(tmp_path):
     axes = {"layer_lrs": ["uniform", "a", "b", "c"], "schedules": ["constant", "cosine", "d"]}
-    found, text = told(tmp_path, workloads=["digits_mlp"], **axes, lrs=[1e-2], seeds=[0, 1])
-    ranks = [int(row["Rank"].split()[0]) for row in table_rows(text)]
+    found, section = told(tmp_path, workloads=["digits_mlp"], **axes, lrs=[1e-2], seeds=[0, 1])
+    ranks = [int(row["Rank"].split()[0]) for row in table_rows(section)]
     plain = found.runs[found.runs.plain].optimizer.nunique()
     assert ranks[:10] == list(range(1, 11))
     assert 10 < len(ranks) <= 10 + plain
-    assert "of 36" in text
+    assert all(row["Rank"].endswith("of 36") for row in table_rows(section))
 
 
-def test_many_plain_ones_do_not_make_a_table_longer_than_its_letters_allow(tmp_path):
+def test_many_baselines_do_not_make_a_table_longer_than_its_letters_allow(tmp_path):
     plain = [f"sgd(momentum=0.{i:02})" for i in range(1, 40)]
-    _, text = told(
+    _, section = told(
         tmp_path, workloads=["digits_mlp"], optimizers=plain, schedules=["constant"], lrs=[1e-2], seeds=[0, 1]
     )
-    assert [int(row["Rank"].split()[0]) for row in table_rows(text)] == list(range(1, COMPARED + 1))
+    assert [int(row["Rank"].split()[0]) for row in table_rows(section)] == list(range(1, COMPARED + 1))
 
 
 def test_seeds_that_never_arrive_are_told(tmp_path):
-    _, text = told(tmp_path, target=2.0, seeds=[0, 1, 2])
-    assert {row["Steps to target"] for row in table_rows(text)} == {"never"}
-    assert {row["Meets the target"] for row in table_rows(text)} == {"1"}
+    _, section = told(tmp_path, target=2.0, seeds=[0, 1, 2])
+    assert {row["Steps to target"] for row in table_rows(section)} == {"never"}
+    assert {row["Meets the target"] for row in table_rows(section)} == {"1"}
 
 
 def test_single_seeds_have_numbers_without_brackets(tmp_path):
-    _, text = told(tmp_path, seeds=[0])
-    assert all("[" not in cell for row in table_rows(text) for cell in row.values())
-    assert "nan" not in text
+    _, section = told(tmp_path, seeds=[0])
+    assert all("[" not in cell for row in table_rows(section) for cell in row.values())
+    assert "nan" not in text(section)
 
 
 @pytest.mark.usefixtures("drawn")
-def test_a_staircase_for_each_of_the_best_and_the_plain_one(made):
+def test_a_staircase_for_each_of_the_best_and_the_baseline(made):
     found, _ = made
-    [picture] = pictures(found).figures
+    [picture] = reached(found).figures
     for ax, workload in zip(picture.draw().axes, found.ranked_workloads, strict=False):
         labels = [text.get_text().replace("\n", " ") for text in ax.get_legend().get_texts()]
         assert len(labels) == len(ax.lines) == 5
@@ -85,12 +81,16 @@ def test_a_staircase_for_each_of_the_best_and_the_plain_one(made):
 
 @pytest.mark.parametrize("change", [crash, diverge])
 def test_a_study_without_a_finished_run_has_no_ranking(tmp_path, change):
-    found, text = told(tmp_path, change=change, seeds=[0], lrs=[1e-2])
-    assert (text, pictures(found).figures) == ("", ())
+    found, section = told(tmp_path, change=change, seeds=[0], lrs=[1e-2])
+    assert section is None
+    assert reached(found).figures == ()
 
 
 def test_many_workloads_take_two_figures_at_most(tmp_path):
     names = [f"workload_{i:02}" for i in range(10)]
-    _, text = told(tmp_path, workloads=names, seeds=[0], lrs=[1e-2], optimizers=["adam"])
-    assert len(re.findall(r"figures/steps-to-target-\d", text)) == 2
-    assert "Not drawn: workload_08, workload_09." in text
+    _, section = told(tmp_path, workloads=names, seeds=[0], lrs=[1e-2], optimizers=["adam"])
+    assert [figure.name for figure in Document("", section.blocks).figures()] == [
+        "steps-to-target-1",
+        "steps-to-target-2",
+    ]
+    assert "Not drawn: workload_08, workload_09." in text(section)

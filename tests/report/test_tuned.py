@@ -3,27 +3,21 @@
 import re
 
 import pytest
+from documents import lines, tables
+from documents import text as told_in
 from synthetic import crash, study
 
-from lrbench.report import axes, axes_figures, tuned, tuning_figures, write
-from lrbench.report.export import tables
-from lrbench.report.figures import galleries
+from lrbench.report import write
 from lrbench.report.findings import Findings
+from lrbench.report.study import axes, tuning
 
 WIDE = {"layer_lrs": ("uniform", "layer_decay(gamma=0.75)")}
-
-
-def table(text, title):
-    [found] = [t for t in tables(text) if t.title == title]
-    return [dict(zip([c.text for c in found.header], [c.text for c in row], strict=True)) for row in found.rows]
 
 
 def told(made):
     """The two sections alone, without the report around them."""
     found = Findings(made)
-    tuning = tuned.tuning(found, tuning_figures.curves(found))
-    drawn = {"effects": axes_figures.effects(found), "main-effects": axes_figures.levels(found)}
-    return f"{tuning}\n\n{axes.contributing(found, drawn)}"
+    return f"{told_in(tuning.tuning(found))}\n\n{told_in(axes.axes(found))}"
 
 
 @pytest.fixture(scope="module")
@@ -32,40 +26,41 @@ def made(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def report(made):
-    return write(made).read_text()
+def sections(made):
+    found = Findings(made)
+    return {**tables(tuning.tuning(found)), **tables(axes.axes(found))}
 
 
-def test_the_report_has_both_sections(made, report):
-    tuning, contributing = told(made).split("\n\n## What each axis contributes")
-    assert f"\n\n{tuning.strip()}\n\n" in report
-    assert f"\n\n## What each axis contributes{contributing.rstrip()}\n\n" in report
+def test_the_report_has_both_sections(made, tmp_path):
+    text = write(made, folder=tmp_path).read_text()
+    assert "\n## Tuning budget\n\n![Expected best" in text
+    assert "\n## Variance explained by each axis\n\n![Share of the variance" in text
 
 
-def test_every_workload_is_advised_for_every_number_of_trials(report):
-    lines = table(report, "How much tuning it takes What to take for how many trials")
-    assert [(line["Workload"], line["Trials"]) for line in lines] == [
+def test_every_workload_is_advised_for_every_number_of_trials(sections):
+    rows = lines(sections["tuning-advice"])
+    assert [(line["Workload"], line["Trials"]) for line in rows] == [
         (w, k) for w in ("digits_mlp", "mnist_cnn") for k in ("1", "5", "20")
     ]
-    assert all(line["First lr"] == "0.001 (default)" for line in lines)
-    assert lines[0]["Take"].startswith("rmsprop / ")
-    assert lines[0]["Take"].endswith(" / cosine")
-    assert re.fullmatch(r"\d\d\.\d % \[\d\d\.\d, \d\d\.\d\]", lines[0]["Expected validation"])
-    assert " of 11" in lines[0]["Not separated from it"]
+    assert all(line["First lr"] == "0.001 (default)" for line in rows)
+    assert rows[0]["Take"].startswith("rmsprop / ")
+    assert rows[0]["Take"].endswith(" / cosine")
+    assert re.fullmatch(r"\d\d\.\d % \[\d\d\.\d, \d\d\.\d\]", rows[0]["Expected validation"])
+    assert " of 11" in rows[0]["Tied with it"]
 
 
-def test_workloads_that_share_strategies_are_advised_together(report):
-    lines = table(report, "How much tuning it takes One strategy for several workloads")
-    assert [line["Trials on each"] for line in lines] == ["1", "5", "20"]
-    shares = [float(line["Share of the way"].split()[0]) for line in lines]
+def test_workloads_that_share_strategies_are_advised_together(made, sections):
+    rows = lines(sections["tuning-advice-shared"])
+    assert [line["Trials on each"] for line in rows] == ["1", "5", "20"]
+    shares = [float(line["Share of the way"].split()[0]) for line in rows]
     assert shares == sorted(shares)
-    assert "For digits_mlp, mnist_cnn, and the 12 strategies" in report
+    assert "For digits_mlp, mnist_cnn, and the 12 strategies" in told(made)
 
 
-def test_the_shares_of_each_workload_sum_to_one(report):
-    lines = table(report, "What each axis contributes Shares of the variance")
+def test_the_shares_of_each_workload_sum_to_one(sections):
+    rows = lines(sections["variance-shares"])
     for workload in ("digits_mlp", "mnist_cnn"):
-        mine = [line for line in lines if line["Workload"] == workload]
+        mine = [line for line in rows if line["Workload"] == workload]
         assert sum(float(line["Share, all lrs"].split()[0]) for line in mine) == pytest.approx(100, abs=1.0)
         assert sum(
             float(line["Share, best lr"].split()[0]) for line in mine if line["Share, best lr"] != "-"
@@ -76,17 +71,17 @@ def test_the_shares_of_each_workload_sum_to_one(report):
         }
 
 
-def test_the_factorial_and_the_lrs_behind_the_positions_are_told(report):
-    assert "| digits_mlp | 3 | 2 | 2 | 5 | 5 | 300 of 300 |" in report
-    assert "| digits_mlp | lr | lr 3 of 5: 0.01 |" in report
+def test_the_factorial_and_the_lrs_behind_the_positions_are_told(made):
+    text = told(made)
+    assert "| digits_mlp | 3 | 2 | 2 | 5 | 5 | 300 of 300 |" in text
+    assert "| digits_mlp | lr | lr 3 of 5: 0.01 |" in text
 
 
 def test_there_are_at_most_three_and_two_pictures(tmp_path):
     many = Findings(study(tmp_path, workloads=[f"w{i:02}" for i in range(14)], seeds=[0, 1], optimizers=["adam"]))
-    drawn = galleries(many)
-    assert [len(drawn[kind].figures) for kind in ("tuning", "effects", "main-effects")] == [3, 1, 1]
-    assert len(drawn["tuning"].left_out) == 2
-    assert len(drawn["effects"].left_out) == 8
+    drawn = [tuning.curves(many), axes.share_figures(many), axes.level_figures(many)]
+    assert [len(of.figures) for of in drawn] == [3, 1, 1]
+    assert [len(of.left_out) for of in drawn] == [2, 8, 8]
 
 
 @pytest.mark.parametrize(
@@ -115,8 +110,9 @@ def test_a_workload_without_a_factorial_is_named(tmp_path):
 
 
 def test_a_falling_metric_keeps_its_sign(tmp_path):
-    text = told(study(tmp_path, higher_is_better=False, target=0.5, workloads=["digits_mlp"]))
-    for line in table(text, "How much tuning it takes What to take for how many trials"):
+    made = study(tmp_path, higher_is_better=False, target=0.5, workloads=["digits_mlp"])
+    text = told(made)
+    for line in lines(tables(tuning.tuning(Findings(made)))["tuning-advice"]):
         low, high = map(float, re.search(r"\[(.+), (.+)\]", line["Expected validation"]).groups())
         assert 0 < low <= float(line["Expected validation"].split()[0]) <= high < 1
     assert re.search(r"\| digits_mlp \| schedule \| `cosine` \| \d\.\d+ \| \d\.\d+ to \d\.\d+ \|", text)

@@ -8,13 +8,17 @@ SPECIAL = {
     "≥": r"$\geq$", "≤": r"$\leq$", "∞": r"$\infty$", "±": r"$\pm$", "µ": r"$\mu$", "†": r"\dag{}", "…": r"\dots{}",
 }  # fmt: skip
 """What LaTeX would read otherwise, or not at all."""
+MOST_ROWS = 100
+"""The most rows of a table on paper."""
 
 
 def table(title: str, told: "Table[object]") -> str:
     r"""A ``tabular`` to be read with ``\input``."""
-    head, *body = (" & ".join(map(words, line)) + r" \\" for line in (told.header(), *told.lines()))
+    head, *body = (" & ".join(map(words, line)) + r" \\" for line in (told.header(), *told.lines(MOST_ROWS)))
+    hidden = len(told.rows) - len(body)
     lines = [
         f"% {title}: needs \\usepackage{{booktabs}}",
+        *([f"% {hidden:,} more rows are in {told.name}.csv"] if hidden else []),
         rf"\begin{{tabular}}{{{''.join('r' if column.right else 'l' for column in told.columns)}}}",
         r"\toprule",
         head,

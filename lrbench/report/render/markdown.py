@@ -49,13 +49,14 @@ def block(told: Block) -> str:
             return f"![{' '.join(alt.split()).replace('[', '(').replace(']', ')')}]({file})"
         case Fold(summary, content):
             body = "\n\n".join(blocks(content))
-            return f"<details>\n<summary>{html_words(summary)}</summary>\n\n{body}\n\n</details>"
+            return body and f"<details>\n<summary>{html_words(summary)}</summary>\n\n{body}\n\n</details>"
         case Table():
             return table(told)
 
 
 def table(told: "Table[object]") -> str:
     """A table under its title, with a line that says how many rows are not shown."""
+    told = told.narrow()
     lines = [[words(cell) for cell in line] for line in told.lines(told.most)]
     rows = grid([words(title) for title in told.header()], lines, [column.right for column in told.columns])
     hidden = len(told.rows) - len(lines)
