@@ -12,7 +12,7 @@ from typing import Annotated, Any, Generic, NoReturn, TypeVar
 from pydantic import AllowInfNan, Field, create_model
 
 from lrbench.config.faults import nearest
-from lrbench.config.origin import Origin, joined, origin_of, outside
+from lrbench.config.origin import Origin, is_ours, joined, origin_of, outside
 from lrbench.config.types import Strict, check_name
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -115,7 +115,7 @@ class Catalog(dict[str, E]):
 
         def enter(build: F) -> F:
             known, origin = self.get(name), None
-            if build.__module__.split(".")[0] != "lrbench":
+            if not is_ours(build.__module__):
                 values = {"build": build, "flags": sorted(flags), "facts": facts}
                 origin = origin_of(outside(sys._getframe(1)), values)
             if (
@@ -138,7 +138,7 @@ class Catalog(dict[str, E]):
 
     def extend(self, name: str, part: Callable[..., Any]) -> None:
         """Let the revision of an entry tell of code that was added to it, if lrbench did not make that."""
-        if part.__module__.split(".")[0] == "lrbench":
+        if is_ours(part.__module__):
             return
         self.added[name] = origin_of(outside(sys._getframe(1)), {"part": part})
         if name in self:

@@ -46,6 +46,16 @@ def told(error: BaseException, most: int = 200) -> str:
     return one_line(f"{type(error).__name__}: {error}", most)
 
 
+def closest(name: str, known: Iterable[str]) -> str:
+    """A question that names the closest known word; empty where none is close.
+
+    >>> closest("admw", ["adam", "adamw", "sgd"]), closest("sgd?!.,", ["adam"])
+    ("Did you mean 'adamw'? ", '')
+    """
+    close = get_close_matches(name, sorted(known), n=1)
+    return f"Did you mean {close[0]!r}? " if close else ""
+
+
 def nearest(name: str, known: Iterable[str]) -> str:
     """A sentence that names the closest known word, if one is close, and all of them.
 
@@ -53,8 +63,7 @@ def nearest(name: str, known: Iterable[str]) -> str:
     "Did you mean 'adamw'? Known: adam, adamw, sgd."
     """
     words = sorted(known)
-    close = get_close_matches(name, words, n=1)
-    return (f"Did you mean {close[0]!r}? " if close else "") + f"Known: {', '.join(words)}."
+    return closest(name, words) + f"Known: {', '.join(words)}."
 
 
 def path_of(location: Sequence[str | int]) -> str:

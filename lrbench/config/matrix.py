@@ -13,7 +13,7 @@ from pydantic_core import InitErrorDetails
 
 from lrbench.config.catalog import Entry
 from lrbench.config.cost import Grouping, Implementation
-from lrbench.config.faults import BadInput, fault, faults_of, nearest
+from lrbench.config.faults import BadInput, closest, fault, faults_of, nearest
 from lrbench.config.run import Precision
 from lrbench.config.toml import read_toml
 from lrbench.config.types import Count, Positive, Seed, Strict
@@ -97,11 +97,8 @@ def _known(axis: str, name: Any, info: ValidationInfo) -> Any:
     names = (info.context or {})[axis]
     if not isinstance(name, str) or name not in names:
         kind = "layer-lr policy" if axis == "layer_lr" else axis
-        near = nearest(str(name), names)
-        raise fault(
-            f"no {kind} called {name!r}. {near}"
-            + ("" if near.startswith("Did") else " If it is a plug-in's, give --plugin.")
-        )
+        hint = "" if closest(str(name), names) else " If it is a plug-in's, give --plugin."
+        raise fault(f"no {kind} called {name!r}. {nearest(str(name), names)}{hint}")
     return names[name]
 
 

@@ -17,7 +17,7 @@ from lrbench.analyse.frames import STRATEGY, groups
 from lrbench.analyse.reproduction import Reproduction, Rerun
 from lrbench.analyse.sample import stratified
 from lrbench.config.faults import BadInput, one_line, told
-from lrbench.config.outcome import Outcome, Status
+from lrbench.config.outcome import Outcome, Status, mode_used
 from lrbench.config.run import Choice, Run
 from lrbench.device import Device, cpu_cores, describe, fast_modes, no_tf32, provenance, select, settle
 from lrbench.execute.pool import Pool
@@ -188,7 +188,7 @@ def _impossible(run: Run, device: Device) -> str | None:
 
 def _way(values: dict[str, Any], run: Run, device: Device) -> Recorded:
     """How a run will be trained: as it was, where that can be."""
-    family = _family(values["mode"])
+    family, _ = mode_used(values["mode"])
     if values["trainer"] != "population":
         return Recorded(values, run, "reference", "eager")
     if reason := alone(run):
@@ -196,10 +196,6 @@ def _way(values: dict[str, Any], run: Run, device: Device) -> Recorded:
     if family not in ("eager", *fast_modes(device)):
         return Recorded(values, run, "population", "eager", f"there is no {family} mode on {device.type}")
     return Recorded(values, run, "population", family)
-
-
-def _family(mode: str) -> str:
-    return mode.partition(":")[0]
 
 
 def units(recorded: Sequence[Recorded], runs: pd.DataFrame) -> list[Unit]:
@@ -259,7 +255,7 @@ def _kind(values: Mapping[str, Any]) -> tuple[Any, ...]:
 def _widths(runs: pd.DataFrame) -> dict[tuple[Any, ...], int]:
     """The greatest width on record, by mode and kind."""
     together = runs[runs.trainer == "population"]
-    modes = together["mode"].map(_family).rename("family")
+    modes = together["mode"].map(lambda mode: mode_used(mode)[0]).rename("family")
     return {tuple(at): int(part.width.max()) for at, part in groups(together.assign(family=modes), ["family", *KIND])}
 
 

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from lrbench.config.faults import BadInput, nearest
 from lrbench.config.matrix import parse_matrix
+from lrbench.config.outcome import mode_used
 from lrbench.config.run import Run
 from lrbench.device import Device, fast_modes
 from lrbench.plan import make_plan, vocabulary
@@ -51,7 +52,8 @@ class Finding:
     @property
     def given_up(self) -> bool:
         """Whether the mode that was asked for was not used."""
-        return self.mode.startswith("eager: ")
+        used, note = mode_used(self.mode)
+        return used == "eager" and bool(note)
 
 
 def verify(workloads: Sequence[str], device: Device, optimizers: Sequence[str] | None = None) -> Iterator[Finding]:
