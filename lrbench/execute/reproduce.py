@@ -334,12 +334,14 @@ def _certified(
         else:
             pairs.append(_pair(one, outcome, study, cells, alike=alike))
     judged, tests = judge(pairs, {pair.key: compare(pair) for pair in pairs})
-    notes = {one.run.key: one.note for one in recorded}
+    again = {one.run.key: one for one in recorded}
     for pair in pairs:
         measures = judged[pair.key]
-        note = notes[pair.key] or _other_way(pair)
+        one = again[pair.key]
+        note = one.note or _other_way(pair)
         verdict = worst([m.verdict for m in measures.values()])
-        rows.append(_row(pair.recorded, verdict, "", note=note, trained_as=_as(pair.found), measures=measures))
+        more = {"trained_as": _as(pair.found), "measures": measures, "optimizer": one.run.optimizer.name}
+        rows.append(_row(pair.recorded, verdict, "", note=note, **more))
     return Reproduction(
         study.name, digest(study.runs), study.machine, here, len(study.runs), asked, tuple(sorted(rows, key=lambda r: r.key)), tuple(tests),
         suspicious(pairs),
