@@ -23,8 +23,8 @@ from lrbench.analyse import agreement
 from lrbench.analyse.changes import changes
 from lrbench.analyse.pairs import Pair
 from lrbench.analyse.places import places
-from lrbench.report.comparing import Comparison
 from lrbench.report.findings import Findings
+from lrbench.report.machines import Comparison
 from lrbench.store import Study, load, studies
 
 RECORD = Path(__file__).parents[1] / "results" / "published"

@@ -15,7 +15,7 @@ from lrbench.config.faults import BadInput
 from lrbench.config.outcome import Status
 from lrbench.execute.reproduce import reproduce
 from lrbench.report import certificate as certificates
-from lrbench.report import cite, comparison, write
+from lrbench.report import cite, machines, write
 from lrbench.store import RECORD, Study, in_record, load, one_study, studies, unpacked
 from lrbench.store.study import LEFT_OUT, RETIRED
 
@@ -60,8 +60,8 @@ def publish(
                 "certificate."
             )
         _enter(folder, found, target, year)
-    for place_of, machines in comparison.together(load(path) for path in studies(target.parent)).items():
-        comparison.write(place_of, machines)
+    for place_of, of_one_matrix in machines.together(load(path) for path in studies(target.parent)).items():
+        machines.write(place_of, of_one_matrix)
     return target
 
 

@@ -1,6 +1,6 @@
 """A study as something to read: tables, figures, Markdown. Needs no torch, and the same study gives the same bytes."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from os import PathLike
 from pathlib import Path
 
@@ -8,13 +8,12 @@ import pandas as pd
 
 from lrbench.analyse import per_run, rows
 from lrbench.config.faults import BadInput
-from lrbench.report import comparison, drawing, text
-from lrbench.report.document import Document
+from lrbench.report import drawing, machines, text
 from lrbench.report.drawing import write_figures
 from lrbench.report.findings import Findings
 from lrbench.report.page import page
 from lrbench.report.prices import parse_prices
-from lrbench.report.render import csv, latex
+from lrbench.report.render import write_files, write_tables
 from lrbench.report.render.markdown import document as as_markdown
 from lrbench.report.study import costs, opening, report
 from lrbench.store import RECORD, Study, in_record, load, studies, write_whole
@@ -39,8 +38,8 @@ def write(study: Study, *, folder: Path | None = None, export: bool = False) -> 
     pictures = {figure.name: drawing.picture(figure) for figure in whole.figures()}
     brief = whole.brief()
     shown = {f"{figure.name}.png": pictures[figure.name] for figure in brief.figures()}
-    write_folder(folder / "figures", shown, ["*.png"])
-    write_folder(folder / "tables", dict(table_files(whole)), ["*.csv", "*.tex"])
+    write_files(folder / "figures", shown, ["*.png"])
+    write_tables(folder, whole)
     if export:
         write_figures(folder / EXPORT, whole.figures(), formats=("svg", "pdf"))
     write_whole(folder / "summary.csv", found.cells.to_csv(index=False, float_format="%.6g", lineterminator="\n"))
@@ -51,21 +50,6 @@ def write(study: Study, *, folder: Path | None = None, export: bool = False) -> 
             write_whole(folder / name, table(found))
     write_whole(folder / "report.html", page(found, whole, lambda figure: pictures[figure.name]))
     return write_whole(folder / "report.md", as_markdown(brief))
-
-
-def table_files(document: Document) -> Iterator[tuple[str, str]]:
-    """The name and the text of a CSV and a LaTeX file for every table."""
-    for title, table in document.tables():
-        yield f"{table.name}.csv", csv.table(table)
-        yield f"{table.name}.tex", latex.table(title, table)
-
-
-def write_folder(folder: Path, files: Mapping[str, str | bytes], kinds: Sequence[str]) -> None:
-    """Write files into a folder, in place of those of the same kinds from before."""
-    for name, content in files.items():
-        write_whole(folder / name, content)
-    for old in {old for kind in kinds for old in folder.glob(kind)} - {folder / name for name in files}:
-        old.unlink()
 
 
 def write_reports(folder: str | PathLike[str], prices: Sequence[str] = (), *, export: bool = False) -> list[Path]:
@@ -80,10 +64,10 @@ def write_reports(folder: str | PathLike[str], prices: Sequence[str] = (), *, ex
     if not in_record(Path(folder)) and any(map(in_record, places)):
         raise BadInput(f"{folder}: holds no study but the record. To write that anew, give {Path(folder) / RECORD}.")
     found = [load(path) for path in places]
-    together = comparison.together(found)
+    together = machines.together(found)
     known = parse_prices(prices, [name for part in together.values() for name in part])
     return [write(study, export=export) for study in found] + [
-        comparison.write(place, part, known) for place, part in together.items()
+        machines.write(place, part, known) for place, part in together.items()
     ]
 
 

@@ -21,14 +21,6 @@ WRAP = 42
 """The longest line, in letters, of the name of a strategy."""
 
 
-def galleries(speedups: pd.DataFrame, times: pd.DataFrame) -> dict[str, Gallery]:
-    """Both kinds; one without anything to show is empty.
-
-    Args: speedups: what ``cost_ratios`` returns; times: what ``times_on`` returns, known ones only.
-    """
-    return {"speed-up": speed_up(speedups), "time-to-target": time_to_target(times)}
-
-
 def speed_up(ratios: pd.DataFrame) -> Gallery:
     """How many times as fast a step is as on the baseline, by workload."""
     if ratios.empty:

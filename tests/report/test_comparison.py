@@ -12,7 +12,8 @@ from lrbench.analyse import side_by_side
 from lrbench.cli import main
 from lrbench.config.cost import Costs
 from lrbench.config.faults import BadInput
-from lrbench.report import comparison, write_reports
+from lrbench.report import machines as comparison
+from lrbench.report import write_reports
 from lrbench.report.prices import parse_prices
 
 SMALL = {"workloads": ["digits_mlp"], "lrs": [1e-3, 1e-2, 1e-1]}

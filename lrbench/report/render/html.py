@@ -22,7 +22,7 @@ from lrbench.report.document import (
     plain,
 )
 
-MOST_ROWS = 400
+MOST_ROWS = 60
 """The most rows of one table in a page; the files beside it have all."""
 Pictures = Callable[[Figure], bytes]
 """The PNG of a figure."""
