@@ -19,6 +19,10 @@ F = TypeVar("F", bound=Callable[..., Any])
 E = TypeVar("E", bound="Entry[Any]")
 
 
+PYTORCH = "paszke2019pytorch"
+"""The citation key of what comes from PyTorch."""
+
+
 @dataclass(frozen=True)
 class Entry(Generic[F]):
     """One choice of an axis.
@@ -61,8 +65,7 @@ class Entry(Generic[F]):
 
     def stored(self, settings: Mapping[str, Any]) -> dict[str, Any]:  # noqa: ARG002 - an axis may store what they mean
         """What ``study.toml`` says of it with these settings."""
-        cites = {"cites": list(self.cites)} if self.cites else {}
-        return {"name": self.name, "meaning": self.meaning, "source": self.source} | cites
+        return {"name": self.name, "meaning": self.meaning, "source": self.source, "cites": list(self.cites)}
 
 
 class Catalog(dict[str, E]):

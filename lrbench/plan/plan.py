@@ -229,7 +229,7 @@ def _workload_facts(workload: Workload, run: Run) -> dict[str, Any]:
     }
     facts |= {"target": run.target, "steps": run.steps, "batch_size": run.batch_size, "eval_every": run.eval_every}
     facts |= {"lowest_loss": workload.lowest_loss, "metric_limits": list(workload.metric.limits)}
-    facts |= {"has_known_answer": workload.has_known_answer}
+    facts |= {"has_known_answer": workload.has_known_answer, "cites": list(workload.cites)}
     facts |= _model_facts(params_of(workload)) if _unbuilt(workload) is None else {}
     return facts | {
         f"{part}_examples": n for part, n in zip(("train", "validation", "test"), workload.examples, strict=True)

@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from lrbench.config.catalog import Catalog, Entry
+from lrbench.config.catalog import PYTORCH, Catalog, Entry
 from lrbench.config.param import Param
 from lrbench.config.types import Added, Count, NonNegative, Positive, Span
 
@@ -52,7 +52,7 @@ LAYER_LRS = Catalog("layer-lr policy", PolicyEntry)
 layer_lr = LAYER_LRS.register
 
 
-@layer_lr("uniform", is_uniform=True)
+@layer_lr("uniform", is_uniform=True, cites=[PYTORCH])
 def uniform() -> Policy:
     """One lr for all parameters.
 
@@ -61,7 +61,7 @@ def uniform() -> Policy:
     return lambda params: {p.name: Rate() for p in params}
 
 
-@layer_lr("groups")
+@layer_lr("groups", cites=[PYTORCH])
 def groups(*, multipliers: Patterns, rest: NonNegative = 1.0) -> Policy:
     """Multiply the lr of the parameters whose name matches a pattern, such as {"layer1*" = 0.1, "layer2*" = 0.2}; 0 freezes.
 
@@ -77,7 +77,7 @@ def groups(*, multipliers: Patterns, rest: NonNegative = 1.0) -> Policy:
     return policy
 
 
-@layer_lr("freeze")
+@layer_lr("freeze", cites=["yosinski2014transferable"])
 def freeze(*, layers: Names) -> Policy:
     """Leave out the parameters that match a pattern; they do not move by a bit. All others share one lr.
 
@@ -91,7 +91,7 @@ def freeze(*, layers: Names) -> Policy:
     return policy
 
 
-@layer_lr("head-only")
+@layer_lr("head-only", cites=["alain2016understanding"])
 def head_only() -> Policy:
     """Train the last layer, freeze the rest.
 
@@ -100,7 +100,7 @@ def head_only() -> Policy:
     return lambda params: {p.name: Rate() if p.is_head else FROZEN for p in params}
 
 
-@layer_lr("depth-decay")
+@layer_lr("depth-decay", cites=["clark2020electra", "bao2022beit"])
 def depth_decay(*, gamma: Annotated[float, Field(gt=0.0, le=1.0)] = 0.75) -> Policy:
     """Scale each layer's lr by gamma for every layer above it; the head keeps 1.
 
@@ -109,7 +109,7 @@ def depth_decay(*, gamma: Annotated[float, Field(gt=0.0, le=1.0)] = 0.75) -> Pol
     return lambda params: {p.name: Rate(gamma ** (_head(params) - p.layer)) for p in params}
 
 
-@layer_lr("discriminative")
+@layer_lr("discriminative", cites=["howard2018universal", "howard2020fastai"])
 def discriminative(*, ratio: Annotated[float, Field(ge=1.0)] = 100.0) -> Policy:
     """Spread the lrs geometrically over the layers, from lr / ratio at the input to lr at the head.
 
@@ -120,7 +120,7 @@ def discriminative(*, ratio: Annotated[float, Field(ge=1.0)] = 100.0) -> Policy:
     }
 
 
-@layer_lr("gradual-unfreezing")
+@layer_lr("gradual-unfreezing", cites=["howard2018universal"])
 def gradual_unfreezing(*, every: Span = 0.2) -> Policy:
     """Start with the head and add the next layer below it with add_param_group after every so many steps; its state starts then.
 
@@ -129,7 +129,7 @@ def gradual_unfreezing(*, every: Span = 0.2) -> Policy:
     return lambda params: {p.name: Rate(joins=every * (_head(params) - p.layer)) for p in params}
 
 
-@layer_lr("bias-norm")
+@layer_lr("bias-norm", cites=["goyal2017accurate", "jia2014caffe"])
 def bias_norm(*, multiplier: Positive = 2.0, weight_decay: NonNegative = 0.0) -> Policy:
     """Give biases and normalisation parameters an lr and a weight decay of their own, by default no decay.
 
@@ -139,7 +139,7 @@ def bias_norm(*, multiplier: Positive = 2.0, weight_decay: NonNegative = 0.0) ->
     return lambda params: {p.name: own if p.is_bias or p.is_norm else Rate() for p in params}
 
 
-@layer_lr("width-scaled")
+@layer_lr("width-scaled", cites=["yang2022tensor"])
 def width_scaled(
     *,
     base_width: Count = 64,

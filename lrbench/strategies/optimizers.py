@@ -12,7 +12,7 @@ import torch
 from pydantic import AfterValidator, Field
 from torch.optim import Optimizer
 
-from lrbench.config.catalog import Catalog, Entry
+from lrbench.config.catalog import PYTORCH, Catalog, Entry
 from lrbench.config.faults import fault, one_line
 from lrbench.config.run import Choice
 from lrbench.config.types import Added, Betas, Count, Fraction, NonNegative, Positive
@@ -123,7 +123,7 @@ Pair = Annotated[tuple[Positive, Positive], Field(strict=False)]
 Etas = Annotated[tuple[float, float], Field(strict=False), AfterValidator(_etas)]
 
 
-@optimizer("sgd", default_lr=1e-3, flags=["momentum"])
+@optimizer("sgd", default_lr=1e-3, flags=["momentum"], cites=["sutskever2013importance", PYTORCH])
 def sgd(
     groups: Groups,
     lr: float,
@@ -140,7 +140,7 @@ def sgd(
     return torch.optim.SGD(groups, lr, momentum, dampening, weight_decay, nesterov)
 
 
-@optimizer("adam", default_lr=1e-3, flags=["momentum"])
+@optimizer("adam", default_lr=1e-3, flags=["momentum"], cites=["kingma2015adam", "reddi2018convergence", PYTORCH])
 def adam(
     groups: Groups,
     lr: float,
@@ -157,7 +157,7 @@ def adam(
     return torch.optim.Adam(groups, lr, betas, eps, weight_decay, amsgrad)
 
 
-@optimizer("adamw", default_lr=1e-3, flags=["momentum"])
+@optimizer("adamw", default_lr=1e-3, flags=["momentum"], cites=["loshchilov2019decoupled", PYTORCH])
 def adamw(
     groups: Groups,
     lr: float,
@@ -174,7 +174,7 @@ def adamw(
     return torch.optim.AdamW(groups, lr, betas, eps, weight_decay, amsgrad)
 
 
-@optimizer("nadam", default_lr=2e-3, flags=["momentum"])
+@optimizer("nadam", default_lr=2e-3, flags=["momentum"], cites=["dozat2016incorporating", PYTORCH])
 def nadam(
     groups: Groups,
     lr: float,
@@ -192,7 +192,7 @@ def nadam(
     return torch.optim.NAdam(groups, lr, betas, eps, weight_decay, momentum_decay, decoupled_weight_decay)
 
 
-@optimizer("radam", default_lr=1e-3, flags=["momentum"])
+@optimizer("radam", default_lr=1e-3, flags=["momentum"], cites=["liu2020variance", PYTORCH])
 def radam(
     groups: Groups,
     lr: float,
@@ -209,7 +209,7 @@ def radam(
     return torch.optim.RAdam(groups, lr, betas, eps, weight_decay, decoupled_weight_decay)
 
 
-@optimizer("adamax", default_lr=2e-3, flags=["momentum"])
+@optimizer("adamax", default_lr=2e-3, flags=["momentum"], cites=["kingma2015adam", PYTORCH])
 def adamax(
     groups: Groups, lr: float, *, betas: Betas = (0.9, 0.999), eps: NonNegative = 1e-8, weight_decay: NonNegative = 0.0
 ) -> Optimizer:
@@ -220,7 +220,7 @@ def adamax(
     return torch.optim.Adamax(groups, lr, betas, eps, weight_decay)
 
 
-@optimizer("adagrad", default_lr=1e-2)
+@optimizer("adagrad", default_lr=1e-2, cites=["duchi2011adaptive", PYTORCH])
 def adagrad(
     groups: Groups,
     lr: float,
@@ -237,7 +237,7 @@ def adagrad(
     return torch.optim.Adagrad(groups, lr, lr_decay, weight_decay, initial_accumulator_value, eps)
 
 
-@optimizer("adadelta", default_lr=1.0)
+@optimizer("adadelta", default_lr=1.0, cites=["zeiler2012adadelta", PYTORCH])
 def adadelta(
     groups: Groups, lr: float, *, rho: Fraction = 0.9, eps: NonNegative = 1e-6, weight_decay: NonNegative = 0.0
 ) -> Optimizer:
@@ -248,7 +248,7 @@ def adadelta(
     return torch.optim.Adadelta(groups, lr, rho, eps, weight_decay)
 
 
-@optimizer("rmsprop", default_lr=1e-2, flags=["momentum"])
+@optimizer("rmsprop", default_lr=1e-2, flags=["momentum"], cites=["hinton2012lecture", PYTORCH])
 def rmsprop(
     groups: Groups,
     lr: float,
@@ -266,7 +266,7 @@ def rmsprop(
     return torch.optim.RMSprop(groups, lr, alpha, eps, weight_decay, momentum, centered)
 
 
-@optimizer("rprop", default_lr=1e-2, flags=["not_proportional"])
+@optimizer("rprop", default_lr=1e-2, flags=["not_proportional"], cites=["riedmiller1993direct", PYTORCH])
 def rprop(groups: Groups, lr: float, *, etas: Etas = (0.5, 1.2), step_sizes: Pair = (1e-6, 50.0)) -> Optimizer:
     """Use the gradient's sign only: a step size per weight grows while the sign holds and shrinks when it flips. lr is the first one.
 
@@ -275,7 +275,7 @@ def rprop(groups: Groups, lr: float, *, etas: Etas = (0.5, 1.2), step_sizes: Pai
     return torch.optim.Rprop(groups, lr, etas, step_sizes)
 
 
-@optimizer("asgd", default_lr=1e-2, flags=["not_proportional"])
+@optimizer("asgd", default_lr=1e-2, flags=["not_proportional"], cites=["polyak1992acceleration", PYTORCH])
 def asgd(
     groups: Groups,
     lr: float,
@@ -292,7 +292,7 @@ def asgd(
     return torch.optim.ASGD(groups, lr, lambd, alpha, t0, weight_decay)
 
 
-@optimizer("adafactor", default_lr=1e-2, flags=["not_proportional"])
+@optimizer("adafactor", default_lr=1e-2, flags=["not_proportional"], cites=["shazeer2018adafactor", PYTORCH])
 def adafactor(
     groups: Groups, lr: float, *, beta2_decay: float = -0.8, d: Positive = 1.0, weight_decay: NonNegative = 0.0
 ) -> Optimizer:
@@ -303,7 +303,12 @@ def adafactor(
     return torch.optim.Adafactor(groups, lr, beta2_decay, d=d, weight_decay=weight_decay)
 
 
-@optimizer("lbfgs", default_lr=1.0, flags=["closure", "closure_first", "not_proportional", "one_group"])
+@optimizer(
+    "lbfgs",
+    default_lr=1.0,
+    flags=["closure", "closure_first", "not_proportional", "one_group"],
+    cites=["liu1989limited", PYTORCH],
+)
 def lbfgs(
     groups: Groups,
     lr: float,
@@ -330,7 +335,13 @@ def lbfgs(
     )
 
 
-@optimizer("muon", default_lr=1e-3, flags=["only_2d", "momentum"], rounds_in="bfloat16")
+@optimizer(
+    "muon",
+    default_lr=1e-3,
+    flags=["only_2d", "momentum"],
+    rounds_in="bfloat16",
+    cites=["jordan2024muon", "liu2025muon", PYTORCH],
+)
 def muon(
     groups: Groups,
     lr: float,
@@ -361,7 +372,7 @@ def muon(
     )
 
 
-@optimizer("lion", default_lr=1e-4, flags=["momentum"])
+@optimizer("lion", default_lr=1e-4, flags=["momentum"], cites=["chen2023symbolic"])
 def lion(groups: Groups, lr: float, *, betas: Betas = (0.9, 0.99), weight_decay: NonNegative = 0.0) -> Optimizer:
     """Step by lr along the sign of the momentum, every weight alike. Good lrs are 3 to 10 times below AdamW's, whence the default.
 
@@ -370,7 +381,7 @@ def lion(groups: Groups, lr: float, *, betas: Betas = (0.9, 0.99), weight_decay:
     return Lion(groups, lr, betas, weight_decay)
 
 
-@optimizer("lars", default_lr=1.0, flags=["momentum", "not_proportional"])
+@optimizer("lars", default_lr=1.0, flags=["momentum", "not_proportional"], cites=["you2017large"])
 def lars(
     groups: Groups,
     lr: float,
@@ -390,7 +401,7 @@ def lars(
     return LARS(groups, lr, momentum, weight_decay, trust_coefficient, exclude_1d)
 
 
-@optimizer("lamb", default_lr=1e-3, flags=["momentum"])
+@optimizer("lamb", default_lr=1e-3, flags=["momentum"], cites=["you2020large"])
 def lamb(
     groups: Groups,
     lr: float,
@@ -410,7 +421,7 @@ def lamb(
     return LAMB(groups, lr, betas, eps, weight_decay, exclude_1d)
 
 
-@optimizer("sparse-adam", default_lr=1e-3, flags=["sparse"])
+@optimizer("sparse-adam", default_lr=1e-3, flags=["sparse"], cites=[PYTORCH])
 def sparse_adam(groups: Groups, lr: float, *, betas: Betas = (0.9, 0.999), eps: Positive = 1e-8) -> Optimizer:
     """Adam that updates only the rows that a sparse gradient touches.
 
@@ -420,7 +431,11 @@ def sparse_adam(groups: Groups, lr: float, *, betas: Betas = (0.9, 0.999), eps: 
 
 
 @optimizer(
-    "schedule-free-adamw", default_lr=2.5e-3, flags=["train_eval", "no_schedule", "momentum"], needs="schedulefree"
+    "schedule-free-adamw",
+    default_lr=2.5e-3,
+    flags=["train_eval", "no_schedule", "momentum"],
+    needs="schedulefree",
+    cites=["defazio2024road"],
 )
 def schedule_free_adamw(
     groups: Groups,
@@ -441,7 +456,13 @@ def schedule_free_adamw(
     return made
 
 
-@optimizer("schedule-free-sgd", default_lr=1.0, flags=["train_eval", "no_schedule", "momentum"], needs="schedulefree")
+@optimizer(
+    "schedule-free-sgd",
+    default_lr=1.0,
+    flags=["train_eval", "no_schedule", "momentum"],
+    needs="schedulefree",
+    cites=["defazio2024road"],
+)
 def schedule_free_sgd(
     groups: Groups,
     lr: float,
@@ -460,7 +481,13 @@ def schedule_free_sgd(
     return made
 
 
-@optimizer("prodigy", default_lr=1.0, flags=["one_lr", "momentum", "not_proportional"], needs="prodigyopt")
+@optimizer(
+    "prodigy",
+    default_lr=1.0,
+    flags=["one_lr", "momentum", "not_proportional"],
+    needs="prodigyopt",
+    cites=["mishchenko2024prodigy"],
+)
 def prodigy(
     groups: Groups,
     lr: float,

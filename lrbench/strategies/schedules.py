@@ -19,7 +19,7 @@ from torch.optim import lr_scheduler as torch_schedules
 from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 from torch.optim.swa_utils import SWALR
 
-from lrbench.config.catalog import Catalog, Entry
+from lrbench.config.catalog import PYTORCH, Catalog, Entry
 from lrbench.config.faults import fault
 from lrbench.config.types import Count, Fraction, NonNegative, Positive, Rise, Share, Span, steps_of
 
@@ -90,7 +90,7 @@ Points = Annotated[
 Spans = Annotated[tuple[Span, ...], Field(strict=False, min_length=1), AfterValidator(_ascending)]
 
 
-@schedule("constant", is_constant=True)
+@schedule("constant", is_constant=True, cites=[PYTORCH])
 def constant(optimizer: Optimizer, total: int) -> Scheduler:
     """The base lr throughout.
 
@@ -99,7 +99,7 @@ def constant(optimizer: Optimizer, total: int) -> Scheduler:
     return torch_schedules.LambdaLR(optimizer, lambda step: 1.0)
 
 
-@schedule("lambda")
+@schedule("lambda", cites=[PYTORCH])
 def points(
     optimizer: Optimizer,
     total: int,
@@ -121,7 +121,7 @@ def points(
     return torch_schedules.LambdaLR(optimizer, factor)
 
 
-@schedule("multiplicative", is_chainable=True)
+@schedule("multiplicative", is_chainable=True, cites=[PYTORCH])
 def multiplicative(optimizer: Optimizer, total: int, *, every: Span = 0.1, factor: Gamma = 0.8) -> Scheduler:
     """Multiply the lr by a factor that is a function of the step: here factor after every so many steps, else 1.
 
@@ -131,7 +131,7 @@ def multiplicative(optimizer: Optimizer, total: int, *, every: Span = 0.1, facto
     return torch_schedules.MultiplicativeLR(optimizer, lambda step: 1.0 if step % period else factor)
 
 
-@schedule("step", is_chainable=True)
+@schedule("step", is_chainable=True, cites=[PYTORCH])
 def step(optimizer: Optimizer, total: int, *, step_size: Span = 0.3, gamma: Gamma = 0.1) -> Scheduler:
     """Multiply the lr by gamma every step_size.
 
@@ -140,7 +140,7 @@ def step(optimizer: Optimizer, total: int, *, step_size: Span = 0.3, gamma: Gamm
     return torch_schedules.StepLR(optimizer, steps_of(step_size, total), gamma)
 
 
-@schedule("multistep", is_chainable=True)
+@schedule("multistep", is_chainable=True, cites=[PYTORCH])
 def multistep(optimizer: Optimizer, total: int, *, milestones: Spans = (0.5, 0.75), gamma: Gamma = 0.1) -> Scheduler:
     """Multiply the lr by gamma at each milestone.
 
@@ -149,7 +149,7 @@ def multistep(optimizer: Optimizer, total: int, *, milestones: Spans = (0.5, 0.7
     return torch_schedules.MultiStepLR(optimizer, [steps_of(m, total) for m in milestones], gamma)
 
 
-@schedule("constant-factor", is_chainable=True)
+@schedule("constant-factor", is_chainable=True, cites=[PYTORCH])
 def constant_factor(optimizer: Optimizer, total: int, *, factor: Gamma = 1 / 3, total_iters: Span = 0.1) -> Scheduler:
     """A share of the lr for total_iters, then all of it.
 
@@ -158,7 +158,7 @@ def constant_factor(optimizer: Optimizer, total: int, *, factor: Gamma = 1 / 3, 
     return torch_schedules.ConstantLR(optimizer, factor, steps_of(total_iters, total))
 
 
-@schedule("linear", is_chainable=True)
+@schedule("linear", is_chainable=True, cites=[PYTORCH])
 def linear(
     optimizer: Optimizer, total: int, *, start_factor: Gamma = 1.0, end_factor: Share = 0.0, total_iters: Span = 1.0
 ) -> Scheduler:
@@ -169,7 +169,7 @@ def linear(
     return torch_schedules.LinearLR(optimizer, start_factor, end_factor, steps_of(total_iters, total))
 
 
-@schedule("exponential", is_chainable=True)
+@schedule("exponential", is_chainable=True, cites=[PYTORCH])
 def exponential(optimizer: Optimizer, total: int, *, final: Gamma = 0.01) -> Scheduler:
     """Multiply the lr by the same gamma after every step, chosen so that it ends at final times the base lr.
 
@@ -178,7 +178,7 @@ def exponential(optimizer: Optimizer, total: int, *, final: Gamma = 0.01) -> Sch
     return torch_schedules.ExponentialLR(optimizer, final ** (1 / total))
 
 
-@schedule("polynomial", is_chainable=True)
+@schedule("polynomial", is_chainable=True, cites=[PYTORCH])
 def polynomial(optimizer: Optimizer, total: int, *, power: Positive = 2.0, total_iters: Span = 1.0) -> Scheduler:
     """Decay the lr to 0 as a power of what is left of total_iters.
 
@@ -187,7 +187,7 @@ def polynomial(optimizer: Optimizer, total: int, *, power: Positive = 2.0, total
     return torch_schedules.PolynomialLR(optimizer, steps_of(total_iters, total), power)
 
 
-@schedule("cosine", is_chainable=True)
+@schedule("cosine", is_chainable=True, cites=["loshchilov2017sgdr", PYTORCH])
 def cosine(optimizer: Optimizer, total: int, *, t_max: Span = 1.0, eta_min: Share = 0.0) -> Scheduler:
     """Half a cosine from the base lr to eta_min times the base lr.
 
@@ -198,7 +198,7 @@ def cosine(optimizer: Optimizer, total: int, *, t_max: Span = 1.0, eta_min: Shar
     )
 
 
-@schedule("cosine-restarts")
+@schedule("cosine-restarts", cites=["loshchilov2017sgdr", PYTORCH])
 def cosine_restarts(
     optimizer: Optimizer, total: int, *, t_0: Span = 0.25, t_mult: Count = 1, eta_min: Share = 0.0
 ) -> Scheduler:
@@ -213,7 +213,7 @@ def cosine_restarts(
     )
 
 
-@schedule("one-cycle")
+@schedule("one-cycle", cites=["smith2018super", PYTORCH])
 def one_cycle(
     optimizer: Optimizer,
     total: int,
@@ -246,7 +246,7 @@ def one_cycle(
     )
 
 
-@schedule("cyclic")
+@schedule("cyclic", cites=["smith2017cyclical", PYTORCH])
 def cyclic(
     optimizer: Optimizer,
     total: int,
@@ -277,7 +277,7 @@ def cyclic(
     )
 
 
-@schedule("swa")
+@schedule("swa", cites=["izmailov2018averaging", PYTORCH])
 def swa(
     optimizer: Optimizer,
     total: int,
@@ -306,7 +306,7 @@ class Plateau(ReduceLROnPlateau):
         return bool(a < best * (1.0 + self.threshold) if self.mode == "min" else a > best * (1.0 - self.threshold))
 
 
-@schedule("plateau", flags=["closed_loop"])
+@schedule("plateau", flags=["closed_loop"], cites=[PYTORCH])
 def plateau(
     optimizer: Optimizer,
     total: int,
@@ -330,7 +330,7 @@ def plateau(
     return Plateau(optimizer, mode, factor, patience, threshold, cooldown=cooldown, min_lr=floors, eps=0.0)
 
 
-@schedule("by-hand", is_chainable=True)
+@schedule("by-hand", is_chainable=True, cites=[PYTORCH])
 def by_hand(
     optimizer: Optimizer,
     total: int,
@@ -348,7 +348,7 @@ def by_hand(
     return ByHand(optimizer, steps_of(every, total), factor, others)
 
 
-@schedule("warmup-stable-decay")
+@schedule("warmup-stable-decay", cites=["hu2024minicpm", "haegele2024scaling"])
 def warmup_stable_decay(
     optimizer: Optimizer,
     total: int,
@@ -376,7 +376,7 @@ def warmup_stable_decay(
     return torch_schedules.LambdaLR(optimizer, factor)
 
 
-@schedule("inverse-sqrt")
+@schedule("inverse-sqrt", cites=["vaswani2017attention"])
 def inverse_sqrt(optimizer: Optimizer, total: int, *, rise: Span = 0.1) -> Scheduler:
     """Rise linearly, then fall with the square root of the step.
 
@@ -427,7 +427,7 @@ Parts = Annotated[tuple[Part, ...], Field(strict=False), AfterValidator(_several
 ChainedParts = Annotated[tuple[Part, ...], Field(strict=False), AfterValidator(_several), AfterValidator(_chainable)]
 
 
-@schedule("sequential", has_parts=True)
+@schedule("sequential", has_parts=True, cites=[PYTORCH])
 def sequential(
     optimizer: Optimizer,
     total: int,
@@ -451,7 +451,7 @@ def sequential(
     return torch_schedules.SequentialLR(optimizer, made, edges[1:-1])
 
 
-@schedule("chained", has_parts=True)
+@schedule("chained", has_parts=True, cites=[PYTORCH])
 def chained(
     optimizer: Optimizer, total: int, *, parts: ChainedParts = ({"name": "constant-factor"}, {"name": "exponential"})
 ) -> Scheduler:

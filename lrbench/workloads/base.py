@@ -123,6 +123,8 @@ class Workload:
     has_known_answer: bool = False
     """Whether every step can be computed by hand, or the optimum is known: it tests the instrument, so reports show it
     apart from the workloads that compare strategies."""
+    cites: tuple[str, ...] = ()
+    """Keys of the works in ``references.bib`` that it comes from; empty: those that the text of ``source`` names."""
     revision: int | str = 1
 
 

@@ -70,6 +70,7 @@ WORKLOAD = Workload(
     name="cancer-logistic",
     meaning="full-batch logistic regression with L2, a convex problem with a known optimum (train = validation = test)",
     source="Street, Wolberg & Mangasarian 1993, doi:10.1117/12.148698, through scikit-learn",
+    cites=("street1993nuclear", "pedregosa2011scikit"),
     licence="CC BY 4.0",
     data=data,
     model=Logistic,

@@ -56,6 +56,7 @@ WORKLOAD = Workload(
     name="quadratic",
     meaning="three quadratic layers of curvature 0.1, 1 and 10; every step known in closed form",
     source="textbook convex quadratic",
+    cites=("goh2017momentum",),
     licence="no data",
     data=data,
     model=Bowls,
