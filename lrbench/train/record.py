@@ -11,13 +11,13 @@ from lrbench.config.outcome import Floats, Outcome, Status
 from lrbench.config.run import Run
 
 Lrs = NDArray[np.float64]
-EXPLOSION = 1e4
+DIVERGED_RISE = 1e4
 """A run has diverged when a training loss is not finite, or so many times as far above the lowest possible loss as the
 first one."""
-TOO_SMALL = 1e-3
+EASY_BATCH = 1e-3
 """A first loss nearer to the lowest possible one than this share of the untrained model's says nothing: its batch was
 an easy one."""
-OVERFLOW = 1e30
+LARGEST_LOSS = 1e30
 """Where no lowest loss is known, a run has diverged when a loss is not finite, or near the end of float32's range."""
 CLOCKS = ("train", "eval", "record")
 UNTRAINED = -1
@@ -62,10 +62,10 @@ class Record:
     def _limits(self) -> NDArray[np.float64]:
         """[N, 1] the training loss above which a run has diverged."""
         if not np.isfinite(self.lowest):
-            return np.full((len(self.loss), 1), OVERFLOW)
+            return np.full((len(self.loss), 1), LARGEST_LOSS)
         first, untrained = self.loss[:, :1].astype(float) - self.lowest, self.evaluations[:, :1, 0] - self.lowest
-        height = np.where(first > TOO_SMALL * untrained, first, untrained)
-        return self.lowest + np.where(height > 0.0, EXPLOSION * height, OVERFLOW)
+        height = np.where(first > EASY_BATCH * untrained, first, untrained)
+        return self.lowest + np.where(height > 0.0, DIVERGED_RISE * height, LARGEST_LOSS)
 
     def add_evaluation(self, values: NDArray[np.float64], now: NDArray[np.bool_]) -> None:
         """Append an evaluation [N, 2] of the runs marked ``now``; a loss that is not finite means that the last update diverged, if any.
