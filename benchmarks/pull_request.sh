@@ -5,7 +5,7 @@
 #
 # HEAD is the working tree as it is; BASE is a git revision, checked out beside it for the time. Each side trains with its own lrbench, in
 # the same environment, and with its own file of the matrix; a BASE without one takes that of HEAD. Writes to OUT (build/compare):
-# base/ and head/ (the studies), changes.md, changes.json, and run.log. Where GITHUB_STEP_SUMMARY is set, changes.md is the job's summary too.
+# base/ and head/ (the studies), changes.md, page/ (the same with a picture), changes.json, and run.log. Where GITHUB_STEP_SUMMARY is set, changes.md is the job's summary too.
 #
 # PYTHON names the interpreter, FAIL_ON what must not be (worse,crashed), WORKERS how many train at once.
 # Exit codes: 0 nothing of that; 1 something of that; 2 it could not be compared. changes.md is there in each case and says which.
@@ -21,7 +21,7 @@ fail_on=${FAIL_ON-worse,crashed}
 head=$PWD
 case $python in */*) python=$(cd "$(dirname "$python")" && pwd)/$(basename "$python") ;; esac
 mkdir -p "$out"
-rm -rf "$out/base" "$out/head" "$out/changes.md" "$out/changes.json" "$out/run.log"
+rm -rf "$out/base" "$out/head" "$out/page" "$out/changes.md" "$out/changes.json" "$out/run.log"
 out=$(cd "$out" && pwd)
 log=$out/run.log
 tree=$(mktemp -d)/base
@@ -63,7 +63,7 @@ train "$head" "$out/head" || give_up "$matrix cannot be run"
 compare() { PYTHONPATH=$head "$python" -m lrbench compare base head "$@" 2>> "$log"; }
 cd "$out" # so that the two are called base and head
 status=0
-compare --format md --fail-on "$fail_on" > "$out/changes.md" || status=$?
+compare --format md --fail-on "$fail_on" --output "$out/page" > "$out/changes.md" || status=$?
 [ "$status" -le 1 ] || give_up "the results cannot be compared"
 compare --format json > "$out/changes.json"
 summary

@@ -251,14 +251,20 @@ def compare(
         str, typer.Option(help="Exit with 1 on any of these, separated by commas: worse, gone, crashed.")
     ] = "",
     how: Annotated[str, typer.Option("--format", help="text, md (for a pull request) or json.")] = "text",
+    output: Annotated[
+        Path | None,
+        typer.Option(help="A folder for changes.md with a picture of what changed, besides.", show_default=False),
+    ] = None,
 ) -> None:
-    """Tell what is new, gone, better, worse or not separated between two sets of results, with effect sizes and tests."""
+    """Tell what is new, gone, better, worse or tied between two sets of results, with effect sizes and tests."""
     from lrbench.report import changes
-    from lrbench.report.changes_text import FORMATS
+    from lrbench.report.changes_page import FORMATS, write
 
     changes.check(fail_on, how, FORMATS)
     found = changes.compare(base, head, path)
     typer.echo(FORMATS[how](found))
+    if output is not None:
+        typer.echo(f"Written: {write(found, output)}", err=True)
     if changes.failures(found, fail_on):
         raise typer.Exit(1)
 

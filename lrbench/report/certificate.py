@@ -3,7 +3,7 @@
 import json
 import math
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -13,8 +13,22 @@ from lrbench.analyse import agreement
 from lrbench.analyse.agreement import BITWISE, DIFFERENT, NOT_RUN, TOLERANCE, VERDICTS
 from lrbench.analyse.machines import ALIKE
 from lrbench.analyse.reproduction import Reproduction, Rerun
-from lrbench.report import markdown as md
 from lrbench.report import text
+from lrbench.report.document import (
+    Bullets,
+    Code,
+    Column,
+    Document,
+    Fold,
+    Paragraph,
+    Section,
+    Strong,
+    Table,
+    Words,
+    prose,
+    slug,
+)
+from lrbench.report.render import markdown
 from lrbench.store import write_whole
 
 SCHEMA = 3
@@ -45,7 +59,7 @@ def write(found: Reproduction, folder: Path) -> Path:
     tolerance, and every verdict of the others.
     """
     write_whole(folder / "certificate.json", _lines(_facts(found)))
-    return write_whole(folder / "certificate.md", _text(found))
+    return write_whole(folder / "certificate.md", markdown.document(document(found)))
 
 
 def default_folder(found: Reproduction) -> Path:
@@ -117,81 +131,93 @@ def _json(value: Any) -> Any:
     return value
 
 
-def _text(found: Reproduction) -> str:
-    compared = [run for run in found.runs if run.measures]
-    parts = [
-        f"# Certificate of reproduction: {md.plain(found.name)}",
-        f"**{md.plain(found.overall)}**",
-        _what(found),
-        md.section(
-            "By measure",
-            md.table(["Measure", *VERDICTS], _measures(found), right=range(1, 6)) if compared else "None was compared.",
-        ),
+def document(found: Reproduction) -> Document:
+    """The certificate to read."""
+    sections = [
+        _by_measure(found),
         _different(found),
         _suspicious(found),
         _undecided(found),
         _not_run(found),
         _otherwise(found),
         _cells(found),
-        md.section("Machines", md.table(["", "On record", "Here"], _machines(found))),
-        md.section("What the verdicts mean", _meaning()),
-        _all(found),
+        _machines(found),
+        Section(
+            "What the verdicts mean", [Bullets([prose(line) for line in MEANING]), Fold("Every run", [_runs(found)])]
+        ),
     ]
-    return "\n\n".join(part for part in parts if part) + "\n"
+    return Document(
+        f"Certificate of reproduction: {found.name}",
+        [Paragraph(Strong(found.overall)), Paragraph(_what(found))],
+        [section for section in sections if section],
+    )
 
 
-def _what(found: Reproduction) -> str:
+def _what(found: Reproduction) -> Words:
     size = (
         "All"
         if found.asked is None or found.asked >= found.total
         else "A stratified random sample (fixed generator) of"
     )
-    told = f"{size} {len(found.runs):,} of {found.total:,} runs on record"
-    kinds = f"{len({r.workload for r in found.runs})} workloads, statuses {', '.join(sorted({r.status for r in found.runs}))}"
-    return f"{told}: {kinds}. Digest of the study (SHA-256 of its keys, settings and outcomes): `{found.digest}`."
-
-
-def _measures(found: Reproduction) -> Iterable[list[str]]:
-    for name, counts in found.measure_counts.items():
-        yield [name.replace("_", " "), *(f"{counts[verdict]:,}" for verdict in VERDICTS)]
-
-
-def _who(run: Rerun) -> list[str]:
-    return [f"`{run.key}`", md.plain(run.workload), md.code(run.strategy), f"{run.lr:.6g}", str(run.seed)]
-
-
-WHO = ["Run", "Workload", "Strategy", "lr", "Seed"]
-
-
-def _listed(title: str, note: str, header: list[str], rows: list[list[str]]) -> str:
-    if not rows:
-        return ""
-    more = f"…and {len(rows) - MOST:,} more, in certificate.json." if len(rows) > MOST else ""
-    return md.section(title, note, md.table(header, rows[:MOST]), more)
-
-
-def _different(found: Reproduction) -> str:
-    rows = [
-        [*_who(run), md.plain(run.reason) or _why(run, DIFFERENT)] for run in found.runs if run.verdict == DIFFERENT
-    ]
-    return _listed("Different", "What is on record is not what the same training gives here.", [*WHO, "How"], rows)
-
-
-def _undecided(found: Reproduction) -> str:
-    rows = [[*_who(run), _why(run, agreement.UNDECIDED)] for run in found.runs if run.verdict == agreement.UNDECIDED]
-    note = (
-        "The training losses parted. Either the seeds of the cell are too few to say more (a larger sample may have "
-        "more of them, up to "
-        "all on record), as at an lr so large that rounding decides what becomes of a run; or only one of the two "
-        "trainings reached the "
-        "target, or diverged, which no test here can call consistent."
+    statuses = ", ".join(sorted({run.status for run in found.runs}))
+    sentence = (
+        f"{size} {len(found.runs):,} of {found.total:,} runs on record: {len({run.workload for run in found.runs})} workloads, "
+        f"statuses {statuses}. Digest of the study (SHA-256 of its keys, settings and outcomes): `{found.digest}`."
     )
-    return _listed("Undecided", note, [*WHO, "How"], rows)
+    return prose(sentence)
+
+
+def _by_measure(found: Reproduction) -> Section:
+    if not any(run.measures for run in found.runs):
+        return Section("By measure", [Paragraph("None was compared.")])
+    counts = found.measure_counts
+
+    def count(verdict: str) -> Column[str]:
+        return Column(
+            verdict, lambda name: f"{counts[name][verdict]:,}", lambda name: counts[name][verdict], right=True
+        )
+
+    measure: Column[str] = Column("Measure", lambda name: name.replace("_", " "))
+    return Section("By measure", [Table("measures", [measure, *map(count, VERDICTS)], list(counts))])
+
+
+WHO: list[Column[Rerun]] = [
+    Column("Run", lambda run: Code(run.key)),
+    Column("Workload", lambda run: run.workload),
+    Column("Strategy", lambda run: Code(run.strategy)),
+    Column("lr", lambda run: f"{run.lr:.6g}", lambda run: run.lr),
+    Column("Seed", lambda run: str(run.seed), lambda run: run.seed),
+]
+"""The columns that say which run it is."""
+
+
+def _listed(title: str, note: str, runs: Sequence[Rerun], *more: Column[Rerun]) -> Section | None:
+    """A section with a row for each of some runs; nothing without any."""
+    if not runs:
+        return None
+    return Section(title, [Paragraph(note), Table(slug(title), [*WHO, *more], runs, MOST, rest="in certificate.json")])
+
+
+def _different(found: Reproduction) -> Section | None:
+    how: Column[Rerun] = Column("How", lambda run: run.reason or _why(run, DIFFERENT))
+    runs = [run for run in found.runs if run.verdict == DIFFERENT]
+    return _listed("Different", "What is on record is not what the same training gives here.", runs, how)
+
+
+def _undecided(found: Reproduction) -> Section | None:
+    how: Column[Rerun] = Column("How", lambda run: _why(run, agreement.UNDECIDED))
+    runs = [run for run in found.runs if run.verdict == agreement.UNDECIDED]
+    return _listed("Undecided", UNDECIDED_NOTE, runs, how)
+
+
+UNDECIDED_NOTE = """\
+The training losses parted. Either the seeds of the cell are too few to say more (a larger sample may have more of them, up \
+to all on record), as at an lr so large that rounding decides what becomes of a run; or only one of the two trainings reached \
+the target, or diverged, which no test here can call consistent."""
 
 
 def _why(run: Rerun, verdict: str) -> str:
-    told = [f"{name.replace('_', ' ')}: {_how(m)}" for name, m in run.measures.items() if m.verdict == verdict]
-    return md.plain("; ".join(told))
+    return "; ".join(f"{name.replace('_', ' ')}: {_how(m)}" for name, m in run.measures.items() if m.verdict == verdict)
 
 
 def _how(measured: agreement.Measured) -> str:
@@ -199,97 +225,98 @@ def _how(measured: agreement.Measured) -> str:
     return ", ".join(part for part in (apart, measured.why) if part)
 
 
-def _suspicious(found: Reproduction) -> str:
+def _suspicious(found: Reproduction) -> Section | None:
     runs = {run.key: run for run in found.runs}
-    rows = [[*_who(runs[key]), md.plain(why)] for key, why in found.suspicious.items()]
-    return _listed("Suspiciously good on record", "Much better on record than when trained again.", [*WHO, "How"], rows)
+    how: Column[Rerun] = Column("How", lambda run: found.suspicious[run.key])
+    note = "Much better on record than when trained again."
+    return _listed("Suspiciously good on record", note, [runs[key] for key in found.suspicious], how)
 
 
-def _not_run(found: Reproduction) -> str:
-    rows = [[*_who(run), md.plain(run.reason)] for run in found.runs if run.verdict == NOT_RUN]
-    return _listed("Not trained again", "Nothing is said of these.", [*WHO, "Reason"], rows)
+def _not_run(found: Reproduction) -> Section | None:
+    why: Column[Rerun] = Column("Reason", lambda run: run.reason)
+    runs = [run for run in found.runs if run.verdict == NOT_RUN]
+    return _listed("Not trained again", "Nothing is said of these.", runs, why)
 
 
-def _otherwise(found: Reproduction) -> str:
-    rows = [[*_who(run), md.plain(run.recorded_as), md.plain(run.note)] for run in found.runs if run.note]
-    return _listed(
-        "Trained otherwise than recorded",
-        "Equal to the bit is then not to be expected.",
-        [*WHO, "On record", "Here"],
-        rows,
-    )
+RECORDED: Column[Rerun] = Column("On record", lambda run: run.recorded_as)
 
 
-def _cells(found: Reproduction) -> str:
-    rows = [
-        [f"`{t.cell}`", t.measure.replace("_", " "), str(t.seeds), _number(t.difference), _number(t.margin), _number(t.p_equivalent),
-         _number(t.p_different), t.verdict]
-        for t in found.tests
-    ]  # fmt: skip
-    header = ["Cell", "Measure", "Seeds", "Mean difference", "Margin", "p equivalent", "p different", "Verdict"]
-    note = (
-        "A cell is a workload, strategy and lr; it is named by the key of its seed 0. Steps are compared as "
-        "logarithms. Seeds are those "
-        f"where both trainings have a number. {HOLM}"
-    )
-    return _listed("Judged over seeds", note, header, rows)
+def _otherwise(found: Reproduction) -> Section | None:
+    here: Column[Rerun] = Column("Here", lambda run: run.note)
+    note = "Equal to the bit is then not to be expected."
+    return _listed("Trained otherwise than recorded", note, [run for run in found.runs if run.note], RECORDED, here)
 
 
-def _number(value: float) -> str:
-    return f"{value:.3g}" if math.isfinite(value) else text.NONE
+def _cells(found: Reproduction) -> Section | None:
+    if not found.tests:
+        return None
 
+    def number(title: str, value: Callable[[agreement.CellTest], float]) -> Column[agreement.CellTest]:
+        def show(test: agreement.CellTest) -> str:
+            return f"{value(test):.3g}" if math.isfinite(value(test)) else text.NONE
 
-def _machines(found: Reproduction) -> Iterable[list[str]]:
-    for name in sorted(found.recorded_on.keys() | found.here.keys()):
-        one, two = (md.plain(text.fact(facts.get(name))) for facts in (found.recorded_on, found.here))
-        yield [name.replace("_", " "), one, two if one != two else "the same"]
+        return Column(title, show, value)
 
-
-def _meaning() -> str:
-    a = agreement
-    return md.bullets(
-        [
-            f"**{BITWISE}**: the same bits; of the training losses of all steps, the same digest.",
-            f"**within tolerance**: the training loss of every kept step (1, each half octave, the last two) and the "
-            f"mean over the last "
-            f"tenth within {a.TRAJECTORY:g} (relative; one rounding of float32 is 6e-08, and some hundred steps that "
-            f"sum in another order "
-            f"make it some thousand times larger), evaluated losses within "
-            f"{a.EVALUATED:g}, shares of examples within {a.EXAMPLES:g} of the examples or one; lrs, computed in "
-            f"float64, within "
-            f"{a.SCHEDULED:g}. Where every training loss is the same to the bit, evaluated values must agree to "
-            f"{a.EXACT:g}.",
-            f"**statistically consistent**: the training losses part at some step, as rounding makes them do; over the "
-            f"seeds of the cell "
-            f"a paired equivalence test (5 %, Holm-corrected over cells, within each measure) finds the difference "
-            f"within "
-            f"{text.share(a.MARGIN)} of what the training improves (steps to target: {text.share(ALIKE)}). Said of a "
-            f"run only if both of "
-            "its trainings have a number in that test.",
-            "**undecided**: parted, and neither shown to be equivalent nor to differ; a run that reached the target, "
-            "or diverged, in one "
-            "training only, however its cell's other seeds agree, unless they differ.",
-            "**different**: another loss at the first step; an evaluation that disagrees while the training losses "
-            "agree; other lrs; a "
-            "record that contradicts itself; a paired test over seeds that differs; a record better than its re-run by "
-            "more than two "
-            "seeds differ by chance; or anything beyond tolerance where both were computed alike: same machine, "
-            "software and way of "
-            "training, in a way that gives the same bits whatever else is trained.",
-        ]
-    )
-
-
-def _all(found: Reproduction) -> str:
-    rows = [
-        [
-            *_who(run),
-            md.plain(run.status),
-            md.plain(run.recorded_as),
-            md.plain(run.trained_as) or text.NONE,
-            run.verdict,
-        ]
-        for run in found.runs[:MOST]
+    columns: list[Column[agreement.CellTest]] = [
+        Column("Cell", lambda test: Code(test.cell)),
+        Column("Measure", lambda test: test.measure.replace("_", " ")),
+        Column("Seeds", lambda test: str(test.seeds), lambda test: test.seeds),
+        number("Mean difference", lambda test: test.difference),
+        number("Margin", lambda test: test.margin),
+        number("p equivalent", lambda test: test.p_equivalent),
+        number("p different", lambda test: test.p_different),
+        Column("Verdict", lambda test: test.verdict),
     ]
-    more = f"\n\n…and {len(found.runs) - MOST:,} more, in certificate.json." if len(found.runs) > MOST else ""
-    return md.details("Every run", md.table([*WHO, "Status", "On record", "Here", "Verdict"], rows) + more)
+    note = (
+        "A cell is a workload, strategy and lr; it is named by the key of its seed 0. Steps are compared as logarithms. Seeds "
+        f"are those where both trainings have a number. {HOLM}"
+    )
+    table = Table("cells", columns, found.tests, MOST, rest="in certificate.json")
+    return Section("Judged over seeds", [Paragraph(note), table])
+
+
+def _machines(found: Reproduction) -> Section:
+    names = sorted(found.recorded_on.keys() | found.here.keys())
+
+    def here(name: str) -> str:
+        one, two = (text.fact(facts.get(name)) for facts in (found.recorded_on, found.here))
+        return two if one != two else "the same"
+
+    columns: list[Column[str]] = [
+        Column("", lambda name: name.replace("_", " ")),
+        Column("On record", lambda name: text.fact(found.recorded_on.get(name))),
+        Column("Here", here),
+    ]
+    return Section("Machines", [Table("", columns, names)])
+
+
+def _runs(found: Reproduction) -> "Table[Rerun]":
+    columns: list[Column[Rerun]] = [
+        *WHO,
+        Column("Status", lambda run: run.status),
+        RECORDED,
+        Column("Here", lambda run: run.trained_as or text.NONE),
+        Column("Verdict", lambda run: run.verdict),
+    ]
+    return Table("runs", columns, found.runs, MOST, rest="in certificate.json")
+
+
+MEANING = [
+    f"**{BITWISE}**: the same bits; of the training losses of all steps, the same digest.",
+    "**within tolerance**: the training loss of every kept step (1, each half octave, the last two) and the mean over the "
+    f"last tenth within {agreement.TRAJECTORY:g} (relative; one rounding of float32 is 6e-08, and some hundred steps that "
+    "sum in another order make it some thousand times larger), evaluated losses within "
+    f"{agreement.EVALUATED:g}, shares of examples within {agreement.EXAMPLES:g} of the examples or one; lrs, computed in "
+    f"float64, within {agreement.SCHEDULED:g}. Where every training loss is the same to the bit, evaluated values must agree "
+    f"to {agreement.EXACT:g}.",
+    "**statistically consistent**: the training losses part at some step, as rounding makes them do; over the seeds of the "
+    "cell a paired equivalence test (5 %, Holm-corrected over cells, within each measure) finds the difference within "
+    f"{text.share(agreement.MARGIN)} of what the training improves (steps to target: {text.share(ALIKE)}). Said of a run only "
+    "if both of its trainings have a number in that test.",
+    "**undecided**: parted, and neither shown to be equivalent nor to differ; a run that reached the target, or diverged, in "
+    "one training only, however its cell's other seeds agree, unless they differ.",
+    "**different**: another loss at the first step; an evaluation that disagrees while the training losses agree; other lrs; "
+    "a record that contradicts itself; a paired test over seeds that differs; a record better than its re-run by more than "
+    "two seeds differ by chance; or anything beyond tolerance where both were computed alike: same machine, software and way "
+    "of training, in a way that gives the same bits whatever else is trained.",
+]

@@ -1,7 +1,7 @@
 """Scores of curves that other tools recorded: as text, as JSON, as a picture."""
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -11,12 +11,15 @@ import numpy as np
 import pandas as pd
 
 from lrbench.analyse import rows
+from lrbench.analyse.profiles import Speedup
 from lrbench.analyse.score import Standings, per_study, per_trial, standings, target_tests
 from lrbench.config.faults import BadInput, nearest
 from lrbench.config.targets import Targets, read_targets
 from lrbench.report import text
+from lrbench.report.document import Block, Bullets, Column, Paragraph, Table
 from lrbench.report.drawing import encoded, line_style
-from lrbench.report.study.overall import profile_figure as figure
+from lrbench.report.render import terminal
+from lrbench.report.study.overall import profile_figure
 from lrbench.store import write_whole
 from lrbench.store.curves import Curves, parse_names, read_curves
 
@@ -77,7 +80,7 @@ def picture(found: Scores, kind: str) -> bytes:
     order = found.standings.order
     drawn = [s for i, s in enumerate(order) if i < LINES or found.standings.strategies[s] == found.baseline]
     lines = [(s, line_style(i) | {"linestyle": "-" if i < LINES // 2 else "--"}) for i, s in enumerate(drawn)]
-    return encoded(figure(found.standings, lines, "time"), kind)
+    return encoded(profile_figure(found.standings, lines, "time"), kind)
 
 
 def as_json(found: Scores) -> dict[str, Any]:
@@ -127,17 +130,15 @@ def _backwards(found: Scores) -> list[str]:
 
 def as_text(found: Scores) -> str:
     """Scores, times and target tests as tables for a terminal."""
-    parts = [
-        _head(found),
-        _scores(found),
-        _rule(found),
-        "Times to target",
-        _times(found),
-        "Target tests",
-        _tests(found),
-        TESTS_NOTE,
+    parts: list[Block] = [
+        Paragraph(_head(found)),
+        score_table(found),
+        Bullets(_rule(found)),
+        time_table(found),
+        test_table(found),
+        Paragraph(TESTS_NOTE),
     ]
-    return "\n\n".join(parts)
+    return terminal.blocks(parts)
 
 
 def _head(found: Scores) -> str:
@@ -148,13 +149,13 @@ def _head(found: Scores) -> str:
     return f"{counted}, {text.count(len(trials), 'trial')} in {text.count(len(found.studies), 'study')}"
 
 
-def _rule(found: Scores) -> str:
+def _rule(found: Scores) -> list[str]:
     tau = f"{found.targets.tau_max:g}"
     which = "in the least time" if found.targets.trial == "fastest" else "in the fewest evaluations"
     lines = [
         f"Score: area under the performance profile for tau from 1 to {tau}, between 0 and 1.",
         f"Time of a study: that of its trial that reaches the target {which}. Medians over studies; one that never "
-        f"reaches is infinite.",
+        "reaches is infinite.",
         "Brackets: bootstrap range, the middle 95 % of scores with the studies drawn anew; none where a workload has a "
         "single study. It is",
         "no 95 % interval: with few studies or many strategies it holds the true score far more seldom. One below its "
@@ -164,67 +165,83 @@ def _rule(found: Scores) -> str:
         "x fastest: of times that count, to the fastest of these; of others, to the fastest of all.",
     ]
     if found.baseline:
-        lines.append(
-            f"Speed-up: geometric mean of times of {found.baseline} / times, over the workloads that both reach."
-        )
-    return "\n".join(lines)
+        over = "over the workloads that both reach."
+        lines.append(f"Speed-up: geometric mean of times of {found.baseline} / times, {over}")
+    return lines
 
 
-def _scores(found: Scores) -> str:
-    here = found.standings
-    header = ["Strategy", "Score", "Bootstrap range", "Counts", "Fastest"] + (
-        [f"Speed-up over {found.baseline}", "Both", "It alone", "Other alone"] if found.baseline else []
-    )
-    return table(header, [_score(found, s) for s in here.order], left=1)
+def score_table(found: Scores) -> "Table[int]":
+    """The scores, best first; a row is a strategy by its place in the standings."""
+    here, ratio_BS = found.standings, found.standings.ratio_BS
 
+    def spread(s: int) -> str:
+        low, high = here.bounds.low_S[s], here.bounds.high_S[s]
+        return text.NONE if math.isnan(low) else f"[{low:.3f}, {high:.3f}]"
 
-def _score(found: Scores, s: int) -> list[str]:
-    here, ratio_B = found.standings, found.standings.ratio_BS[:, s]
-    low, high = here.bounds.low_S[s], here.bounds.high_S[s]
-    cells = [
-        here.strategies[s],
-        f"{here.score_S[s]:.4f}",
-        text.NONE if math.isnan(low) else f"[{low:.3f}, {high:.3f}]",
-        f"{int(np.isfinite(ratio_B).sum())} of {len(ratio_B)}",
-        str(int((ratio_B == 1.0).sum())),
+    def counts(s: int) -> str:
+        return f"{int(np.isfinite(ratio_BS[:, s]).sum())} of {len(ratio_BS)}"
+
+    columns: list[Column[int]] = [
+        Column("Strategy", lambda s: here.strategies[s]),
+        Column("Score", lambda s: f"{here.score_S[s]:.4f}", right=True),
+        Column("Bootstrap range", spread, right=True),
+        Column("Counts", counts, right=True),
+        Column("Fastest", lambda s: str(int((ratio_BS[:, s] == 1.0).sum())), right=True),
     ]
-    if not found.baseline:
-        return cells
-    faster = here.speedup(here.strategies[s], found.baseline)
-    return [*cells, text.times(faster.ratio), str(faster.both), str(faster.only_this), str(faster.only_other)]
+    if baseline := found.baseline:
+
+        def faster(s: int) -> Speedup:
+            return here.speedup(here.strategies[s], baseline)
+
+        columns += [
+            Column(f"Speed-up over {baseline}", lambda s: text.times(faster(s).ratio), right=True),
+            Column("Both", lambda s: str(faster(s).both), right=True),
+            Column("It alone", lambda s: str(faster(s).only_this), right=True),
+            Column("Other alone", lambda s: str(faster(s).only_other), right=True),
+        ]
+    return Table("scores", columns, here.order)
 
 
-def _times(found: Scores) -> str:
-    here = found.standings
-    header = ["Workload", "Strategy", "Time", "Seconds", "Steps", "x fastest", "Studies", ""]
-    lines = [
-        _time(found, w, s)
-        for w in range(len(here.workloads))
-        for s in sorted(here.order, key=lambda s: (_last(here.time_WS[w, s]), s))
+Place = tuple[int, int]
+"""A workload and a strategy by their places in the standings."""
+
+
+def time_table(found: Scores) -> "Table[Place]":
+    """The times to target of every strategy on every workload, soonest first."""
+    here, steps = found.standings, found.steps.time_WS
+
+    def seconds(at: Place) -> float:
+        return float(here.time_WS[at])
+
+    def ratio(at: Place) -> str:
+        among = here.qualified_WS if math.isfinite(here.qualified_WS[at]) else here.time_WS
+        fastest, time = np.min(np.nan_to_num(among[at[0]], nan=math.inf)), seconds(at)
+        times = 1.0 if time == fastest else time / fastest if 0.0 < fastest < math.inf else math.nan
+        return f"{times:.2f}" if math.isfinite(times) else text.NONE
+
+    def studies(at: Place) -> str:
+        of = here.times[at][~np.isnan(here.times[at])]
+        return f"{int(np.isfinite(of).sum())} of {len(of)}"
+
+    def where_reached(show: Callable[[Place], str]) -> Callable[[Place], str]:
+        return lambda at: show(at) if math.isfinite(seconds(at)) else text.NONE
+
+    columns: list[Column[Place]] = [
+        Column("Workload", lambda at: here.workloads[at[0]]),
+        Column("Strategy", lambda at: here.strategies[at[1]]),
+        Column("Time", lambda at: text.measure(seconds(at), text.TIME), right=True),
+        Column("Seconds", where_reached(lambda at: f"{seconds(at):.1f}"), right=True),
+        Column("Steps", where_reached(lambda at: text.number(steps[at])), right=True),
+        Column("x fastest", ratio, right=True),
+        Column("Studies", studies, right=True),
+        Column("", lambda at: _why_not(here, *at)),
     ]
-    return table(header, lines, left=2)
 
+    def soonest(at: Place) -> tuple[float, int]:
+        return math.inf if math.isnan(seconds(at)) else seconds(at), at[1]
 
-def _last(time: float) -> float:
-    return math.inf if math.isnan(time) else time
-
-
-def _time(found: Scores, w: int, s: int) -> list[str]:
-    here, time = found.standings, found.standings.time_WS[w, s]
-    of = here.times[w, s][~np.isnan(here.times[w, s])]
-    among = here.qualified_WS if math.isfinite(here.qualified_WS[w, s]) else here.time_WS
-    fastest = np.min(np.nan_to_num(among[w], nan=math.inf))
-    ratio = 1.0 if time == fastest else time / fastest if 0.0 < fastest < math.inf else math.nan
-    return [
-        here.workloads[w],
-        here.strategies[s],
-        text.measure(time, text.TIME),
-        f"{time:.1f}" if math.isfinite(time) else text.NONE,
-        text.number(found.steps.time_WS[w, s]) if math.isfinite(time) else text.NONE,
-        f"{ratio:.2f}" if math.isfinite(ratio) else text.NONE,
-        f"{int(np.isfinite(of).sum())} of {len(of)}",
-        _why_not(here, w, s),
-    ]
+    places = [at for w in range(len(here.workloads)) for at in sorted(((w, s) for s in here.order), key=soonest)]
+    return Table("times", columns, places, title="Times to target")
 
 
 def _why_not(here: Standings, w: int, s: int) -> str:
@@ -249,20 +266,29 @@ of the best of so many, not of a single training. None with one study, where a s
 the target, for then its last value is beyond the target by choice. None for the best of all values, a maximum, for the same reason."""
 
 
-def _tests(found: Scores) -> str:
-    header = ["Workload", "Strategy", "Target", "Studies", "Last: mean", "sd", "n", "p", "Best: mean", "sd", "n", ""]
-    return table(header, [_test(found, t) for t in rows(target_tests(found.studies, found.targets))], left=2)
+def test_table(found: Scores) -> "Table[Any]":
+    """Whether the mean result over studies meets the target."""
 
+    def goal(t: Any) -> str:
+        target = found.targets.workloads[t.workload]
+        return f"{'<=' if target.better == 'lower' else '>='} {target.target:g}"
 
-def _test(found: Scores, t: Any) -> list[str]:
-    target = found.targets.workloads[t.workload]
-    sign = "<=" if target.better == "lower" else ">="
-    return [
-        *(t.workload, t.strategy, f"{sign} {target.target:g}", str(t.studies)),
-        *(text.number(t.final_mean, 6), text.number(t.final_sd, 2), str(t.final_n), _p(t.final_p)),
-        *(text.number(t.best_mean, 6), text.number(t.best_sd, 2), str(t.best_n)),
-        _why_no_p(t),
+    columns: list[Column[Any]] = [
+        Column("Workload", lambda t: t.workload),
+        Column("Strategy", lambda t: t.strategy),
+        Column("Target", goal, right=True),
+        Column("Studies", lambda t: str(t.studies), right=True),
+        Column("Last: mean", lambda t: text.number(t.final_mean, 6), right=True),
+        Column("sd", lambda t: text.number(t.final_sd, 2), right=True),
+        Column("n", lambda t: str(t.final_n), right=True),
+        Column("p", lambda t: _p(t.final_p), right=True),
+        Column("Best: mean", lambda t: text.number(t.best_mean, 6), right=True),
+        Column("sd", lambda t: text.number(t.best_sd, 2), right=True),
+        Column("n", lambda t: str(t.best_n), right=True),
+        Column("", _why_no_p),
     ]
+    lines = list(rows(target_tests(found.studies, found.targets)))
+    return Table("target-tests", columns, lines, title="Target tests")
 
 
 def _why_no_p(t: Any) -> str:
@@ -274,14 +300,3 @@ def _why_no_p(t: Any) -> str:
 
 def _p(p: float) -> str:
     return text.NONE if math.isnan(p) else "< 0.0001" if p < 1e-4 else f"{p:.4f}"
-
-
-def table(header: Sequence[str], lines: Iterable[Sequence[str]], *, left: int) -> str:
-    """A table in columns as wide as their cells; all but the first ``left`` are flush right, and the last if it has no header is not."""
-    cells = [list(header), *map(list, lines)]
-    widths = [max(len(line[i]) for line in cells) for i in range(len(header))]
-
-    def flush(i: int, cell: str) -> str:
-        return cell.ljust(widths[i]) if i < left or not header[i] else cell.rjust(widths[i])
-
-    return "\n".join("  ".join(flush(i, cell) for i, cell in enumerate(line)).rstrip() for line in cells)

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -18,8 +19,9 @@ from lrbench.analyse import STRATEGY
 from lrbench.analyse.changes import WORSE
 from lrbench.cli import main
 from lrbench.config.faults import BadInput
-from lrbench.report.changes import Compared, Found, compare, failures, summary, warnings
-from lrbench.report.changes_text import FORMATS, LIMIT, as_markdown, as_text
+from lrbench.report.changes import Compared, Found, compare, failures, summary, table_of, warnings
+from lrbench.report.changes_page import FORMATS, LIMIT, as_markdown, as_text, forest_figure
+from lrbench.report.drawing import COLOURS
 from lrbench.store import digest, load, studies
 
 ONE = {"workloads": ["digits_mlp"], "schedules": ["constant"]}
@@ -122,10 +124,10 @@ def test_what_changed_and_the_exit_code(head, fail_on, code, said, cli):
 def test_the_body_opens_with_a_line_and_a_table_of_what_matters(cli):
     lines = cli("base", "worse", "--format", "md")[1].splitlines()
     assert lines[0] == "**lrbench:** of 3 strategies, 1 worse (validation 1, steps to target 1); 2 unchanged"
-    assert lines[2] == "From `base` to `worse`.<br>"
-    assert lines[5].startswith("|   | Workload | Strategy | Measure | Before | Now | Change | p | lr |")
+    assert lines[2] == "- From `base` to `worse`."
+    assert lines[5].startswith("|  | Workload | Strategy | Measure | Before | Now | Change | p | lr |")
     names = "| **worse** | `digits_mlp` | `adam / uniform / constant` | validation "
-    assert lines[7] == names + "| 87.8 % | 82.8 % | -5.0 points [-5.0, -5.0] | < 0.0001 | 0.01 |"
+    assert lines[7] == names + "| 87.8 % | 82.8 % | -5.0 points [-5.0, -5.0] | &lt; 0.0001 | 0.01 |"
 
 
 def test_a_line_for_each_change_on_a_terminal():
@@ -270,10 +272,35 @@ def test_what_is_left_out_is_counted():
     found = repeated(compare("base", "worse"), 700, 3)
     [before, _] = as_markdown(found).split("<details>", 1)
     table = found.found[0].changes.measures
-    [left] = [
-        int(line.split()[0].strip("*").replace(",", "")) for line in before.splitlines() if line.endswith("left out.*")
-    ]
+    [left] = [int(n.replace(",", "")) for n in re.findall(r"^([\d,]+) more rows are left out\.$", before, re.MULTILINE)]
     assert before.count("| **worse** |") + left == int((table.verdict == WORSE).sum())
+
+
+def test_a_page_has_a_picture_of_what_is_better_or_worse(cli, tmp_path):
+    code, out, err = cli("base", "worse", "--output", tmp_path / "page")
+    assert (code, err) == (0, f"Written: {tmp_path / 'page' / 'changes.md'}\n")
+    assert "worse: digits_mlp" in out
+    page = (tmp_path / "page" / "changes.md").read_text()
+    assert "(figures/changes.png)\n\n*What became better" in page
+    assert [path.name for path in (tmp_path / "page" / "figures").iterdir()] == ["changes.png"]
+    cli("base", "base", "--output", tmp_path / "page")
+    assert "changes.png" not in (tmp_path / "page" / "changes.md").read_text()
+    assert not list((tmp_path / "page" / "figures").iterdir())
+
+
+@pytest.mark.usefixtures("drawn")
+@pytest.mark.parametrize(("head", "colour", "side"), [("worse", COLOURS[1], -1), ("better", COLOURS[0], 1)])
+def test_better_is_to_the_right_and_each_change_has_its_interval(head, colour, side):
+    found = compare("base", head)
+    drawn = forest_figure(found).draw()
+    changed = table_of(found, "measures").query("verdict in ['worse', 'better']")
+    points = [line for ax in drawn.axes for line in ax.lines if line.get_marker() == "o"]
+    assert len(points) == len(changed)
+    assert all(np.sign(line.get_xdata()[0]) == side and line.get_color() == colour for line in points)
+    validation = next(ax for ax in drawn.axes if "validation" in ax.get_title("left"))
+    [row] = changed[changed.measure == "validation"].itertuples()
+    [bar] = [line for line in validation.lines if line.get_linewidth() == 2.2]
+    assert list(bar.get_xdata()) == pytest.approx([100 * row.low, 100 * row.high])
 
 
 def test_an_unknown_failure_is_told():

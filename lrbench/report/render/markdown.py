@@ -1,6 +1,8 @@
 """A document as the Markdown that GitHub shows."""
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from itertools import accumulate, takewhile
 
 from lrbench.report.document import (
     Block,
@@ -54,6 +56,46 @@ def block(told: Block) -> str:
             return table(told)
 
 
+def fitted(opening: Iterable[Block], body: Sequence[Block], most: int) -> str:
+    """Blocks in at most ``most`` characters: the opening whole, of the rest as many rows as there is room for.
+
+    The first block of the body may take half of what is left, each other one its share. What has no room at all is left
+    out.
+    """
+    parts = blocks(opening)
+    room = most - 1 - sum(len(part) + 2 for part in parts)
+    for i, part in enumerate(body):
+        share = (room // 2 if i == 0 else room // (len(body) - i)) - 2
+        text = block(_cut(part, share))
+        if text and len(text) <= share:
+            parts.append(text)
+            room -= len(text) + 2
+    return "\n\n".join(parts) + "\n"
+
+
+def _cut(told: Block, room: int) -> Block:
+    """A block with as many rows, or items, as fit into so many characters."""
+    match told:
+        case Table() if told.rows:
+            empty = replace(told, most=0)
+            used = len(table(empty))
+            lines = (len(grid([words(cell) for cell in line], [], [])) - 4 for line in told.narrow().lines())
+            return replace(told, most=_count(lines, room - used))
+        case Fold(summary, [Table() as inner]):
+            return Fold(summary, [_cut(inner, room - len(block(Fold(summary, [Paragraph("x")]))))])
+        case Warnings(items, title):
+            shown = _count((len(words(item)) + 5 for item in items), room - 60)
+            more = [f"{len(items) - shown:,} more."] if shown < len(items) else []
+            return Warnings([*items[:shown], *more], title)
+    return told
+
+
+def _count(lengths: Iterable[int], room: int) -> int:
+    """How many of some lines fit."""
+    used = accumulate(length + 1 for length in lengths)
+    return sum(1 for _ in takewhile(lambda end: end <= room, used))
+
+
 def table(told: "Table[object]") -> str:
     """A table under its title, with a line that says how many rows are not shown."""
     told = told.narrow()
@@ -61,6 +103,8 @@ def table(told: "Table[object]") -> str:
     rows = grid([words(title) for title in told.header()], lines, [column.right for column in told.columns])
     hidden = len(told.rows) - len(lines)
     more = f"{hidden:,} more{' ' if told.rest else ''}{words(told.rest)}." if hidden else ""
+    if not lines and told.rows:
+        return more
     return "\n\n".join(part for part in (words(Strong(told.title)) if told.title else "", rows, more) if part)
 
 
