@@ -1,9 +1,11 @@
 """Bad input is a list of sentences for the person who typed it, never a traceback."""
 
+import tomllib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from difflib import get_close_matches
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
@@ -117,3 +119,20 @@ def faults_of(error: ValidationError, where: str) -> list[str]:
         for e in error.errors()
     ]
     return list(dict.fromkeys(lines))
+
+
+def read_toml(path: Path, kind: str) -> dict[str, Any]:
+    """The values of a TOML file; ``kind`` says what it should be, such as "a matrix file".
+
+    Raises: BadInput when it cannot be read, is not UTF-8, or is not TOML.
+    """
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except OSError as error:
+        raise BadInput(f"{path}: cannot be read: {error.strerror}. Give the path of {kind} (TOML).") from error
+    except UnicodeDecodeError as error:
+        raise BadInput(f"{path}: is not a text file in UTF-8. Give the path of {kind} (TOML).") from error
+    try:
+        return tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise BadInput(f"{path.name}: is not TOML: {error}") from error

@@ -13,9 +13,8 @@ from pydantic_core import InitErrorDetails
 
 from lrbench.config.catalog import Entry
 from lrbench.config.cost import Grouping, Implementation
-from lrbench.config.faults import BadInput, closest, fault, faults_of, nearest
+from lrbench.config.faults import BadInput, closest, fault, faults_of, nearest, read_toml
 from lrbench.config.run import Precision
-from lrbench.config.toml import read_toml
 from lrbench.config.types import Count, Positive, Seed, Strict
 
 Vocabulary = Mapping[str, Mapping[str, Any]]

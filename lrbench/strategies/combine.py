@@ -11,8 +11,7 @@ import torch
 from lrbench.config.faults import one_line
 from lrbench.config.param import Param
 from lrbench.config.run import Choice, Run
-from lrbench.strategies.groups import Group, param_groups
-from lrbench.strategies.layer_lr import LAYER_LRS
+from lrbench.strategies.layer_lr import LAYER_LRS, Group, param_groups
 from lrbench.strategies.optimizers import OPTIMIZERS, built, swaps_weights
 from lrbench.strategies.schedules import SCHEDULES, sequential
 

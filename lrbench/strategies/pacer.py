@@ -13,7 +13,7 @@ from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from lrbench.config.run import Choice
 from lrbench.config.types import steps_of
-from lrbench.strategies.groups import Group
+from lrbench.strategies.layer_lr import Group
 from lrbench.strategies.schedules import SCHEDULES, Scheduler, Warmup, stand_in
 
 Lrs = NDArray[np.float64]

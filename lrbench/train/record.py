@@ -1,6 +1,9 @@
 """What runs write down while they train, and the outcomes made of it."""
 
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -9,6 +12,7 @@ from numpy.typing import NDArray
 
 from lrbench.config.outcome import Floats, Outcome, Status
 from lrbench.config.run import Run
+from lrbench.device import synchronize
 
 Lrs = NDArray[np.float64]
 DIVERGED_RISE = 1e4
@@ -128,3 +132,23 @@ class Record:
 
 
 _STATE = ("loss", "evaluations", "done", "evaluated", "diverged_at", "seconds")
+
+
+@dataclass
+class Clocks:
+    """Seconds spent on each part, added to ``seconds`` [..., 3]. The device is waited for at the edges of a part, never inside it."""
+
+    device: torch.device
+    seconds: NDArray[Any]
+    share: Any = 1.0
+    """What each element of ``seconds`` [...] gets of the time: in a population, every member that is still going an
+    equal part."""
+
+    @contextmanager
+    def time(self, part: str) -> Iterator[None]:
+        """Add the time spent inside the block to ``part``."""
+        synchronize(self.device)
+        start = time.perf_counter()
+        yield
+        synchronize(self.device)
+        self.seconds[..., CLOCKS.index(part)] += (time.perf_counter() - start) * self.share
