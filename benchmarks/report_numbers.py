@@ -146,7 +146,7 @@ def of_reproduction(base: Study, head: Study) -> Told:
                     recorded={str(n): v for n, v in run.items()},
                     found={str(n): v for n, v in there[run["key"]].items()},
                     higher_is_better=bool(facts["higher_is_better"]),
-                    examples=sizes if facts["metric"] == "accuracy" else (0, 0),
+                    examples=sizes if facts["metric_unit"] == "fraction" else (0, 0),
                 )
             )
     judged, tests = agreement.judge(pairs, {pair.key: agreement.compare(pair) for pair in pairs})

@@ -30,7 +30,7 @@ def a_run(
         axis: choice(axis, pick) if isinstance(pick, str) else choice(axis, pick[0], **pick[1])
         for axis, pick in axes.items()
     }
-    lr = vocabulary()["optimizer"][picks["optimizer"].name].facts["default_lr"]
+    lr = vocabulary()["optimizer"][picks["optimizer"].name].default_lr
     plain = {
         "lr": lr,
         "batch_size": known.batch_size,

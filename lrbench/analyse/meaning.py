@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 from lrbench.analyse.frames import STRATEGY
 from lrbench.analyse.pairs import Pair
+from lrbench.config.run import has_fingerprint
 from lrbench.store import Study
 
 Meaning = tuple[int | str, str]
@@ -56,4 +57,4 @@ def _differ(axis: str, name: str, base: list[Meaning], head: list[Meaning]) -> A
     others = tuple(
         (n, settings[0].get(n), settings[1].get(n)) for n in names if settings[0].get(n) != settings[1].get(n)
     )
-    return Apart(axis, name, others, isinstance(before, str) or isinstance(now, str), (str(before), str(now)))
+    return Apart(axis, name, others, has_fingerprint(before) or has_fingerprint(now), (str(before), str(now)))

@@ -23,6 +23,8 @@ class Rerun:
     status: str
     recorded_as: str
     verdict: str
+    optimizer: str = ""
+    """The name of its catalog entry; empty where it was not trained again."""
     trained_as: str = ""
     note: str = ""
     reason: str = ""
@@ -90,7 +92,7 @@ class Reproduction:
         reasons = Counter(
             _kind(measure.why) for run in undecided for measure in run.measures.values() if measure.verdict == UNDECIDED
         )
-        by = Counter(run.strategy.partition(" / ")[0].partition("(")[0] for run in undecided).most_common()
+        by = Counter(run.optimizer for run in undecided).most_common()
         names = ", ".join(f"{name} {n:,}" if len(by) > 1 else name for name, n in by[:MOST])
         more = f", others {sum(n for _, n in by[MOST:]):,}" if len(by) > MOST else ""
         return f"{reasons.most_common(1)[0][0]} ({names}{more})"

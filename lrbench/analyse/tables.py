@@ -119,7 +119,8 @@ def _measure(run: dict[str, Any], facts: dict[str, Any]) -> dict[str, Any]:
             "metric_low": float(workload.get("metric_limits", [0.0])[0]),
             "first_loss": float(run["loss_at_step"][0]) if len(run["loss_at_step"]) else math.nan,
             "exploded": run["status"] == "diverged",
-            "plain": _is(facts, "layer_lrs", run["layer_lr"], "uniform") and _is_constant(facts, run["schedule"]),
+            "plain": facts["layer_lrs"][run["layer_lr"]]["is_uniform"]
+            and facts["schedules"][run["schedule"]]["is_constant"],
             "starts_high": _first_lr(run["group_lr"]) >= 0.99 * run["lr"],
             "ends_low": finished and _ends_low(run["group_lr"]),
             "default_lr": facts["optimizers"].get(run["optimizer"], {}).get("default_lr", math.nan),
@@ -186,15 +187,6 @@ def _speed(run: dict[str, Any], *, higher_is_better: bool) -> dict[str, Any]:
         if alone and done and run["train_seconds"] > 0
         else math.nan,
     }
-
-
-def _is(facts: dict[str, Any], axis: str, label: str, name: str) -> bool:
-    return bool(facts[axis].get(label, {}).get("name", label) == name)
-
-
-def _is_constant(facts: dict[str, Any], label: str) -> bool:
-    settings = facts["schedules"].get(label, {}).get("settings", {})
-    return _is(facts, "schedules", label, "constant") and not settings.get("warmup")
 
 
 def _first_lr(group_lr: Any) -> float:

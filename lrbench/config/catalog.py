@@ -12,10 +12,15 @@ from typing import Annotated, Any, Generic, NoReturn, TypeVar
 from pydantic import AllowInfNan, Field, create_model
 
 from lrbench.config.faults import nearest
-from lrbench.config.origin import Origin, joined, origin_of, outside
+from lrbench.config.origin import Origin, is_ours, joined, origin_of, outside
 from lrbench.config.types import Strict, check_name
 
 F = TypeVar("F", bound=Callable[..., Any])
+E = TypeVar("E", bound="Entry[Any]")
+
+
+PYTORCH = "paszke2019pytorch"
+"""The citation key of what comes from PyTorch."""
 
 
 @dataclass(frozen=True)
@@ -34,7 +39,8 @@ class Entry(Generic[F]):
     source: str
     flags: frozenset[str] = frozenset()
     revision: int | str = 1
-    facts: dict[str, Any] = field(default_factory=dict)
+    cites: tuple[str, ...] = ()
+    """Keys of the works in ``references.bib`` that stand behind it; empty: those that the text of ``source`` names."""
     origin: Origin | None = field(default=None, compare=False)
 
     def resolve(self, settings: Mapping[str, Any]) -> dict[str, Any]:
@@ -53,23 +59,32 @@ class Entry(Generic[F]):
         """Every setting that has a default, with it."""
         return {name: f.default for name, f in self.settings.model_fields.items() if not f.is_required()}
 
+    def listed(self) -> dict[str, Any]:
+        """What ``lrbench list`` says of it before its settings."""
+        return {}
 
-class Catalog(dict[str, Entry[F]]):
+    def stored(self, settings: Mapping[str, Any]) -> dict[str, Any]:  # noqa: ARG002 - an axis may store what they mean
+        """What ``study.toml`` says of it with these settings."""
+        return {"name": self.name, "meaning": self.meaning, "source": self.source, "cites": list(self.cites)}
+
+
+class Catalog(dict[str, E]):
     """A dict whose missing-key error tells the reader what to type instead."""
 
     def __init__(
         self,
         kind: str,
+        entry: type[E],
         *,
         flags: Mapping[str, str] = MappingProxyType({}),
         common: Callable[[frozenset[str]], dict[str, Any]] = lambda _: {},
     ) -> None:
-        """``flags`` are those that an entry can have, each with what it says of the entry.
+        """``entry`` is the class of its entries. ``flags`` are those that one can have, each with what it says.
 
         ``common`` gives the settings that every entry with certain flags has beside its own, as pydantic fields.
         """
         super().__init__()
-        self.kind = kind
+        self.kind, self.entry = kind, entry
         self.flags = flags
         self._common = common
         self._given: dict[str, int | str] = {}
@@ -80,9 +95,17 @@ class Catalog(dict[str, Entry[F]]):
         raise LookupError(f"no {self.kind} called {name!r}. {nearest(name, self)}")
 
     def register(
-        self, name: str, *, flags: Iterable[str] = (), revision: int | str = 1, **facts: Any
+        self,
+        name: str,
+        *,
+        flags: Iterable[str] = (),
+        revision: int | str = 1,
+        cites: Iterable[str] = (),
+        **facts: Any,
     ) -> Callable[[F], F]:
-        """Enter a function under ``name``; its keyword-only parameters become its settings, its docstring its documentation.
+        """Enter a function: its keyword-only parameters become its settings, its docstring its documentation.
+
+        ``facts`` are the further fields of the catalog's entries.
 
         Raises: LookupError for a flag that the catalog does not know, or a name that is taken.
         """
@@ -95,7 +118,7 @@ class Catalog(dict[str, Entry[F]]):
 
         def enter(build: F) -> F:
             known, origin = self.get(name), None
-            if build.__module__.split(".")[0] != "lrbench":
+            if not is_ours(build.__module__):
                 values = {"build": build, "flags": sorted(flags), "facts": facts}
                 origin = origin_of(outside(sys._getframe(1)), values)
             if (
@@ -108,7 +131,9 @@ class Catalog(dict[str, Entry[F]]):
             meaning, source = _read(inspect.getdoc(build) or "")
             settings = _settings(build, self._common(given))
             self._given[name] = revision
-            made = Entry(name, build, settings, meaning, source, given, revision, facts, origin)
+            made = self.entry(
+                name, build, settings, meaning, source, given, revision, tuple(cites), origin=origin, **facts
+            )
             self[name] = replace(made, revision=self._revision(made))
             return build
 
@@ -116,13 +141,13 @@ class Catalog(dict[str, Entry[F]]):
 
     def extend(self, name: str, part: Callable[..., Any]) -> None:
         """Let the revision of an entry tell of code that was added to it, if lrbench did not make that."""
-        if part.__module__.split(".")[0] == "lrbench":
+        if is_ours(part.__module__):
             return
         self.added[name] = origin_of(outside(sys._getframe(1)), {"part": part})
         if name in self:
             self[name] = replace(self[name], revision=self._revision(self[name]))
 
-    def _revision(self, entry: Entry[F]) -> int | str:
+    def _revision(self, entry: E) -> int | str:
         told = self._given.get(entry.name, entry.revision)
         for origin in (entry.origin, self.added.get(entry.name)):
             told = joined(told, origin.now()) if origin else told

@@ -1,9 +1,11 @@
 """Bad input is a list of sentences for the person who typed it, never a traceback."""
 
+import tomllib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from difflib import get_close_matches
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
@@ -46,6 +48,16 @@ def told(error: BaseException, most: int = 200) -> str:
     return one_line(f"{type(error).__name__}: {error}", most)
 
 
+def closest(name: str, known: Iterable[str]) -> str:
+    """A question that names the closest known word; empty where none is close.
+
+    >>> closest("admw", ["adam", "adamw", "sgd"]), closest("sgd?!.,", ["adam"])
+    ("Did you mean 'adamw'? ", '')
+    """
+    close = get_close_matches(name, sorted(known), n=1)
+    return f"Did you mean {close[0]!r}? " if close else ""
+
+
 def nearest(name: str, known: Iterable[str]) -> str:
     """A sentence that names the closest known word, if one is close, and all of them.
 
@@ -53,8 +65,7 @@ def nearest(name: str, known: Iterable[str]) -> str:
     "Did you mean 'adamw'? Known: adam, adamw, sgd."
     """
     words = sorted(known)
-    close = get_close_matches(name, words, n=1)
-    return (f"Did you mean {close[0]!r}? " if close else "") + f"Known: {', '.join(words)}."
+    return closest(name, words) + f"Known: {', '.join(words)}."
 
 
 def path_of(location: Sequence[str | int]) -> str:
@@ -108,3 +119,20 @@ def faults_of(error: ValidationError, where: str) -> list[str]:
         for e in error.errors()
     ]
     return list(dict.fromkeys(lines))
+
+
+def read_toml(path: Path, kind: str) -> dict[str, Any]:
+    """The values of a TOML file; ``kind`` says what it should be, such as "a matrix file".
+
+    Raises: BadInput when it cannot be read, is not UTF-8, or is not TOML.
+    """
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except OSError as error:
+        raise BadInput(f"{path}: cannot be read: {error.strerror}. Give the path of {kind} (TOML).") from error
+    except UnicodeDecodeError as error:
+        raise BadInput(f"{path}: is not a text file in UTF-8. Give the path of {kind} (TOML).") from error
+    try:
+        return tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise BadInput(f"{path.name}: is not TOML: {error}") from error

@@ -13,15 +13,14 @@ from pydantic_core import InitErrorDetails
 
 from lrbench.config.catalog import Entry
 from lrbench.config.cost import Grouping, Implementation
-from lrbench.config.faults import BadInput, fault, faults_of, nearest
+from lrbench.config.faults import BadInput, closest, fault, faults_of, nearest, read_toml
 from lrbench.config.run import Precision
-from lrbench.config.toml import read_toml
 from lrbench.config.types import Count, Positive, Seed, Strict
 
 Vocabulary = Mapping[str, Mapping[str, Any]]
 """The names that each of the axes workload, optimizer, layer_lr and schedule can take, with their catalog entries."""
 AXES = ("workload", "optimizer", "layer_lr", "schedule")
-MANY = 10_000
+MOST_VALUES = 10_000
 """The most lrs of a grid, or seeds, that a count may ask for."""
 EMPTY = "must not be empty: name at least one value, or leave the key out"
 
@@ -41,7 +40,7 @@ class Grid(Strict):
 
     values: Annotated[tuple[Lr, ...] | None, Field(strict=False), AfterValidator(_not_empty)] = None
     log: Annotated[tuple[Lr, Lr] | None, Field(strict=False)] = None
-    count: Annotated[int | None, Field(ge=2, le=MANY)] = None
+    count: Annotated[int | None, Field(ge=2, le=MOST_VALUES)] = None
     multiples: Annotated[tuple[Lr, ...] | None, Field(strict=False), AfterValidator(_not_empty)] = None
 
     @model_validator(mode="after")
@@ -82,8 +81,8 @@ def _seeds(value: Any) -> Any:
         return _listed(value)
     if set(value) != {"count"}:
         raise fault(f"must be a whole number, a list of them, or {{count = n}}, got {value!r}")
-    if type(value["count"]) is not int or not 1 <= value["count"] <= MANY:
-        raise fault(f"count must be a whole number from 1 to {MANY:,}, got {value['count']!r}")
+    if type(value["count"]) is not int or not 1 <= value["count"] <= MOST_VALUES:
+        raise fault(f"count must be a whole number from 1 to {MOST_VALUES:,}, got {value['count']!r}")
     return range(value["count"])
 
 
@@ -97,11 +96,8 @@ def _known(axis: str, name: Any, info: ValidationInfo) -> Any:
     names = (info.context or {})[axis]
     if not isinstance(name, str) or name not in names:
         kind = "layer-lr policy" if axis == "layer_lr" else axis
-        near = nearest(str(name), names)
-        raise fault(
-            f"no {kind} called {name!r}. {near}"
-            + ("" if near.startswith("Did") else " If it is a plug-in's, give --plugin.")
-        )
+        hint = "" if closest(str(name), names) else " If it is a plug-in's, give --plugin."
+        raise fault(f"no {kind} called {name!r}. {nearest(str(name), names)}{hint}")
     return names[name]
 
 

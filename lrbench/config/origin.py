@@ -116,9 +116,14 @@ def _names_itself(test: ast.expr) -> bool:
     return any(isinstance(node, ast.Name) and node.id == "__name__" for node in ast.walk(test))
 
 
+def is_ours(module: object) -> bool:
+    """Whether a module of this name is part of lrbench."""
+    return str(module).partition(".")[0] == "lrbench"
+
+
 def outside(frame: FrameType | None) -> FrameType:
     """The nearest frame, from one on, that is not lrbench's own."""
-    while frame and frame.f_back and str(frame.f_globals.get("__name__", "")).partition(".")[0] == "lrbench":
+    while frame and frame.f_back and is_ours(frame.f_globals.get("__name__")):
         frame = frame.f_back
     if frame is None:
         raise LookupError("nothing is running")

@@ -82,6 +82,16 @@ class Outcome:
         return len(self.step_loss)
 
 
+def mode_used(mode: str) -> tuple[str, str]:
+    """The mode of an outcome, and why a faster one was given up or what it does without; empty where there is nothing.
+
+    >>> mode_used("eager: compiled given up: no compiler"), mode_used("graph")
+    (('eager', 'compiled given up: no compiler'), ('graph', ''))
+    """
+    used, _, note = mode.partition(": ")
+    return used, note
+
+
 def population_name(keys: Iterable[str]) -> str:
     """The name of a set of runs by their keys, whatever their order: eight hexadecimal digits."""
     return hashlib.sha256(" ".join(sorted(keys)).encode()).hexdigest()[:8]

@@ -11,6 +11,7 @@ import dis
 import hashlib
 import sys
 from collections.abc import Iterator, Mapping, Set
+from dataclasses import fields, is_dataclass
 from functools import partial
 from pathlib import PurePath
 from types import BuiltinFunctionType, CodeType, FunctionType, MethodType, ModuleType
@@ -35,6 +36,8 @@ EXCEPTED = ("torch", "lrbench")
 """Packages that are recorded with the machine."""
 PLUGIN = "lrbench_plugin_"
 """How the names of modules begin that are made of plug-in files: of these, the name does not count."""
+FOR_PEOPLE = {"for_people": True}
+"""The metadata of a field of a dataclass that decides nothing of a result, so that no fingerprint covers it."""
 PLAIN = (type(None), bool, int, float, complex, str, bytes, type(...), PurePath)
 
 
@@ -162,6 +165,9 @@ class Prints:
         ours = kind.__module__.partition(".")[0] in EXCEPTED or not self._is_foreign(kind.__module__)
         names = [n for c in kind.__mro__ for n in _listed(vars(c).get("__slots__", ())) if hasattr(value, n)]
         inside = dict(getattr(value, "__dict__", {})) | {name: getattr(value, name) for name in names}
+        for one in fields(value) if is_dataclass(value) else ():
+            if one.metadata.get("for_people"):
+                del inside[one.name]
         if ours and inside:
             self.values("inside", *(part for item in inside.items() for part in item))
         elif " at 0x" not in (told := repr(value)):

@@ -12,6 +12,14 @@ from lrbench.config.types import Count, Positive, Seed, Strict
 Precision = Literal["fp64", "fp32", "tf32", "bf16", "fp16"]
 
 
+def has_fingerprint(revision: int | str) -> bool:
+    """Whether a revision covers code that lrbench did not make. Such a revision is a text, lrbench's own are numbers.
+
+    Stored runs say in no other way which of their choices come from a plug-in.
+    """
+    return isinstance(revision, str)
+
+
 class Choice(Strict):
     """A catalog entry with every one of its settings resolved."""
 
@@ -22,8 +30,8 @@ class Choice(Strict):
 
     @property
     def is_plugin(self) -> bool:
-        """Whether lrbench did not make the entry, or a part of it: then its revision has the fingerprint of its code, which is a text."""
-        return isinstance(self.revision, str)
+        """Whether lrbench did not make the entry, or a part of it."""
+        return has_fingerprint(self.revision)
 
     def identity(self) -> dict[str, Any]:
         """What the key sees: the label is for people. The order within a table counts: of two patterns, the first one wins."""

@@ -5,8 +5,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, ValidationError, model_validator
 
-from lrbench.config.faults import BadInput, fault, faults_of, nearest
-from lrbench.config.toml import read_toml
+from lrbench.config.faults import BadInput, fault, faults_of, nearest, read_toml
 from lrbench.config.types import Strict
 
 Name = Annotated[str, Field(min_length=1)]

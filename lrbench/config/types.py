@@ -131,7 +131,7 @@ def known(value: Any) -> Any:
     return None if value != value else value  # noqa: PLR0124 - so NaN is told from all else
 
 
-LONGEST = 100
+LONGEST_NAME = 100
 """The most letters of a name."""
 
 
@@ -141,11 +141,11 @@ def check_name(kind: str, name: Any) -> None:
     Raises: LookupError.
     """
     parts = name.split("/") if isinstance(name, str) else [""]
-    if len(str(name)) > LONGEST or not all(
+    if len(str(name)) > LONGEST_NAME or not all(
         part.isprintable() and part == part.strip() and part.strip(".") for part in parts
     ):
         raise LookupError(
-            f"{kind} {name!r}: is no name. Give up to {LONGEST} printable letters; slashes may divide it, into parts "
+            f"{kind} {name!r}: is no name. Give up to {LONGEST_NAME} printable letters; slashes may divide it, into parts "
             f"that are neither "
             "empty, dots alone, nor begin or end with a blank."
         )

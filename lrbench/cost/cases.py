@@ -48,7 +48,7 @@ def _one_per_strategy(runs: Iterable[Run]) -> Iterable[Run]:
 
 
 def _usual(run: Run) -> Run:
-    return run.but(lr=OPTIMIZERS[run.optimizer.name].facts["default_lr"], seed=0)
+    return run.but(lr=OPTIMIZERS[run.optimizer.name].default_lr, seed=0)
 
 
 def _labels(run: Run) -> tuple[str, ...]:

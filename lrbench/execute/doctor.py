@@ -69,7 +69,7 @@ def _data() -> Iterator[Check]:
 
 
 def _packages() -> Iterator[Check]:
-    for package in sorted({entry.facts["needs"] for entry in OPTIMIZERS.values() if "needs" in entry.facts}):
+    for package in sorted({entry.needs for entry in OPTIMIZERS.values() if entry.needs}):
         here = find_spec(package) is not None
         yield Check(f"package {package}", "ok" if here else "note", "here" if here else "missing: its optimizers are "
         "skipped",

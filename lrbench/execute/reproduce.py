@@ -17,7 +17,7 @@ from lrbench.analyse.frames import STRATEGY, groups
 from lrbench.analyse.reproduction import Reproduction, Rerun
 from lrbench.analyse.sample import stratified
 from lrbench.config.faults import BadInput, one_line, told
-from lrbench.config.outcome import Outcome, Status
+from lrbench.config.outcome import Outcome, Status, mode_used
 from lrbench.config.run import Choice, Run
 from lrbench.device import Device, cpu_cores, describe, fast_modes, no_tf32, provenance, select, settle
 from lrbench.execute.pool import Pool
@@ -188,7 +188,7 @@ def _impossible(run: Run, device: Device) -> str | None:
 
 def _way(values: dict[str, Any], run: Run, device: Device) -> Recorded:
     """How a run will be trained: as it was, where that can be."""
-    family = _family(values["mode"])
+    family, _ = mode_used(values["mode"])
     if values["trainer"] != "population":
         return Recorded(values, run, "reference", "eager")
     if reason := alone(run):
@@ -196,10 +196,6 @@ def _way(values: dict[str, Any], run: Run, device: Device) -> Recorded:
     if family not in ("eager", *fast_modes(device)):
         return Recorded(values, run, "population", "eager", f"there is no {family} mode on {device.type}")
     return Recorded(values, run, "population", family)
-
-
-def _family(mode: str) -> str:
-    return mode.partition(":")[0]
 
 
 def units(recorded: Sequence[Recorded], runs: pd.DataFrame) -> list[Unit]:
@@ -230,7 +226,7 @@ def units(recorded: Sequence[Recorded], runs: pd.DataFrame) -> list[Unit]:
 
 def rounds(run: Run) -> bool:
     """Whether a run's optimizer computes in a lower precision, so that its bits depend on the population it is trained in."""
-    return "rounds_in" in OPTIMIZERS[run.optimizer.name].facts
+    return OPTIMIZERS[run.optimizer.name].rounds_in is not None
 
 
 def _whole_populations(recorded: Sequence[Recorded], runs: pd.DataFrame) -> Iterator[Unit]:
@@ -259,7 +255,7 @@ def _kind(values: Mapping[str, Any]) -> tuple[Any, ...]:
 def _widths(runs: pd.DataFrame) -> dict[tuple[Any, ...], int]:
     """The greatest width on record, by mode and kind."""
     together = runs[runs.trainer == "population"]
-    modes = together["mode"].map(_family).rename("family")
+    modes = together["mode"].map(lambda mode: mode_used(mode)[0]).rename("family")
     return {tuple(at): int(part.width.max()) for at, part in groups(together.assign(family=modes), ["family", *KIND])}
 
 
@@ -338,12 +334,14 @@ def _certified(
         else:
             pairs.append(_pair(one, outcome, study, cells, alike=alike))
     judged, tests = judge(pairs, {pair.key: compare(pair) for pair in pairs})
-    notes = {one.run.key: one.note for one in recorded}
+    again = {one.run.key: one for one in recorded}
     for pair in pairs:
         measures = judged[pair.key]
-        note = notes[pair.key] or _other_way(pair)
+        one = again[pair.key]
+        note = one.note or _other_way(pair)
         verdict = worst([m.verdict for m in measures.values()])
-        rows.append(_row(pair.recorded, verdict, "", note=note, trained_as=_as(pair.found), measures=measures))
+        more = {"trained_as": _as(pair.found), "measures": measures, "optimizer": one.run.optimizer.name}
+        rows.append(_row(pair.recorded, verdict, "", note=note, **more))
     return Reproduction(
         study.name, digest(study.runs), study.machine, here, len(study.runs), asked, tuple(sorted(rows, key=lambda r: r.key)), tuple(tests),
         suspicious(pairs),
@@ -355,7 +353,7 @@ def _pair(
 ) -> Pair:
     [found] = table_of([row(one.run, outcome)]).to_pandas().to_dict("records")
     facts = study.facts["workloads"][one.row["workload"]]
-    share = str(facts["metric"]).endswith("accuracy")
+    share = facts["metric_unit"] == "fraction"
     others = tuple(other for other in cells[_cell(one.row)] if other["key"] != one.row["key"])
     return Pair(
         cell=one.run.but(seed=0).key,

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from lrbench.config.cache import cache_folder
 from lrbench.config.faults import told
+from lrbench.config.outcome import mode_used
 from lrbench.config.run import Run
 from lrbench.device import Device, describe, fast_modes, memory_limit
 from lrbench.execute.work import Unit
@@ -292,8 +293,9 @@ class Trial:
                 each, came_to = self._in_mode(mode, width, device)
             except Exception as error:  # noqa: BLE001 - what cannot be made is not used
                 return found.tried(mode, *failed, why=f"measuring {mode} mode failed: {told(error)}")
-            if came_to.startswith("eager"):
-                return found.tried(mode, *failed, why=came_to.removeprefix("eager: "))
+            used, note = mode_used(came_to)
+            if used == "eager":
+                return found.tried(mode, *failed, why=note)
             found = found.tried(mode, Way(width, each if each < WORTH * pace.least else inf))
             if HOPE * self.steps * found.way(mode).seconds < time.perf_counter() - started:
                 break

@@ -9,17 +9,15 @@ from torch import Tensor
 
 from lrbench.config.faults import BadInput, nearest
 from lrbench.config.matrix import parse_matrix
+from lrbench.config.outcome import mode_used
 from lrbench.config.run import Run
 from lrbench.device import Device, fast_modes
 from lrbench.plan import make_plan, vocabulary
 from lrbench.train import Population, Training, alone, data_for
+from lrbench.train.rules import RULES
 from lrbench.workloads import WORKLOADS
 
 STEPS = 50
-BOUND = 1e-9
-BOUNDS = {"muon": 0.05, "asgd": 1e-7}
-"""Muon orthogonalises in bfloat16, where another order of summation can round an element to its neighbour; PyTorch
-keeps the step size of ASGD in float32, which put weights 6e-9 apart on an H100."""
 POLICIES = ("uniform", "depth-decay", "bias-norm", "head-only", "gradual-unfreezing")
 SCHEDULES = ("constant", {"name": "cosine", "warmup": 0.2}, "step", "plateau")
 
@@ -44,7 +42,7 @@ class Finding:
     @property
     def bound(self) -> float:
         """What the differences must not exceed."""
-        return BOUNDS.get(self.optimizer, BOUND)
+        return RULES[self.optimizer].agrees_within
 
     @property
     def holds(self) -> bool:
@@ -54,7 +52,8 @@ class Finding:
     @property
     def given_up(self) -> bool:
         """Whether the mode that was asked for was not used."""
-        return self.mode.startswith("eager: ")
+        used, note = mode_used(self.mode)
+        return used == "eager" and bool(note)
 
 
 def verify(workloads: Sequence[str], device: Device, optimizers: Sequence[str] | None = None) -> Iterator[Finding]:
@@ -69,7 +68,7 @@ def verify(workloads: Sequence[str], device: Device, optimizers: Sequence[str] |
         )
     for name in workloads:
         budget = {name: {"steps": STEPS, "eval_every": STEPS // 5}}
-        for optimizer in optimizers or [n for n, entry in words["optimizer"].items() if not entry.facts.get("needs")]:
+        for optimizer in optimizers or [n for n, entry in words["optimizer"].items() if not entry.needs]:
             matrix = {
                 "name": "verify",
                 "workload": name,

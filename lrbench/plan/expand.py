@@ -47,7 +47,7 @@ def product(block: Block, matrix: Matrix, words: Vocabulary) -> Iterator[Run]:
         sizes = block.batch_size or (workload.batch_size,)
         for size, k, optimizer in itertools.product(sizes, accumulates, optimizers):
             length = _length(workload, matrix.budget.get(name, Budget()), size * k)
-            default = words["optimizer"][optimizer.name].facts["default_lr"]
+            default = words["optimizer"][optimizer.name].default_lr
             grid = optimizer.lr or block.lr
             for policy, schedule, lr, precision, seed in itertools.product(
                 policies, schedules, grid.lrs(default) if grid else (default,), precisions, seeds

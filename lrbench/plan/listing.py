@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from lrbench.config.faults import BadInput, nearest
+from lrbench.config.faults import BadInput, closest
 from lrbench.plan.vocabulary import load_plugins, vocabulary
 from lrbench.workloads import Workload
 
@@ -19,10 +19,9 @@ def entries(what: str, plugins: Sequence[Path] = ()) -> dict[str, list[dict[str,
     words = vocabulary()
     named = [name for catalog in words.values() for name in catalog]
     if what and what not in words and what not in named:
-        near = nearest(what, [*words, *named]).partition("Known: ")[0]
         raise BadInput(
-            f"list {what}: there is no such kind or entry. {near}Kinds: {', '.join(words)}; `lrbench list` shows all "
-            f"entries."
+            f"list {what}: there is no such kind or entry. {closest(what, [*words, *named])}Kinds: {', '.join(words)}; "
+            f"`lrbench list` shows all entries."
         )
     found = {
         axis: [_facts(entry) for entry in words[axis].values() if what in ("", axis, entry.name)] for axis in words
@@ -47,7 +46,7 @@ def _facts(entry: Any) -> dict[str, Any]:
         }
         return common | {"settings": settings} | rest
     required = {name: "required" for name, f in entry.settings.model_fields.items() if f.is_required()}
-    settings = required | entry.facts | entry.defaults()
+    settings = required | entry.listed() | entry.defaults()
     return common | {"settings": settings, "flags": sorted(entry.flags)}
 
 

@@ -12,6 +12,7 @@ from torch.nn.parameter import is_lazy
 
 from lrbench.config.faults import BadInput, told
 from lrbench.config.matrix import Matrix
+from lrbench.config.metric import usual_unit
 from lrbench.config.param import Param
 from lrbench.config.run import Choice, Run
 from lrbench.plan.expand import expand
@@ -222,12 +223,13 @@ def _workload_facts(workload: Workload, run: Run) -> dict[str, Any]:
     }
     facts |= {
         "metric": workload.metric.name,
+        "metric_unit": workload.metric.unit or usual_unit(workload.metric.name),
         "higher_is_better": workload.metric.higher_is_better,
         "layers": list(workload.layers),
     }
     facts |= {"target": run.target, "steps": run.steps, "batch_size": run.batch_size, "eval_every": run.eval_every}
     facts |= {"lowest_loss": workload.lowest_loss, "metric_limits": list(workload.metric.limits)}
-    facts |= {"has_known_answer": True} if workload.has_known_answer else {}
+    facts |= {"has_known_answer": workload.has_known_answer, "cites": list(workload.cites)}
     facts |= _model_facts(params_of(workload)) if _unbuilt(workload) is None else {}
     return facts | {
         f"{part}_examples": n for part, n in zip(("train", "validation", "test"), workload.examples, strict=True)
@@ -247,7 +249,6 @@ def _choices(runs: list[Run], axis: str, catalog: Any) -> dict[str, Any]:
     for choice in (getattr(run, axis) for run in runs):
         if choice.label not in found:
             entry = catalog[choice.name]
-            default = {"default_lr": entry.facts["default_lr"]} if axis == "optimizer" else {}
-            about = {"name": entry.name, "meaning": entry.meaning, "source": entry.source}
-            found[choice.label] = about | default | {"settings": entry.settings.neutral() | choice.settings}
+            settings = entry.settings.neutral() | choice.settings
+            found[choice.label] = entry.stored(settings) | {"settings": settings}
     return found

@@ -13,7 +13,7 @@ from lrbench.config.matrix import Vocabulary
 from lrbench.config.origin import ENTRY_POINTS as THROUGH_ENTRY_POINTS
 from lrbench.config.origin import Origin, loading, refuse_edited
 from lrbench.config.prints import PLUGIN
-from lrbench.config.run import Choice, Run
+from lrbench.config.run import Choice, Run, has_fingerprint
 from lrbench.config.sources import file_of, imports_of
 from lrbench.strategies import LAYER_LRS, OPTIMIZERS, SCHEDULES
 from lrbench.workloads import WORKLOADS
@@ -109,7 +109,7 @@ def revision_of(axis: str, name: str, settings: Mapping[str, Any]) -> int | str:
     catalog: Mapping[str, Any] = vocabulary()[axis]
     found: int | str = catalog[name].revision
     inside = [revision_of(axis, part["name"], part) for part in parts_of(axis, settings)]
-    foreign = [revision for revision in inside if isinstance(revision, str)]
+    foreign = [str(revision) for revision in inside if has_fingerprint(revision)]
     return "-".join([str(found), *foreign]) if foreign else found
 
 
@@ -141,6 +141,6 @@ def changed(run: Run) -> str | None:
             return f"there is no {axis} called {choice.name!r} here: if it is a plug-in's, give --plugin"
         here = revision_of(axis, choice.name, choice.settings)
         if choice.revision != here:
-            code = ": its code is another" if isinstance(here, str) else ""
+            code = ": its code is another" if has_fingerprint(here) else ""
             return f"{axis} {choice.name} was changed since: revision {choice.revision} on record, {here} here{code}"
     return None

@@ -1,33 +1,70 @@
-"""The BibTeX entries of a study: itself, lrbench, and the work behind everything that it used."""
+"""The BibTeX entries of a study: itself, lrbench, and the works behind everything that it used."""
 
 import json
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files
 from typing import Any
 
-from lrbench.report.references import BY_KEY, METHODS, Reference, named_in
+from lrbench.config.run import has_fingerprint
 from lrbench.report.render.latex import SPECIAL
 from lrbench.store import Study, digest
 
-PARTS = {"workloads": "workload", "optimizers": "optimizer", "layer_lrs": "layer_lr", "schedules": "schedule"}
-"""The tables of ``study.toml``, and the column that names their entries."""
+TABLES = {"workload": "workloads", "optimizer": "optimizers", "layer_lr": "layer_lrs", "schedule": "schedules"}
+"""The axes, and the tables of ``study.toml`` that describe their entries."""
 KINDS = {
     "workload": "workload",
     "optimizer": "optimizer",
     "layer_lr": "layer-lr policy",
     "schedule": "learning-rate schedule",
 }
-LATEX = {
-    "ä": r"{\"a}",
-    "é": r"{\'e}",
-    "ö": r"{\"o}",
-    "ü": r"{\"u}",
-    "á": r"{\'a}",
-    "ç": r"{\c c}",
-    "ß": r"{\ss}",
-    "ø": r"{\o}",
+METHODS = ("agarwal2021deep", "dahl2023benchmarking", "holm1979simple", "paszke2019pytorch")
+"""What the way of measuring rests on, whatever was measured."""
+
+IDENTIFIER = re.compile(r"arXiv:\d{4}\.\d{4,5}|doi:10\.\d+/[^\s,;]+")
+"""What in the text of a source names a work beyond doubt."""
+WORDS = {
+    "Sutskever et al. 2013": "sutskever2013importance",
+    "Dozat 2016": "dozat2016incorporating",
+    "Duchi, Hazan & Singer 2011": "duchi2011adaptive",
+    "Hinton, Srivastava & Swersky 2012": "hinton2012lecture",
+    "Riedmiller & Braun 1993": "riedmiller1993direct",
+    "Polyak & Juditsky 1992": "polyak1992acceleration",
+    "Liu & Nocedal 1989": "liu1989limited",
+    "Jordan et al. 2024": "jordan2024muon",
+    "fastai's": "howard2020fastai",
+    "Caffe's": "jia2014caffe",
+    "textbook convex quadratic": "goh2017momentum",
+    "torch.optim": "paszke2019pytorch",
+    "scikit-learn": "pedregosa2011scikit",
+    "mlxtend": "raschka2018mlxtend",
+    "torchvision": "torchvision2016",
+    "Holm 1979": "holm1979simple",
 }
+"""What names a work without an identifier, in studies stored before entries had citation keys and in plug-ins."""
+
+
+@cache
+def references() -> dict[str, str]:
+    """The entries of ``references.bib`` by key, in its order."""
+    text = (files("lrbench.report") / "references.bib").read_text(encoding="utf-8")
+    return {entry[1]: entry[0] for entry in re.finditer(r"^@\w+\{(\w+),\n.*?^\}$", text, re.MULTILINE | re.DOTALL)}
+
+
+@cache
+def named_in(source: str) -> tuple[frozenset[str], tuple[str, ...]]:
+    """The keys of the works that the text of a source names, and the identifiers in it that no reference has."""
+    named = {key for words, key in WORDS.items() if words in source}
+    unknown = []
+    for identifier in dict.fromkeys(name.rstrip(".") for name in IDENTIFIER.findall(source)):
+        kind, _, value = identifier.partition(":")
+        field = f"  {'eprint' if kind == 'arXiv' else kind} = {{{value}}}"
+        keys = [key for key, entry in references().items() if field in entry]
+        named |= set(keys)
+        unknown += [] if keys else [identifier]
+    return frozenset(named), tuple(unknown)
 
 
 @dataclass(frozen=True)
@@ -43,102 +80,100 @@ class Used:
 
 
 def used(study: Study) -> list[Used]:
-    """Everything that the runs of a study used, each name once, in the order of ``PARTS`` and then of names."""
-    plugins = _plugins(study)
-    found = {}
-    for part, axis in PARTS.items():
-        present = set(study.runs[axis])
-        for _, facts in sorted(study.facts.get(part, {}).items()):
-            name, source = str(facts["name"]), str(facts.get("source", ""))
-            if (axis, name) not in found and any(label.partition("(")[0] == name for label in present):
-                known, unknown = named_in(source)
-                own = (axis, name) in plugins or not known or bool(unknown)
-                keys = tuple(reference.key for reference in known) + ((_own_key(axis, name),) if own else ())
-                found[axis, name] = Used(axis, name, source, keys, own)
-    return [found[key] for key in sorted(found, key=lambda key: (list(PARTS.values()).index(key[0]), key[1]))]
-
-
-def _plugins(study: Study) -> set[tuple[str, str]]:
-    """What comes from a plug-in: its revision is a digest of its text, not a number."""
-    return {(axis, str(choice["name"])) for axis, choice in choices(study) if isinstance(choice["revision"], str)}
+    """Everything that the runs of a study used, each name once, in the order of ``TABLES`` and then of names."""
+    is_plugin: dict[tuple[str, str], bool] = {}
+    for axis, choice in choices(study):
+        at = (axis, str(choice["name"]))
+        is_plugin[at] = is_plugin.get(at, False) or has_fingerprint(choice["revision"])
+    found: dict[tuple[str, str], Used] = {}
+    for axis, table in TABLES.items():
+        for _, facts in sorted(study.facts.get(table, {}).items()):
+            at = (axis, str(facts["name"]))
+            if at in is_plugin and at not in found:
+                source = str(facts.get("source", ""))
+                named, unknown = named_in(source)
+                keys = tuple(key for key in references() if key in named or key in facts.get("cites", ()))
+                own = is_plugin[at] or not keys or bool(unknown)
+                found[at] = Used(*at, source, keys + ((_own_key(*at),) if own else ()), own)
+    return sorted(found.values(), key=lambda one: (list(TABLES).index(one.axis), one.name))
 
 
 def choices(study: Study) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Each choice of each axis as its runs hold it: name, revision, label, and every setting; in the order of axes and labels."""
-    for axis in PARTS.values():
+    """Each choice as its runs hold it: name, revision, label, every setting; in the order of axes and labels."""
+    for axis in TABLES:
         for run in study.runs[[axis, "key", "run"]].sort_values([axis, "key"]).drop_duplicates(axis).run:
             yield axis, json.loads(str(run))[axis]
 
 
 def _own_key(axis: str, name: str) -> str:
-    return f"lrbench-{axis.replace('_', '-')}-{re.sub(r'[^A-Za-z0-9]+', '-', name).strip('-')}"
+    return f"lrbench-{axis.replace('_', '-')}-{_plain(name)}"
 
 
 def study_key(study: Study, found: str) -> str:
     """The key of the study's own entry; ``found`` is its digest."""
-    return f"lrbench-study-{re.sub(r'[^A-Za-z0-9]+', '-', study.name).strip('-')}-{found[:8]}"
+    return f"lrbench-study-{_plain(study.name)}-{found[:8]}"
+
+
+def _plain(name: str) -> str:
+    return re.sub(r"[^A-Za-z0-9]+", "-", name).strip("-")
 
 
 def bibtex(study: Study, year: int) -> str:
-    """The entries: the study, lrbench, then what was used and what the statistics rest on, sorted by key. Keys are unique."""
-    found = digest(study.runs)
+    """The entries: the study, lrbench, then what was used and what the statistics rest on, by key. Keys are unique."""
     everything = used(study)
-    keys = sorted({key for one in everything for key in one.keys if key in BY_KEY} | set(METHODS))
-    own = [_own(one) for one in everything if one.own]
-    entries = [_study(study, found, year), _software(study, year), *(BY_KEY[key] for key in keys), *own]
-    return "\n\n".join(entry.bibtex() for entry in entries) + "\n"
+    keys = sorted({key for one in everything for key in one.keys if key in references()} | set(METHODS))
+    own = [
+        _entry(
+            _own_key(one.axis, one.name),
+            title=f"{{{latex(one.name)}}}, a {KINDS[one.axis]}",
+            note=latex(one.source) or "no source is given",
+        )
+        for one in everything
+        if one.own
+    ]
+    entries = [*_study_and_software(study, str(year)), *(references()[key] for key in keys), *own]
+    return "\n\n".join(entries) + "\n"
 
 
-def _study(study: Study, found: str, year: int) -> Reference:
-    machine = study.machine
-    fields = {
-        "title": f"{{{latex(study.name)}}}: Learning-Rate Strategies Compared with lrbench",
-        "year": str(year),
-        "version": f"digest {found[:16]}",
-        "note": "; ".join(
-            latex(part)
-            for part in (
-                f"{len(study.runs):,} runs on {machine.get('model', machine['slug'])} ({machine['slug']})",
-                f"SHA-256 of keys and outcomes {found}",
-                f"lrbench {_version(study)}",
-                f"commit {machine['commit']}" if machine.get("commit") else "",
-            )
-            if part
-        ),
-    }
-    return Reference(study_key(study, found), "misc", tuple(fields.items()), ())
+def _study_and_software(study: Study, year: str) -> Iterator[str]:
+    machine, found = study.machine, digest(study.runs)
+    version, commit = str(machine.get("packages", {}).get("lrbench", "unknown")), machine.get("commit")
+    said = [
+        f"{len(study.runs):,} runs on {machine.get('model', machine['slug'])} ({machine['slug']})",
+        f"SHA-256 of keys and outcomes {found}",
+        f"lrbench {version}",
+        *([f"commit {commit}"] if commit else []),
+    ]
+    yield _entry(
+        study_key(study, found),
+        title=f"{{{latex(study.name)}}}: Learning-Rate Strategies Compared with lrbench",
+        year=year,
+        version=f"digest {found[:16]}",
+        note="; ".join(map(latex, said)),
+    )
+    yield _entry(
+        "lrbench",
+        author="{The lrbench authors}",
+        title="{lrbench}: A Benchmark Suite for Learning-Rate Strategies",
+        year=year,
+        version=version,
+        **({"note": f"Commit {commit}"} if commit else {}),
+    )
 
 
-def _version(study: Study) -> str:
-    """The version of lrbench that made the record."""
-    return str(study.machine.get("packages", {}).get("lrbench", "unknown"))
+def _entry(key: str, **fields: str) -> str:
+    lines = ",\n".join(f"  {name} = {{{value}}}" for name, value in fields.items())
+    return f"@misc{{{key},\n{lines}\n}}"
 
 
-def _software(study: Study, year: int) -> Reference:
-    commit = study.machine.get("commit")
-    fields = {
-        "author": "{The lrbench authors}",
-        "title": "{lrbench}: A Benchmark Suite for Learning-Rate Strategies",
-        "year": str(year),
-        "version": _version(study),
-    } | ({"note": f"Commit {commit}"} if commit else {})
-    return Reference("lrbench", "misc", tuple(fields.items()), ())
-
-
-def _own(one: Used) -> Reference:
-    fields = {"title": f"{{{latex(one.name)}}}, a {KINDS[one.axis]}", "note": latex(one.source) or "no source is given"}
-    return Reference(_own_key(one.axis, one.name), "misc", tuple(fields.items()), ())
+LETTERS = str.maketrans(
+    SPECIAL
+    | {"{": r"\textbraceleft{}", "}": r"\textbraceright{}"}  # BibTeX counts braces, escaped ones too
+    | {"ä": r"{\"a}", "é": r"{\'e}", "ö": r"{\"o}", "ü": r"{\"u}", "á": r"{\'a}", "ç": r"{\c c}"}
+    | {"ß": r"{\ss}", "ø": r"{\o}"}
+)
 
 
 def latex(text: str) -> str:
     """Plain text as LaTeX and BibTeX read it."""
-    return "".join(_letters(" ".join(text.split())))
-
-
-def _letters(text: str) -> Iterator[str]:
-    for letter in text:
-        yield LATEX.get(letter) or BRACES.get(letter) or SPECIAL.get(letter, letter)
-
-
-BRACES: dict[str, Any] = {"{": r"\textbraceleft{}", "}": r"\textbraceright{}"}
-"""BibTeX counts braces, escaped ones too."""
+    return " ".join(text.split()).translate(LETTERS)

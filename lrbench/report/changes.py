@@ -57,7 +57,7 @@ class Found:
         """How a workload's metric is written; ``workload`` may name conditions."""
         known: dict[str, Any] = self.pair.base.facts["workloads"] | self.pair.head.facts["workloads"]
         facts = known.get(workload) or known.get(workload.partition(" [")[0], {})
-        return Metric(str(facts.get("metric", "metric")), bool(facts.get("higher_is_better", True)))
+        return Metric.of(facts) if facts else Metric("metric")
 
 
 @dataclass(frozen=True)

@@ -102,16 +102,8 @@ class Findings:
 
     @cached_property
     def known_answers(self) -> set[str]:
-        """The workloads whose answer is known, so that they test the instrument and not the strategies.
-
-        Studies from before this was stored do not say it: there, those that hold no example back.
-        """
-
-        def is_known(fact: dict[str, Any]) -> bool:
-            parts = {fact.get(f"{part}_examples") for part in ("train", "validation", "test")}
-            return bool(fact.get("has_known_answer", len(parts) == 1 and None not in parts))
-
-        return {w for w in self.workloads if is_known(self.fact(w))}
+        """The workloads whose answer is known, so that they test the instrument and not the strategies."""
+        return {w for w in self.workloads if self.fact(w)["has_known_answer"]}
 
     @cached_property
     def notable(self) -> set[tuple[str, ...]]:
@@ -151,8 +143,7 @@ class Findings:
 
     def metric(self, workload: str) -> Metric:
         """How a workload's metric is written."""
-        fact = self.fact(workload)
-        return Metric(str(fact["metric"]), bool(fact["higher_is_better"]))
+        return Metric.of(self.fact(workload))
 
     def fact(self, workload: str) -> dict[str, Any]:
         """What the study says of a workload."""

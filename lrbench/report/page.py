@@ -167,7 +167,7 @@ def _cells(found: Findings) -> pd.DataFrame:
 def _spread(found: Findings, at: list[str]) -> pd.DataFrame:
     """Median, least and most over the seeds that trained. A diverged one counts as the untrained model and never reaches the target."""
     runs = found.runs[found.runs.trained]
-    loss = runs.workload.map({w: found.metric(w).name == "loss" for w in found.workloads}).astype(bool)
+    loss = runs.workload.map({w: found.metric(w).unit == "loss" for w in found.workloads}).astype(bool)
     shown = runs.quality.where(
         ~loss, runs[["quality", "initial_loss"]].min(axis=1)
     )  # one exploded seed would flatten all others

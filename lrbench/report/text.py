@@ -1,8 +1,11 @@
 """Numbers as people read them."""
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any, Self
+
+from lrbench.config.metric import Unit
 
 NONE = "-"
 """What stands where there is no number."""
@@ -137,11 +140,17 @@ class Metric:
 
     name: str
     higher_is_better: bool = True
+    unit: Unit = "number"
+
+    @classmethod
+    def of(cls, workload: Mapping[str, Any]) -> Self:
+        """That of a workload, from what its study says of it."""
+        return cls(str(workload["metric"]), bool(workload["higher_is_better"]), workload["metric_unit"])
 
     @property
     def percent(self) -> bool:
         """Whether values are shares of one."""
-        return self.name.endswith("accuracy")
+        return self.unit == "fraction"
 
     @property
     def scale(self) -> float:
@@ -160,7 +169,7 @@ class Metric:
     def show(self, value: float) -> str:
         """A value with its unit.
 
-        >>> Metric("accuracy").show(0.98765), Metric("loss").show(0.98765)
+        >>> Metric("accuracy", unit="fraction").show(0.98765), Metric("loss").show(0.98765)
         ('98.8 %', '0.9877')
         """
         return self.bare(value) + (" %" if self.percent and math.isfinite(value) else "")
@@ -172,7 +181,7 @@ class Metric:
     def gain(self, value: float) -> str:
         """An improvement: positive is better, whatever the metric.
 
-        >>> Metric("accuracy").gain(0.0123), Metric("loss").gain(-0.5)
+        >>> Metric("accuracy", unit="fraction").gain(0.0123), Metric("loss").gain(-0.5)
         ('+1.2 points', '-0.5')
         """
         if not math.isfinite(value):

@@ -15,7 +15,7 @@ from lrbench.config.faults import BadInput, told
 SUMS = "SHA256SUMS"
 """In the archive's one folder, as ``sha256sum -c`` reads it."""
 ENDING = ".tar.gz"
-LARGEST = 16 * 2**30
+LARGEST_UNPACKED = 16 * 2**30
 """The most bytes that an archive may unpack to."""
 
 
@@ -77,8 +77,8 @@ def _unpack(file: Path, place: Path) -> Path:
                     f"{file}: holds {member.name!r}, which is not a plain file inside its folder: nothing of it is "
                     f"used."
                 )
-            if total > LARGEST:
-                raise BadInput(f"{file}: unpacks to more than {LARGEST:,} bytes: nothing of it is used.")
+            if total > LARGEST_UNPACKED:
+                raise BadInput(f"{file}: unpacks to more than {LARGEST_UNPACKED:,} bytes: nothing of it is used.")
             content = archive.extractfile(member)
             target = place / path
             if content is None or target.exists():

@@ -23,6 +23,7 @@ from lrbench.config.types import file_name
 from lrbench.store.archive import ENDING, opened
 from lrbench.store.costs import FILE as COSTS
 from lrbench.store.costs import read_costs
+from lrbench.store.facts import as_now
 from lrbench.store.files import write_whole
 from lrbench.store.table import CONTENT, read_parquet, row, table_of, to_bytes
 
@@ -173,7 +174,7 @@ def _load(folder: Path) -> Study:
     if not (folder / "study.toml").is_file():
         raise BadInput(f"{folder}: is not a study (it has no study.toml). Give <results>/<matrix>/<machine>.")
     with _damage(folder / "study.toml") as path:
-        facts = tomllib.loads(path.read_text(encoding="utf-8"))
+        facts = as_now(tomllib.loads(path.read_text(encoding="utf-8")))
         if facts["schema"] > SCHEMA:
             raise BadInput(
                 f"{folder}: has schema {facts['schema']}, and this lrbench reads up to {SCHEMA}: upgrade lrbench."
@@ -255,7 +256,7 @@ def _damage(path: Path) -> Iterator[Path]:
     """Tell of a file, or of one in a folder, that cannot be read as bad input."""
     try:
         yield path
-    except (OSError, ValueError, LookupError, TypeError, pa.ArrowException) as error:
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, pa.ArrowException) as error:
         why = f"it lacks {error}" if isinstance(error, KeyError) else one_line(error, 1000)
         raise BadInput(
             f"{path}: is damaged and cannot be read: {why}. Restore it, or remove what is damaged."

@@ -1,16 +1,20 @@
 """The columns of a stored run, and the two ways between outcomes and a Parquet table."""
 
+import hashlib
 import io
 import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from lrbench.config.outcome import Outcome
 from lrbench.config.run import Run
+from lrbench.config.types import known
 from lrbench.stats.curves import Losses, summary
 
 _CURVE = pa.list_(pa.float32())
@@ -148,3 +152,23 @@ def _train_loss_at_the_end(table: pa.Table) -> pa.Table:
 def _pairs(table: pa.Table) -> Iterator[tuple[list[float], float | None]]:
     ended = table["test_loss"].to_pylist() if "test_loss" in table.column_names else [0.0] * len(table)
     return zip(table["train_loss"].to_pylist(), ended, strict=True)
+
+
+_CURVES = {"eval_step": "<i4", "val_metric": "<f4", "val_loss": "<f4"}
+
+
+def digest(runs: pd.DataFrame) -> str:
+    """The SHA-256 of every run's key, resolved values and outcome, in order of the keys; 64 hexadecimal digits.
+
+    Args: runs: those of a ``Study``. Clocks, how runs were trained, and in which files and order they are stored do not
+    enter, so the same results have the same digest wherever they were made.
+    """
+    found = hashlib.sha256()
+    for run in runs.sort_values("key").to_dict("records"):
+        plain = [known(run[name]) for name in CONTENT if name not in _CURVES]
+        text = json.dumps([run["key"], json.loads(run["run"]), plain], sort_keys=True, separators=(",", ":"))
+        found.update(text.encode())
+        for name, kind in _CURVES.items():
+            curve = np.asarray(run[name], kind)
+            found.update(len(curve).to_bytes(8, "little") + curve.tobytes())
+    return found.hexdigest()

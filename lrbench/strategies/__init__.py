@@ -1,8 +1,7 @@
 """The three axes of a strategy: optimizers, layer-lr policies and schedules."""
 
 from lrbench.strategies.combine import groups_of, impossible, matrices_of
-from lrbench.strategies.groups import Group
-from lrbench.strategies.layer_lr import FROZEN, LAYER_LRS, Rate, layer_lr
+from lrbench.strategies.layer_lr import FROZEN, LAYER_LRS, Group, Rate, layer_lr
 from lrbench.strategies.optimizers import OPTIMIZERS, built, optimizer, swaps_weights
 from lrbench.strategies.pacer import (
     CallOrderError,

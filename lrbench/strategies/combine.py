@@ -11,10 +11,9 @@ import torch
 from lrbench.config.faults import one_line
 from lrbench.config.param import Param
 from lrbench.config.run import Choice, Run
-from lrbench.strategies.groups import Group, param_groups
-from lrbench.strategies.layer_lr import LAYER_LRS
+from lrbench.strategies.layer_lr import LAYER_LRS, Group, param_groups
 from lrbench.strategies.optimizers import OPTIMIZERS, built, swaps_weights
-from lrbench.strategies.schedules import SCHEDULES
+from lrbench.strategies.schedules import SCHEDULES, sequential
 
 
 def groups_of(run: Run, params: Sequence[Param]) -> list[Group]:
@@ -39,9 +38,8 @@ def matrices_of(optimizer: Choice) -> Callable[[Param], bool] | None:
 def impossible(run: Run, params: Sequence[Param]) -> str | None:
     """The reason why a run's strategy cannot train a model with these parameters, or None."""
     entry = OPTIMIZERS[run.optimizer.name]
-    package = entry.facts.get("needs")
-    if package and not find_spec(package):
-        return f"{entry.name} needs the package {package}: pip install {package}"
+    if entry.needs and not find_spec(entry.needs):
+        return f"{entry.name} needs the package {entry.needs}: pip install {entry.needs}"
     try:
         groups = groups_of(run, params)
     except ValueError as error:
@@ -66,7 +64,7 @@ def impossible(run: Run, params: Sequence[Param]) -> str | None:
         ),
         "only_2d": (not any(g.use_muon for g in groups), f"{entry.name} needs a {_matrix_of(run.optimizer)} to train"),
         "no_schedule": (
-            run.schedule.name != "constant" or bool(run.schedule.settings["warmup"]),
+            not SCHEDULES[run.schedule.name].keeps_lr(run.schedule.settings),
             f"{entry.name} sets its lr over time itself: only the constant schedule applies",
         ),
         "closure": (
@@ -143,9 +141,6 @@ def _unfit_schedule(schedule: Choice, optimizer: Choice) -> str | None:
         if not isinstance(optimizer.settings.get(name), float) or not shared:
             return f"{schedule.label} changes {name}, and {optimizer.label} has no such number in every group"
     parts, milestones = schedule.settings.get("parts"), schedule.settings.get("milestones")
-    if (
-        SCHEDULES[schedule.name].build is SCHEDULES["sequential"].build
-        and len(parts or ()) != len(milestones or ()) + 1
-    ):
+    if SCHEDULES[schedule.name].build is sequential and len(parts or ()) != len(milestones or ()) + 1:
         return f"{schedule.label} needs one milestone fewer than parts"
     return None

@@ -4,14 +4,16 @@ An entry is a function of settings that returns a policy; a policy maps every pa
 tensor.
 """
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
-from typing import Annotated, Literal
+from math import inf
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from lrbench.config.catalog import Catalog
+from lrbench.config.catalog import PYTORCH, Catalog, Entry
 from lrbench.config.param import Param
 from lrbench.config.types import Added, Count, NonNegative, Positive, Span
 
@@ -35,11 +37,24 @@ Policy = Callable[[Sequence[Param]], Mapping[str, Rate]]
 Patterns = Annotated[dict[str, NonNegative], Field(min_length=1)]
 Names = Annotated[tuple[str, ...], Field(strict=False, min_length=1)]
 
-LAYER_LRS: Catalog[Callable[..., Policy]] = Catalog("layer-lr policy")
+
+@dataclass(frozen=True)
+class PolicyEntry(Entry[Callable[..., Policy]]):
+    """A layer-lr policy, as a function of its settings."""
+
+    is_uniform: bool = False
+    """Whether it gives one lr to all parameters, whatever its settings."""
+
+    def stored(self, settings: Mapping[str, Any]) -> dict[str, Any]:
+        """Whether it is uniform besides."""
+        return super().stored(settings) | {"is_uniform": self.is_uniform}
+
+
+LAYER_LRS = Catalog("layer-lr policy", PolicyEntry)
 layer_lr = LAYER_LRS.register
 
 
-@layer_lr("uniform")
+@layer_lr("uniform", is_uniform=True, cites=[PYTORCH])
 def uniform() -> Policy:
     """One lr for all parameters.
 
@@ -48,7 +63,7 @@ def uniform() -> Policy:
     return lambda params: {p.name: Rate() for p in params}
 
 
-@layer_lr("groups")
+@layer_lr("groups", cites=[PYTORCH])
 def groups(*, multipliers: Patterns, rest: NonNegative = 1.0) -> Policy:
     """Multiply the lr of the parameters whose name matches a pattern, such as {"layer1*" = 0.1, "layer2*" = 0.2}; 0 freezes.
 
@@ -64,7 +79,7 @@ def groups(*, multipliers: Patterns, rest: NonNegative = 1.0) -> Policy:
     return policy
 
 
-@layer_lr("freeze")
+@layer_lr("freeze", cites=["yosinski2014transferable"])
 def freeze(*, layers: Names) -> Policy:
     """Leave out the parameters that match a pattern; they do not move by a bit. All others share one lr.
 
@@ -78,7 +93,7 @@ def freeze(*, layers: Names) -> Policy:
     return policy
 
 
-@layer_lr("head-only")
+@layer_lr("head-only", cites=["alain2016understanding"])
 def head_only() -> Policy:
     """Train the last layer, freeze the rest.
 
@@ -87,7 +102,7 @@ def head_only() -> Policy:
     return lambda params: {p.name: Rate() if p.is_head else FROZEN for p in params}
 
 
-@layer_lr("depth-decay")
+@layer_lr("depth-decay", cites=["clark2020electra", "bao2022beit"])
 def depth_decay(*, gamma: Annotated[float, Field(gt=0.0, le=1.0)] = 0.75) -> Policy:
     """Scale each layer's lr by gamma for every layer above it; the head keeps 1.
 
@@ -96,7 +111,7 @@ def depth_decay(*, gamma: Annotated[float, Field(gt=0.0, le=1.0)] = 0.75) -> Pol
     return lambda params: {p.name: Rate(gamma ** (_head(params) - p.layer)) for p in params}
 
 
-@layer_lr("discriminative")
+@layer_lr("discriminative", cites=["howard2018universal", "howard2020fastai"])
 def discriminative(*, ratio: Annotated[float, Field(ge=1.0)] = 100.0) -> Policy:
     """Spread the lrs geometrically over the layers, from lr / ratio at the input to lr at the head.
 
@@ -107,7 +122,7 @@ def discriminative(*, ratio: Annotated[float, Field(ge=1.0)] = 100.0) -> Policy:
     }
 
 
-@layer_lr("gradual-unfreezing")
+@layer_lr("gradual-unfreezing", cites=["howard2018universal"])
 def gradual_unfreezing(*, every: Span = 0.2) -> Policy:
     """Start with the head and add the next layer below it with add_param_group after every so many steps; its state starts then.
 
@@ -116,7 +131,7 @@ def gradual_unfreezing(*, every: Span = 0.2) -> Policy:
     return lambda params: {p.name: Rate(joins=every * (_head(params) - p.layer)) for p in params}
 
 
-@layer_lr("bias-norm")
+@layer_lr("bias-norm", cites=["goyal2017accurate", "jia2014caffe"])
 def bias_norm(*, multiplier: Positive = 2.0, weight_decay: NonNegative = 0.0) -> Policy:
     """Give biases and normalisation parameters an lr and a weight decay of their own, by default no decay.
 
@@ -126,7 +141,7 @@ def bias_norm(*, multiplier: Positive = 2.0, weight_decay: NonNegative = 0.0) ->
     return lambda params: {p.name: own if p.is_bias or p.is_norm else Rate() for p in params}
 
 
-@layer_lr("width-scaled")
+@layer_lr("width-scaled", cites=["yang2022tensor"])
 def width_scaled(
     *,
     base_width: Count = 64,
@@ -203,3 +218,77 @@ def _matches(p: Param, pattern: str) -> bool:
     names = [p.name, *p.tied]
     modules = [name.rpartition(".")[0] for name in names] if p.tied else []
     return any(fnmatchcase(name, pattern) for name in (*names, p.layer_name, *modules))
+
+
+@dataclass(frozen=True)
+class Group:
+    """Parameters that share a rate. ``joins`` is the number of steps done when it is added to the optimizer."""
+
+    name: str
+    params: tuple[str, ...]
+    multiplier: float
+    joins: int
+    weight_decay: float | None
+    use_muon: bool | None = None
+    """Whether its parameters are the matrices of an optimizer that steps matrices otherwise than the rest; None for any
+    other optimizer."""
+
+    def options(self, tensors: Mapping[str, Any], base_lr: float) -> dict[str, Any]:
+        """The dict that ``torch.optim`` and ``add_param_group`` take, with no key that they do not know."""
+        decay = {} if self.weight_decay is None else {"weight_decay": self.weight_decay}
+        kind = {} if self.use_muon is None else {"use_muon": self.use_muon}
+        return {"params": [tensors[name] for name in self.params], "lr": base_lr * self.multiplier} | decay | kind
+
+
+def param_groups(
+    policy: Policy, params: Sequence[Param], steps: int, *, is_matrix: Callable[[Param], bool] | None = None
+) -> list[Group]:
+    """The groups that a policy makes of a model's parameters, in the order in which they join, then in the model's.
+
+    Where ``is_matrix`` is given, the parameters that it accepts are kept apart from the others. What the model itself
+    froze is in no group.
+
+    Raises: ValueError when the policy leaves a parameter out, names an unknown one, uses a negative multiplier, or
+    trains nothing at the start; when the model has nothing to train.
+    """
+    if all(p.is_frozen for p in params):
+        raise ValueError("finds nothing to train: the model has no parameter that it does not freeze itself.")
+    rates = policy(params)
+    names = [p.name for p in params]
+    if missing := [n for n in names if n not in rates]:
+        raise ValueError(f"must cover each parameter once: missing {missing}. Use multiplier 0.0 to freeze.")
+    if unknown := sorted(set(rates) - set(names)):
+        raise ValueError(f"names parameters that the model does not have: {unknown}.")
+    if odd := [n for n in names if not (0.0 <= rates[n].multiplier < inf and rates[n].joins >= 0)]:
+        raise ValueError(f"gives {odd} a multiplier or a time to join that is negative or no number.")
+    together: dict[tuple[Rate, bool | None], list[Param]] = {}
+    for p in params:
+        if rates[p.name].multiplier > 0.0 and not p.is_frozen:
+            together.setdefault((rates[p.name], is_matrix and is_matrix(p)), []).append(p)
+    found = _told_apart(
+        [replace(_group(rate, members, steps), use_muon=kind) for (rate, kind), members in together.items()]
+    )
+    if not any(g.joins == 0 for g in found):
+        raise ValueError(
+            "trains no parameter at the start: at least one must join at step 0 with a multiplier above 0."
+        )
+    return sorted((g for g in found if g.joins < steps), key=lambda g: g.joins)
+
+
+def _told_apart(groups: list[Group]) -> list[Group]:
+    """The groups, with a number after a name that an earlier one has."""
+    seen: Counter[str] = Counter()
+    for i, group in enumerate(groups):
+        seen[group.name] += 1
+        if seen[group.name] > 1:
+            groups[i] = replace(group, name=f"{group.name} ({seen[group.name]})")
+    return groups
+
+
+def _group(rate: Rate, members: Sequence[Param], steps: int) -> Group:
+    joins = rate.joins if isinstance(rate.joins, int) else round(rate.joins * steps)
+    layers = list(dict.fromkeys(p.layer_name for p in members))
+    leaves = {p.name.rpartition(".")[2] for p in members}
+    name = layers[0] if len(layers) == 1 else f"{layers[0]}..{layers[-1]}"
+    name += f".{leaves.pop()}" if len(leaves) == 1 else ""
+    return Group(name, tuple(p.name for p in members), rate.multiplier, joins, rate.weight_decay)

@@ -4,14 +4,15 @@ Keyword-only parameters are what a matrix may set; their defaults are those of P
 so that "a multiple of the default" and "the distance from the default to the cliff" mean what they say.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
 import torch
 from pydantic import AfterValidator, Field
 from torch.optim import Optimizer
 
-from lrbench.config.catalog import Catalog
+from lrbench.config.catalog import PYTORCH, Catalog, Entry
 from lrbench.config.faults import fault, one_line
 from lrbench.config.run import Choice
 from lrbench.config.types import Added, Betas, Count, Fraction, NonNegative, Positive
@@ -36,7 +37,30 @@ FLAGS = {
     "needs no flag",
     "momentum": "has a momentum that a schedule can cycle",
 }
-OPTIMIZERS: Catalog[Build] = Catalog("optimizer", flags=FLAGS)
+
+
+@dataclass(frozen=True, kw_only=True)
+class OptimizerEntry(Entry[Build]):
+    """An optimizer, as a function of parameter groups and a base lr."""
+
+    default_lr: float
+    """PyTorch's, or its author's."""
+    needs: str | None = None
+    """The package that it is imported from, where lrbench does not bring it."""
+    rounds_in: str | None = None
+    """A precision lower than that of the weights in which it computes."""
+
+    def listed(self) -> dict[str, Any]:
+        """The default lr, and the others where they are given."""
+        others = {"needs": self.needs, "rounds_in": self.rounds_in}
+        return {"default_lr": self.default_lr} | {name: value for name, value in others.items() if value is not None}
+
+    def stored(self, settings: Mapping[str, Any]) -> dict[str, Any]:
+        """The default lr besides."""
+        return super().stored(settings) | {"default_lr": self.default_lr}
+
+
+OPTIMIZERS = Catalog("optimizer", OptimizerEntry, flags=FLAGS)
 
 
 def optimizer(
@@ -47,15 +71,17 @@ def optimizer(
     revision: int = 1,
     needs: str | None = None,
     rounds_in: str | None = None,
+    cites: Iterable[str] = (),
 ) -> Callable[[Build], Build]:
     """Enter an optimizer: a function of parameter groups and a base lr. ``FLAGS`` says what its ``flags`` mean.
 
     ``needs`` names the package that it is imported from. ``rounds_in`` names a precision lower than that of the weights
-    in which it computes: the bits of its result then depend on how many runs are stepped together.
+    in which it computes: the bits of its result then depend on how many runs are stepped together. ``cites`` are keys
+    of ``references.bib``.
     """
     optional = {"needs": needs, "rounds_in": rounds_in}
     facts = {name: value for name, value in optional.items() if value is not None}
-    return OPTIMIZERS.register(name, flags=flags, revision=revision, default_lr=default_lr, **facts)
+    return OPTIMIZERS.register(name, flags=flags, revision=revision, cites=cites, default_lr=default_lr, **facts)
 
 
 def built(choice: Choice, groups: Groups, lr: float) -> Optimizer:
@@ -97,7 +123,7 @@ Pair = Annotated[tuple[Positive, Positive], Field(strict=False)]
 Etas = Annotated[tuple[float, float], Field(strict=False), AfterValidator(_etas)]
 
 
-@optimizer("sgd", default_lr=1e-3, flags=["momentum"])
+@optimizer("sgd", default_lr=1e-3, flags=["momentum"], cites=["sutskever2013importance", PYTORCH])
 def sgd(
     groups: Groups,
     lr: float,
@@ -114,7 +140,7 @@ def sgd(
     return torch.optim.SGD(groups, lr, momentum, dampening, weight_decay, nesterov)
 
 
-@optimizer("adam", default_lr=1e-3, flags=["momentum"])
+@optimizer("adam", default_lr=1e-3, flags=["momentum"], cites=["kingma2015adam", "reddi2018convergence", PYTORCH])
 def adam(
     groups: Groups,
     lr: float,
@@ -131,7 +157,7 @@ def adam(
     return torch.optim.Adam(groups, lr, betas, eps, weight_decay, amsgrad)
 
 
-@optimizer("adamw", default_lr=1e-3, flags=["momentum"])
+@optimizer("adamw", default_lr=1e-3, flags=["momentum"], cites=["loshchilov2019decoupled", PYTORCH])
 def adamw(
     groups: Groups,
     lr: float,
@@ -148,7 +174,7 @@ def adamw(
     return torch.optim.AdamW(groups, lr, betas, eps, weight_decay, amsgrad)
 
 
-@optimizer("nadam", default_lr=2e-3, flags=["momentum"])
+@optimizer("nadam", default_lr=2e-3, flags=["momentum"], cites=["dozat2016incorporating", PYTORCH])
 def nadam(
     groups: Groups,
     lr: float,
@@ -166,7 +192,7 @@ def nadam(
     return torch.optim.NAdam(groups, lr, betas, eps, weight_decay, momentum_decay, decoupled_weight_decay)
 
 
-@optimizer("radam", default_lr=1e-3, flags=["momentum"])
+@optimizer("radam", default_lr=1e-3, flags=["momentum"], cites=["liu2020variance", PYTORCH])
 def radam(
     groups: Groups,
     lr: float,
@@ -183,7 +209,7 @@ def radam(
     return torch.optim.RAdam(groups, lr, betas, eps, weight_decay, decoupled_weight_decay)
 
 
-@optimizer("adamax", default_lr=2e-3, flags=["momentum"])
+@optimizer("adamax", default_lr=2e-3, flags=["momentum"], cites=["kingma2015adam", PYTORCH])
 def adamax(
     groups: Groups, lr: float, *, betas: Betas = (0.9, 0.999), eps: NonNegative = 1e-8, weight_decay: NonNegative = 0.0
 ) -> Optimizer:
@@ -194,7 +220,7 @@ def adamax(
     return torch.optim.Adamax(groups, lr, betas, eps, weight_decay)
 
 
-@optimizer("adagrad", default_lr=1e-2)
+@optimizer("adagrad", default_lr=1e-2, cites=["duchi2011adaptive", PYTORCH])
 def adagrad(
     groups: Groups,
     lr: float,
@@ -211,7 +237,7 @@ def adagrad(
     return torch.optim.Adagrad(groups, lr, lr_decay, weight_decay, initial_accumulator_value, eps)
 
 
-@optimizer("adadelta", default_lr=1.0)
+@optimizer("adadelta", default_lr=1.0, cites=["zeiler2012adadelta", PYTORCH])
 def adadelta(
     groups: Groups, lr: float, *, rho: Fraction = 0.9, eps: NonNegative = 1e-6, weight_decay: NonNegative = 0.0
 ) -> Optimizer:
@@ -222,7 +248,7 @@ def adadelta(
     return torch.optim.Adadelta(groups, lr, rho, eps, weight_decay)
 
 
-@optimizer("rmsprop", default_lr=1e-2, flags=["momentum"])
+@optimizer("rmsprop", default_lr=1e-2, flags=["momentum"], cites=["hinton2012lecture", PYTORCH])
 def rmsprop(
     groups: Groups,
     lr: float,
@@ -240,7 +266,7 @@ def rmsprop(
     return torch.optim.RMSprop(groups, lr, alpha, eps, weight_decay, momentum, centered)
 
 
-@optimizer("rprop", default_lr=1e-2, flags=["not_proportional"])
+@optimizer("rprop", default_lr=1e-2, flags=["not_proportional"], cites=["riedmiller1993direct", PYTORCH])
 def rprop(groups: Groups, lr: float, *, etas: Etas = (0.5, 1.2), step_sizes: Pair = (1e-6, 50.0)) -> Optimizer:
     """Use the gradient's sign only: a step size per weight grows while the sign holds and shrinks when it flips. lr is the first one.
 
@@ -249,7 +275,7 @@ def rprop(groups: Groups, lr: float, *, etas: Etas = (0.5, 1.2), step_sizes: Pai
     return torch.optim.Rprop(groups, lr, etas, step_sizes)
 
 
-@optimizer("asgd", default_lr=1e-2, flags=["not_proportional"])
+@optimizer("asgd", default_lr=1e-2, flags=["not_proportional"], cites=["polyak1992acceleration", PYTORCH])
 def asgd(
     groups: Groups,
     lr: float,
@@ -266,7 +292,7 @@ def asgd(
     return torch.optim.ASGD(groups, lr, lambd, alpha, t0, weight_decay)
 
 
-@optimizer("adafactor", default_lr=1e-2, flags=["not_proportional"])
+@optimizer("adafactor", default_lr=1e-2, flags=["not_proportional"], cites=["shazeer2018adafactor", PYTORCH])
 def adafactor(
     groups: Groups, lr: float, *, beta2_decay: float = -0.8, d: Positive = 1.0, weight_decay: NonNegative = 0.0
 ) -> Optimizer:
@@ -277,7 +303,12 @@ def adafactor(
     return torch.optim.Adafactor(groups, lr, beta2_decay, d=d, weight_decay=weight_decay)
 
 
-@optimizer("lbfgs", default_lr=1.0, flags=["closure", "closure_first", "not_proportional", "one_group"])
+@optimizer(
+    "lbfgs",
+    default_lr=1.0,
+    flags=["closure", "closure_first", "not_proportional", "one_group"],
+    cites=["liu1989limited", PYTORCH],
+)
 def lbfgs(
     groups: Groups,
     lr: float,
@@ -304,7 +335,13 @@ def lbfgs(
     )
 
 
-@optimizer("muon", default_lr=1e-3, flags=["only_2d", "momentum"], rounds_in="bfloat16")
+@optimizer(
+    "muon",
+    default_lr=1e-3,
+    flags=["only_2d", "momentum"],
+    rounds_in="bfloat16",
+    cites=["jordan2024muon", "liu2025muon", PYTORCH],
+)
 def muon(
     groups: Groups,
     lr: float,
@@ -335,7 +372,7 @@ def muon(
     )
 
 
-@optimizer("lion", default_lr=1e-4, flags=["momentum"])
+@optimizer("lion", default_lr=1e-4, flags=["momentum"], cites=["chen2023symbolic"])
 def lion(groups: Groups, lr: float, *, betas: Betas = (0.9, 0.99), weight_decay: NonNegative = 0.0) -> Optimizer:
     """Step by lr along the sign of the momentum, every weight alike. Good lrs are 3 to 10 times below AdamW's, whence the default.
 
@@ -344,7 +381,7 @@ def lion(groups: Groups, lr: float, *, betas: Betas = (0.9, 0.99), weight_decay:
     return Lion(groups, lr, betas, weight_decay)
 
 
-@optimizer("lars", default_lr=1.0, flags=["momentum", "not_proportional"])
+@optimizer("lars", default_lr=1.0, flags=["momentum", "not_proportional"], cites=["you2017large"])
 def lars(
     groups: Groups,
     lr: float,
@@ -364,7 +401,7 @@ def lars(
     return LARS(groups, lr, momentum, weight_decay, trust_coefficient, exclude_1d)
 
 
-@optimizer("lamb", default_lr=1e-3, flags=["momentum"])
+@optimizer("lamb", default_lr=1e-3, flags=["momentum"], cites=["you2020large"])
 def lamb(
     groups: Groups,
     lr: float,
@@ -384,7 +421,7 @@ def lamb(
     return LAMB(groups, lr, betas, eps, weight_decay, exclude_1d)
 
 
-@optimizer("sparse-adam", default_lr=1e-3, flags=["sparse"])
+@optimizer("sparse-adam", default_lr=1e-3, flags=["sparse"], cites=[PYTORCH])
 def sparse_adam(groups: Groups, lr: float, *, betas: Betas = (0.9, 0.999), eps: Positive = 1e-8) -> Optimizer:
     """Adam that updates only the rows that a sparse gradient touches.
 
@@ -394,7 +431,11 @@ def sparse_adam(groups: Groups, lr: float, *, betas: Betas = (0.9, 0.999), eps: 
 
 
 @optimizer(
-    "schedule-free-adamw", default_lr=2.5e-3, flags=["train_eval", "no_schedule", "momentum"], needs="schedulefree"
+    "schedule-free-adamw",
+    default_lr=2.5e-3,
+    flags=["train_eval", "no_schedule", "momentum"],
+    needs="schedulefree",
+    cites=["defazio2024road"],
 )
 def schedule_free_adamw(
     groups: Groups,
@@ -415,7 +456,13 @@ def schedule_free_adamw(
     return made
 
 
-@optimizer("schedule-free-sgd", default_lr=1.0, flags=["train_eval", "no_schedule", "momentum"], needs="schedulefree")
+@optimizer(
+    "schedule-free-sgd",
+    default_lr=1.0,
+    flags=["train_eval", "no_schedule", "momentum"],
+    needs="schedulefree",
+    cites=["defazio2024road"],
+)
 def schedule_free_sgd(
     groups: Groups,
     lr: float,
@@ -434,7 +481,13 @@ def schedule_free_sgd(
     return made
 
 
-@optimizer("prodigy", default_lr=1.0, flags=["one_lr", "momentum", "not_proportional"], needs="prodigyopt")
+@optimizer(
+    "prodigy",
+    default_lr=1.0,
+    flags=["one_lr", "momentum", "not_proportional"],
+    needs="prodigyopt",
+    cites=["mishchenko2024prodigy"],
+)
 def prodigy(
     groups: Groups,
     lr: float,

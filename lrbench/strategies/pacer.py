@@ -13,11 +13,11 @@ from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from lrbench.config.run import Choice
 from lrbench.config.types import steps_of
-from lrbench.strategies.groups import Group
+from lrbench.strategies.layer_lr import Group
 from lrbench.strategies.schedules import SCHEDULES, Scheduler, Warmup, stand_in
 
 Lrs = NDArray[np.float64]
-EXACT, SINGLE = 1e-9, 1e-6
+LR_ROUNDING, PLUGIN_LR_ROUNDING = 1e-9, 1e-6
 """How far a recorded lr may be from the declared one, as a share of the largest: of lrs computed in float64, and in
 float32."""
 
@@ -190,7 +190,7 @@ def lr_table(
 
 def rounding_of(*choices: Choice) -> float:
     """How far the lrs of some choices may be from the declared ones: a plug-in's may be of float32."""
-    return EXACT if not any(choice.is_plugin for choice in choices) else SINGLE
+    return LR_ROUNDING if not any(choice.is_plugin for choice in choices) else PLUGIN_LR_ROUNDING
 
 
 def audit_run(
@@ -202,7 +202,7 @@ def audit_run(
     *,
     evaluations: Sequence[tuple[float, float]] = (),
     options: dict[str, Any] | None = None,
-    rounding: float = EXACT,
+    rounding: float = LR_ROUNDING,
 ) -> str | None:
     """``audit`` of lrs recorded in a run whose schedule saw these evaluations; of a plug-in's schedule, too, that it scales the base lr.
 
@@ -253,7 +253,7 @@ def audit(
     multipliers: Sequence[float],
     joins: Sequence[int],
     names: Sequence[str],
-    rounding: float = EXACT,
+    rounding: float = LR_ROUNDING,
 ) -> str | None:
     """Compare the lrs that each group was stepped with against base lr x layer multiplier x schedule.
 

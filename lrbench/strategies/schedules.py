@@ -7,6 +7,7 @@ survive.
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 from itertools import pairwise
 from typing import Annotated, Any, Literal
@@ -18,7 +19,7 @@ from torch.optim import lr_scheduler as torch_schedules
 from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 from torch.optim.swa_utils import SWALR
 
-from lrbench.config.catalog import Catalog
+from lrbench.config.catalog import PYTORCH, Catalog, Entry
 from lrbench.config.faults import fault
 from lrbench.config.types import Count, Fraction, NonNegative, Positive, Rise, Share, Span, steps_of
 
@@ -37,7 +38,29 @@ FLAGS = {
     '"max": '
     "its steps are evaluations",
 }
-SCHEDULES: Catalog[Build] = Catalog("schedule", flags=FLAGS, common=_common)
+
+
+@dataclass(frozen=True)
+class ScheduleEntry(Entry[Build]):
+    """A schedule, as a function of an optimizer and the length of the training."""
+
+    is_constant: bool = False
+    """Whether the lr never changes, but for a warm-up."""
+    is_chainable: bool = False
+    """Whether it computes the next lr from the present one, so that several can act at once."""
+    has_parts: bool = False
+    """Whether it is made of other schedules; then it can be no part of one."""
+
+    def keeps_lr(self, settings: Mapping[str, Any]) -> bool:
+        """Whether the lr is the base lr at every step."""
+        return self.is_constant and not settings.get("warmup")
+
+    def stored(self, settings: Mapping[str, Any]) -> dict[str, Any]:
+        """Whether it is constant besides."""
+        return super().stored(settings) | {"is_constant": self.keeps_lr(settings)}
+
+
+SCHEDULES = Catalog("schedule", ScheduleEntry, flags=FLAGS, common=_common)
 """Every open-loop schedule can count epochs in place of steps (``per``), and every one can follow a linear
 ``warmup``."""
 schedule = SCHEDULES.register
@@ -67,7 +90,7 @@ Points = Annotated[
 Spans = Annotated[tuple[Span, ...], Field(strict=False, min_length=1), AfterValidator(_ascending)]
 
 
-@schedule("constant")
+@schedule("constant", is_constant=True, cites=[PYTORCH])
 def constant(optimizer: Optimizer, total: int) -> Scheduler:
     """The base lr throughout.
 
@@ -76,7 +99,7 @@ def constant(optimizer: Optimizer, total: int) -> Scheduler:
     return torch_schedules.LambdaLR(optimizer, lambda step: 1.0)
 
 
-@schedule("lambda")
+@schedule("lambda", cites=[PYTORCH])
 def points(
     optimizer: Optimizer,
     total: int,
@@ -98,7 +121,7 @@ def points(
     return torch_schedules.LambdaLR(optimizer, factor)
 
 
-@schedule("multiplicative")
+@schedule("multiplicative", is_chainable=True, cites=[PYTORCH])
 def multiplicative(optimizer: Optimizer, total: int, *, every: Span = 0.1, factor: Gamma = 0.8) -> Scheduler:
     """Multiply the lr by a factor that is a function of the step: here factor after every so many steps, else 1.
 
@@ -108,7 +131,7 @@ def multiplicative(optimizer: Optimizer, total: int, *, every: Span = 0.1, facto
     return torch_schedules.MultiplicativeLR(optimizer, lambda step: 1.0 if step % period else factor)
 
 
-@schedule("step")
+@schedule("step", is_chainable=True, cites=[PYTORCH])
 def step(optimizer: Optimizer, total: int, *, step_size: Span = 0.3, gamma: Gamma = 0.1) -> Scheduler:
     """Multiply the lr by gamma every step_size.
 
@@ -117,7 +140,7 @@ def step(optimizer: Optimizer, total: int, *, step_size: Span = 0.3, gamma: Gamm
     return torch_schedules.StepLR(optimizer, steps_of(step_size, total), gamma)
 
 
-@schedule("multistep")
+@schedule("multistep", is_chainable=True, cites=[PYTORCH])
 def multistep(optimizer: Optimizer, total: int, *, milestones: Spans = (0.5, 0.75), gamma: Gamma = 0.1) -> Scheduler:
     """Multiply the lr by gamma at each milestone.
 
@@ -126,7 +149,7 @@ def multistep(optimizer: Optimizer, total: int, *, milestones: Spans = (0.5, 0.7
     return torch_schedules.MultiStepLR(optimizer, [steps_of(m, total) for m in milestones], gamma)
 
 
-@schedule("constant-factor")
+@schedule("constant-factor", is_chainable=True, cites=[PYTORCH])
 def constant_factor(optimizer: Optimizer, total: int, *, factor: Gamma = 1 / 3, total_iters: Span = 0.1) -> Scheduler:
     """A share of the lr for total_iters, then all of it.
 
@@ -135,7 +158,7 @@ def constant_factor(optimizer: Optimizer, total: int, *, factor: Gamma = 1 / 3, 
     return torch_schedules.ConstantLR(optimizer, factor, steps_of(total_iters, total))
 
 
-@schedule("linear")
+@schedule("linear", is_chainable=True, cites=[PYTORCH])
 def linear(
     optimizer: Optimizer, total: int, *, start_factor: Gamma = 1.0, end_factor: Share = 0.0, total_iters: Span = 1.0
 ) -> Scheduler:
@@ -146,7 +169,7 @@ def linear(
     return torch_schedules.LinearLR(optimizer, start_factor, end_factor, steps_of(total_iters, total))
 
 
-@schedule("exponential")
+@schedule("exponential", is_chainable=True, cites=[PYTORCH])
 def exponential(optimizer: Optimizer, total: int, *, final: Gamma = 0.01) -> Scheduler:
     """Multiply the lr by the same gamma after every step, chosen so that it ends at final times the base lr.
 
@@ -155,7 +178,7 @@ def exponential(optimizer: Optimizer, total: int, *, final: Gamma = 0.01) -> Sch
     return torch_schedules.ExponentialLR(optimizer, final ** (1 / total))
 
 
-@schedule("polynomial")
+@schedule("polynomial", is_chainable=True, cites=[PYTORCH])
 def polynomial(optimizer: Optimizer, total: int, *, power: Positive = 2.0, total_iters: Span = 1.0) -> Scheduler:
     """Decay the lr to 0 as a power of what is left of total_iters.
 
@@ -164,7 +187,7 @@ def polynomial(optimizer: Optimizer, total: int, *, power: Positive = 2.0, total
     return torch_schedules.PolynomialLR(optimizer, steps_of(total_iters, total), power)
 
 
-@schedule("cosine")
+@schedule("cosine", is_chainable=True, cites=["loshchilov2017sgdr", PYTORCH])
 def cosine(optimizer: Optimizer, total: int, *, t_max: Span = 1.0, eta_min: Share = 0.0) -> Scheduler:
     """Half a cosine from the base lr to eta_min times the base lr.
 
@@ -175,7 +198,7 @@ def cosine(optimizer: Optimizer, total: int, *, t_max: Span = 1.0, eta_min: Shar
     )
 
 
-@schedule("cosine-restarts")
+@schedule("cosine-restarts", cites=["loshchilov2017sgdr", PYTORCH])
 def cosine_restarts(
     optimizer: Optimizer, total: int, *, t_0: Span = 0.25, t_mult: Count = 1, eta_min: Share = 0.0
 ) -> Scheduler:
@@ -190,7 +213,7 @@ def cosine_restarts(
     )
 
 
-@schedule("one-cycle")
+@schedule("one-cycle", cites=["smith2018super", PYTORCH])
 def one_cycle(
     optimizer: Optimizer,
     total: int,
@@ -223,7 +246,7 @@ def one_cycle(
     )
 
 
-@schedule("cyclic")
+@schedule("cyclic", cites=["smith2017cyclical", PYTORCH])
 def cyclic(
     optimizer: Optimizer,
     total: int,
@@ -254,7 +277,7 @@ def cyclic(
     )
 
 
-@schedule("swa")
+@schedule("swa", cites=["izmailov2018averaging", PYTORCH])
 def swa(
     optimizer: Optimizer,
     total: int,
@@ -283,7 +306,7 @@ class Plateau(ReduceLROnPlateau):
         return bool(a < best * (1.0 + self.threshold) if self.mode == "min" else a > best * (1.0 - self.threshold))
 
 
-@schedule("plateau", flags=["closed_loop"])
+@schedule("plateau", flags=["closed_loop"], cites=[PYTORCH])
 def plateau(
     optimizer: Optimizer,
     total: int,
@@ -307,7 +330,7 @@ def plateau(
     return Plateau(optimizer, mode, factor, patience, threshold, cooldown=cooldown, min_lr=floors, eps=0.0)
 
 
-@schedule("by-hand")
+@schedule("by-hand", is_chainable=True, cites=[PYTORCH])
 def by_hand(
     optimizer: Optimizer,
     total: int,
@@ -325,7 +348,7 @@ def by_hand(
     return ByHand(optimizer, steps_of(every, total), factor, others)
 
 
-@schedule("warmup-stable-decay")
+@schedule("warmup-stable-decay", cites=["hu2024minicpm", "haegele2024scaling"])
 def warmup_stable_decay(
     optimizer: Optimizer,
     total: int,
@@ -353,7 +376,7 @@ def warmup_stable_decay(
     return torch_schedules.LambdaLR(optimizer, factor)
 
 
-@schedule("inverse-sqrt")
+@schedule("inverse-sqrt", cites=["vaswani2017attention"])
 def inverse_sqrt(optimizer: Optimizer, total: int, *, rise: Span = 0.1) -> Scheduler:
     """Rise linearly, then fall with the square root of the step.
 
@@ -367,11 +390,9 @@ def _part(value: Any) -> dict[str, Any]:
     """A schedule inside another: its name alone, or a table with its settings."""
     table = {"name": value} if isinstance(value, str) else dict(value) if isinstance(value, dict) else {}
     name = table.pop("name", None)
-    if not isinstance(name, str) or name not in SCHEDULES or SCHEDULES[name].flags or name in ("sequential", "chained"):
-        open_loop = ", ".join(
-            sorted(n for n, entry in SCHEDULES.items() if not entry.flags and n not in ("sequential", "chained"))
-        )
-        raise fault(f"must name one of {open_loop}, got {value!r}")
+    possible = sorted(n for n, entry in SCHEDULES.items() if not (entry.flags or entry.has_parts))
+    if name not in possible:
+        raise fault(f"must name one of {', '.join(possible)}, got {value!r}")
     whole = {"per", "warmup"} - SCHEDULES[name].own
     if common := table.keys() & whole:
         raise fault(f"{sorted(common)} belong to the whole schedule, not to a part of it")
@@ -390,34 +411,23 @@ def _several(parts: tuple[Any, ...]) -> tuple[Any, ...]:
 
 
 def _chainable(parts: tuple[Any, ...]) -> tuple[Any, ...]:
+    chainable = sorted(name for name, entry in SCHEDULES.items() if entry.is_chainable)
     for part in parts:
         bent = part.get("eta_min") or part.get("t_max", 1.0) != 1.0
-        if part["name"] not in CHAINABLE or bent:
-            shown = part["name"] + (" with an eta_min or a t_max" if part["name"] in CHAINABLE else "")
+        if part["name"] not in chainable or bent:
+            shown = part["name"] + (" with an eta_min or a t_max" if part["name"] in chainable else "")
             raise fault(
-                f"{shown} ignores the lr that other schedules leave. Those that act on it are {', '.join(CHAINABLE)}"
+                f"{shown} ignores the lr that other schedules leave. Those that act on it are {', '.join(chainable)}"
             )
     return parts
 
 
-CHAINABLE = (
-    "by-hand",
-    "constant-factor",
-    "cosine",
-    "exponential",
-    "linear",
-    "multiplicative",
-    "multistep",
-    "polynomial",
-    "step",
-)
-"""The schedules of torch that compute the next lr from the present one, so that several can act at once."""
 Part = Annotated[Any, AfterValidator(_part)]
 Parts = Annotated[tuple[Part, ...], Field(strict=False), AfterValidator(_several)]
 ChainedParts = Annotated[tuple[Part, ...], Field(strict=False), AfterValidator(_several), AfterValidator(_chainable)]
 
 
-@schedule("sequential")
+@schedule("sequential", has_parts=True, cites=[PYTORCH])
 def sequential(
     optimizer: Optimizer,
     total: int,
@@ -441,7 +451,7 @@ def sequential(
     return torch_schedules.SequentialLR(optimizer, made, edges[1:-1])
 
 
-@schedule("chained")
+@schedule("chained", has_parts=True, cites=[PYTORCH])
 def chained(
     optimizer: Optimizer, total: int, *, parts: ChainedParts = ({"name": "constant-factor"}, {"name": "exponential"})
 ) -> Scheduler:

@@ -18,7 +18,7 @@ CHECK_STEPS = 3
 CHECK_LRS = (1e-2, 1e-1)
 """The lrs of the steps that are compared lie between these, each run and parameter having its own: none is 0, and none
 is of a run that explodes at once."""
-TOLERANCE = {torch.float32: 1e-2, torch.float64: 1e-9}
+MODE_TOLERANCE = {torch.float32: 1e-2, torch.float64: 1e-9}
 """How far a faster mode may be from eager after one step, as a share of the gradient or of the change. In float32 a
 rounding can turn a ReLU on or off; a wrong formula is another order."""
 T = TypeVar("T")
@@ -206,7 +206,7 @@ def compare(pairs: Sequence[tuple[str, Tensor, Tensor, Tensor]]) -> None:
     """
     for name, *tensors in pairs:
         found, expected, before = (_flat(tensor).double() for tensor in tensors)
-        tolerance = TOLERANCE.get(tensors[0].dtype, 0.0)
+        tolerance = MODE_TOLERANCE.get(tensors[0].dtype, 0.0)
         error, change, size = (
             torch.linalg.vector_norm(v, dim=1) for v in (found - expected, expected - before, expected)
         )

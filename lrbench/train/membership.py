@@ -1,20 +1,36 @@
-"""Which runs can be members of a population, and of the same one."""
+"""Which runs a population can train, and which of them together.
+
+Of what lrbench did not make, a schedule or a model, a few steps are tried first: as part of a population it must train
+as it does alone.
+"""
 
 from functools import cache
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 
+from lrbench.config.faults import told
 from lrbench.config.run import Choice, Run
-from lrbench.strategies import Pacer, Timing, built
+from lrbench.strategies import LAYER_LRS, OPTIMIZERS, SCHEDULES, Pacer, Timing, built
+from lrbench.train.checkpoint import attributes
+from lrbench.train.data import data_for
+from lrbench.train.faster import Differs, compare
+from lrbench.train.population import Population
+from lrbench.train.reference import Training
 from lrbench.train.rules import RULES
-from lrbench.train.stackable import unlike_alone
-from lrbench.workloads import WORKLOADS
+from lrbench.train.seeds import own_generators
+from lrbench.workloads import WORKLOADS, describe
+
+STEPS, EVAL_EVERY, LR = 4, 2, 1e-2
+"""The length and the lr of a trial."""
+CPU = torch.device("cpu")
+FAILS = "fails when it is tried"
 
 
 def alone(run: Run) -> str | None:
-    """Why a run must be trained by the reference trainer, or None if it can be a member of a population."""
+    """Why only the reference trainer can train a run, or None if a population can."""
     if run.optimizer.name not in RULES:
         return f"{run.optimizer.name} has no stacked update rule"
     if run.precision not in ("fp32", "fp64"):
@@ -33,23 +49,23 @@ def shared(run: Run) -> tuple[Any, ...]:
     return (run.workload.name, run.batch_size, run.accumulate, run.precision, run.steps, run.eval_every)
 
 
+# ---- trials of a schedule
+
+
 def _more_than_lr(run: Run) -> str | None:
-    """What a schedule does that update rules would not notice: a built-in one says so in its settings, a plug-in's is tried."""
+    """What a schedule changes besides the lr, which update rules would not notice. A plug-in's schedule is tried."""
     schedule, optimizer = run.schedule, run.optimizer
-    if not schedule.is_plugin:
-        return (
-            "changes more than the lr"
-            if schedule.settings.get("cycle_momentum") or schedule.settings.get("others")
-            else None
-        )
-    return _tried(schedule.model_dump_json(), optimizer.model_dump_json(), run.steps, run.eval_every)
+    if schedule.is_plugin:
+        return _try_schedule(schedule.model_dump_json(), optimizer.model_dump_json(), run.steps, run.eval_every)
+    others = schedule.settings.get("cycle_momentum") or schedule.settings.get("others")
+    return "changes more than the lr" if others else None
 
 
 @cache
-def _tried(schedule: str, optimizer: str, steps: int, eval_every: int) -> str | None:
-    """What came of stepping a schedule through a budget, over the groups of an optimizer that has nothing to train.
+def _try_schedule(schedule: str, optimizer: str, steps: int, eval_every: int) -> str | None:
+    """Step a schedule through a budget, over an optimizer with nothing to train. Returns: what is wrong with it.
 
-    Every epoch is taken to be one step long, so that a schedule that counts epochs comes at least as far as it will.
+    Every epoch is one step long, so that a schedule that counts epochs comes at least as far as in a training.
     """
     try:
         idle = built(Choice.model_validate_json(optimizer), [{"params": [nn.Parameter(torch.zeros(1, 1))]}], 1.0)
@@ -66,3 +82,74 @@ def _tried(schedule: str, optimizer: str, steps: int, eval_every: int) -> str | 
     except Exception as error:  # noqa: BLE001 - a plug-in may fail in any way; trained alone, the run says how
         return f"failed when tried: {type(error).__name__}"
     return None
+
+
+# ---- trials of a model
+
+
+def unlike_alone(run: Run) -> str | None:
+    """Why the models of a plug-in's workload cannot be trained together, or None. The tests hold lrbench's own to it."""
+    if not run.workload.is_plugin or run.workload.name not in WORKLOADS:
+        return None
+    trial = run.but(
+        optimizer=_choice("sgd", OPTIMIZERS, momentum=0.9, weight_decay=0.1),
+        layer_lr=_choice("uniform", LAYER_LRS),
+        schedule=_choice("constant", SCHEDULES),
+        lr=LR, steps=STEPS, eval_every=EVAL_EVERY, seed=0, precision="fp64",
+    )  # fmt: skip
+    reason = _try_model(trial.model_dump_json())  # differences show in float64, but a model may need float32
+    return _try_model(trial.but(precision=run.precision).model_dump_json()) if reason == FAILS else reason
+
+
+def _choice(name: str, catalog: Any, **settings: Any) -> Choice:
+    entry = catalog[name]
+    return Choice(name=name, revision=entry.revision, settings=entry.settings(**settings).resolved(), label=name)
+
+
+@cache
+def _try_model(trial: str) -> str | None:
+    """Train a run with two seeds, alone and together. Returns: what differs."""
+    run = Run.model_validate_json(trial)
+    workload = WORKLOADS[run.workload.name]
+    try:
+        data = data_for(run, CPU)
+        with own_generators(CPU):
+            each = [Training(run.but(seed=seed), workload, data, CPU) for seed in (0, 1)]
+        params = describe(workload, each[0].model)
+        if special := [p.name for p in params if p.is_sparse or p.is_complex]:
+            return f"has gradients that cannot be stacked: those of {special[0]!r} are sparse or complex"
+        for training in each:
+            with own_generators(CPU):
+                training.evaluate()
+                for _ in range(STEPS // EVAL_EVERY):
+                    training.advance(EVAL_EVERY)
+    except Exception:  # noqa: BLE001 - its runs will say how
+        return FAILS
+    if attributes(each[0].model) != each[0].untrained:
+        return "keeps a state outside of its parameters and buffers"
+    try:
+        _compare(each, Population([training.run for training in each], workload, data, CPU))
+    except Differs as difference:
+        return f"trains otherwise when stacked: {difference}"
+    except Exception as error:  # noqa: BLE001 - vmap cannot do everything
+        return f"cannot be stacked: {told(error)}"
+    return None
+
+
+def _compare(alone: list[Training], population: Population) -> None:
+    """Train a population, and hold weights, buffers, losses and evaluations to those of its runs trained alone.
+
+    Raises: Differs; whatever stacking the model raises.
+    """
+    before = {name: value.clone() for name, value in population.slots.moving.items()}
+    for _ in range(STEPS // EVAL_EVERY):
+        population.advance(EVAL_EVERY)
+    rows = [next(i for i, m in enumerate(population.members) if m and m.run.key == each.run.key) for each in alone]
+    tensors = [dict(each.model.named_parameters()) | dict(each.model.named_buffers()) for each in alone]
+    for name in (*population.slots.params, *population.slots.buffers):
+        expected = torch.stack([of_each[name].detach() for of_each in tensors])
+        compare([(name, population.slots.moving[name][rows], expected, before[name][rows])])
+    for name in ("loss", "evaluations"):
+        found = torch.from_numpy(getattr(population.record, name)[rows]).flatten(1).float()
+        expected = torch.from_numpy(np.concatenate([getattr(each.record, name) for each in alone])).flatten(1).float()
+        compare([(name, found, expected, torch.zeros_like(expected))])

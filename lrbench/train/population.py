@@ -19,12 +19,10 @@ from lrbench.config.run import Run
 from lrbench.device import deterministic
 from lrbench.strategies import Timing, groups_of, matrices_of
 from lrbench.train.checkpoint import Interrupted
-from lrbench.train.clocks import Clocks
 from lrbench.train.data import dtype_of
 from lrbench.train.faster import speed_up
-from lrbench.train.layout import Layout
-from lrbench.train.member import Member
-from lrbench.train.record import UNTRAINED, Record
+from lrbench.train.member import Layout, Member
+from lrbench.train.record import UNTRAINED, Clocks, Record
 from lrbench.train.reference import AuditError, ended_values
 from lrbench.train.seeds import Order
 from lrbench.train.slots import Slots, rule_of, untrained, unused

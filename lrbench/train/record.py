@@ -1,6 +1,9 @@
 """What runs write down while they train, and the outcomes made of it."""
 
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -9,15 +12,16 @@ from numpy.typing import NDArray
 
 from lrbench.config.outcome import Floats, Outcome, Status
 from lrbench.config.run import Run
+from lrbench.device import synchronize
 
 Lrs = NDArray[np.float64]
-EXPLOSION = 1e4
+DIVERGED_RISE = 1e4
 """A run has diverged when a training loss is not finite, or so many times as far above the lowest possible loss as the
 first one."""
-TOO_SMALL = 1e-3
+EASY_BATCH = 1e-3
 """A first loss nearer to the lowest possible one than this share of the untrained model's says nothing: its batch was
 an easy one."""
-OVERFLOW = 1e30
+LARGEST_LOSS = 1e30
 """Where no lowest loss is known, a run has diverged when a loss is not finite, or near the end of float32's range."""
 CLOCKS = ("train", "eval", "record")
 UNTRAINED = -1
@@ -62,10 +66,10 @@ class Record:
     def _limits(self) -> NDArray[np.float64]:
         """[N, 1] the training loss above which a run has diverged."""
         if not np.isfinite(self.lowest):
-            return np.full((len(self.loss), 1), OVERFLOW)
+            return np.full((len(self.loss), 1), LARGEST_LOSS)
         first, untrained = self.loss[:, :1].astype(float) - self.lowest, self.evaluations[:, :1, 0] - self.lowest
-        height = np.where(first > TOO_SMALL * untrained, first, untrained)
-        return self.lowest + np.where(height > 0.0, EXPLOSION * height, OVERFLOW)
+        height = np.where(first > EASY_BATCH * untrained, first, untrained)
+        return self.lowest + np.where(height > 0.0, DIVERGED_RISE * height, LARGEST_LOSS)
 
     def add_evaluation(self, values: NDArray[np.float64], now: NDArray[np.bool_]) -> None:
         """Append an evaluation [N, 2] of the runs marked ``now``; a loss that is not finite means that the last update diverged, if any.
@@ -128,3 +132,23 @@ class Record:
 
 
 _STATE = ("loss", "evaluations", "done", "evaluated", "diverged_at", "seconds")
+
+
+@dataclass
+class Clocks:
+    """Seconds spent on each part, added to ``seconds`` [..., 3]. The device is waited for at the edges of a part, never inside it."""
+
+    device: torch.device
+    seconds: NDArray[Any]
+    share: Any = 1.0
+    """What each element of ``seconds`` [...] gets of the time: in a population, every member that is still going an
+    equal part."""
+
+    @contextmanager
+    def time(self, part: str) -> Iterator[None]:
+        """Add the time spent inside the block to ``part``."""
+        synchronize(self.device)
+        start = time.perf_counter()
+        yield
+        synchronize(self.device)
+        self.seconds[..., CLOCKS.index(part)] += (time.perf_counter() - start) * self.share

@@ -29,10 +29,9 @@ from lrbench.strategies import (
     swaps_weights,
 )
 from lrbench.strategies.composite import Staged
-from lrbench.train.clocks import Clocks
+from lrbench.train.checkpoint import attributes, load_model_state, model_state
 from lrbench.train.data import dtype_of
-from lrbench.train.model_state import attributes, load_model_state, model_state
-from lrbench.train.record import Lrs, Record
+from lrbench.train.record import Clocks, Lrs, Record
 from lrbench.train.seeds import Order, derive, generators_state, restore_generators, seed_generators
 from lrbench.workloads import Data, Split, Workload, as_number, concatenated, describe, make_model, place
 

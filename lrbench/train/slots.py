@@ -12,7 +12,7 @@ from lrbench.config.param import Param
 from lrbench.config.run import Run
 from lrbench.strategies import OPTIMIZERS, matrices_of
 from lrbench.train.data import dtype_of
-from lrbench.train.layout import Layout
+from lrbench.train.member import Layout
 from lrbench.train.reference import EVALUATION_BATCH
 from lrbench.train.rules import numbers, rule_for, structure
 from lrbench.train.seeds import derive, own_generators, seed_generators

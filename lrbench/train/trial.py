@@ -33,7 +33,7 @@ OF_TORCH = {
     "_numel_cache",
 }
 """What torch's optimizers and schedulers note for themselves, or hold of each other."""
-PROPORTIONAL = 1e-3
+PROPORTIONALITY_TOLERANCE = 1e-3
 """How far twice the update at half the lr may be from the update, as a share of it."""
 
 
@@ -224,7 +224,7 @@ def _disproportionate(run: Run, make: Make, done: int) -> str:
     except Exception:  # noqa: BLE001 - such as a model that computes in float32 alone: then nothing is known
         return ""
     far = max(float((2.0 * h - w).norm() / w.norm().clamp(min=1e-300)) for w, h in zip(whole, half, strict=True))
-    if not far > PROPORTIONAL:
+    if not far > PROPORTIONALITY_TOLERANCE:
         return ""
     return (
         f"the update of {run.optimizer.label!r} is not proportional to the lr: twice the update at half the lr is "

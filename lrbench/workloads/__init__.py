@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import NoReturn
 
 from lrbench.config.faults import BadInput, nearest
-from lrbench.config.origin import Origin, joined, origin_of, outside
+from lrbench.config.origin import Origin, is_ours, joined, origin_of, outside
 from lrbench.config.types import check_name
 from lrbench.workloads import (
     cancer_logistic,
@@ -64,8 +64,8 @@ class Workloads(dict[str, Workload]):
         name, caller = workload.name, sys._getframe(1)
         if name in self and (workload is self[name] or workload is self._given.get(name)):
             return self[name]
-        is_own = str(caller.f_globals.get("__name__")).partition(".")[0] == "lrbench"
-        origin = None if is_own else origin_of(outside(caller), {part: getattr(workload, part) for part in DECIDES})
+        values = {part: getattr(workload, part) for part in DECIDES}
+        origin = None if is_ours(caller.f_globals.get("__name__")) else origin_of(outside(caller), values)
         known = self.origins.get(name) if name in self else None
         if name in self and not (known and origin and known.gives_way(origin)):
             where = f" (from {known.told})" if known else ""

@@ -3,14 +3,16 @@
 import hashlib
 import math
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
+from lrbench.config.metric import Unit
 from lrbench.config.param import Param
+from lrbench.config.prints import FOR_PEOPLE
 from lrbench.workloads.roles import TABLES, role_of
 
 
@@ -70,6 +72,8 @@ class Metric:
     is_mean: bool = False
     """Whether it is a mean over examples, and the loss too: then they are computed in pieces, and the outputs need not
     be kept."""
+    unit: Unit | None = field(default=None, metadata=FOR_PEOPLE)
+    """How reports write it; left out, as ``usual_unit`` of its name."""
 
 
 @dataclass(frozen=True)
@@ -119,6 +123,8 @@ class Workload:
     has_known_answer: bool = False
     """Whether every step can be computed by hand, or the optimum is known: it tests the instrument, so reports show it
     apart from the workloads that compare strategies."""
+    cites: tuple[str, ...] = ()
+    """Keys of the works in ``references.bib`` that it comes from; empty: those that the text of ``source`` names."""
     revision: int | str = 1
 
 
@@ -203,7 +209,7 @@ def accuracy(outputs: Tensor, y: Tensor) -> Tensor:
     return (outputs.argmax(-1) == y).float().mean()
 
 
-ACCURACY = Metric("accuracy", True, accuracy, limits=(0.0, 1.0), is_mean=True)
+ACCURACY = Metric("accuracy", True, accuracy, limits=(0.0, 1.0), is_mean=True, unit="fraction")
 
 
 def as_number(value: Tensor | float, what: str) -> Tensor:

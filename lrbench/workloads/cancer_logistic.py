@@ -70,6 +70,7 @@ WORKLOAD = Workload(
     name="cancer-logistic",
     meaning="full-batch logistic regression with L2, a convex problem with a known optimum (train = validation = test)",
     source="Street, Wolberg & Mangasarian 1993, doi:10.1117/12.148698, through scikit-learn",
+    cites=("street1993nuclear", "pedregosa2011scikit"),
     licence="CC BY 4.0",
     data=data,
     model=Logistic,
@@ -77,7 +78,7 @@ WORKLOAD = Workload(
     loss=objective,
     lowest_loss=0.0,
     has_known_answer=True,
-    metric=Metric("loss", higher_is_better=False, of=objective, limits=(0.0, math.inf), is_mean=True),
+    metric=Metric("loss", higher_is_better=False, of=objective, limits=(0.0, math.inf), is_mean=True, unit="loss"),
     examples=(569, 569, 569),
     target=0.061,
     target_reason=(

@@ -37,6 +37,7 @@ WORKLOAD = Workload(
     name="digits-mlp",
     meaning="8x8 digits, perceptron 64-32-32-10",
     source="Alpaydin & Kaynak 1998, doi:10.24432/C50P49, through scikit-learn",
+    cites=("alpaydin1998optical", "pedregosa2011scikit"),
     licence="CC BY 4.0",
     data=data,
     model=model,

@@ -22,6 +22,7 @@ from lrbench.workloads.base import Data, Split, Unavailable
 from lrbench.workloads.parts import deal
 
 SOURCE = "Xiao, Rasul & Vollgraf 2017, arXiv:1708.07747, through torchvision"
+CITES = ("xiao2017fashion", "torchvision2016")
 LICENCE = "MIT"
 DEBIAN = Path("/usr/share/datasets/fashion-mnist")
 FILES = ("train-images-idx3-ubyte", "train-labels-idx1-ubyte", "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte")

@@ -38,6 +38,7 @@ WORKLOAD = Workload(
     name="fashion-cnn",
     meaning="Fashion-MNIST, three convolutions with BatchNorm",
     source=fashion.SOURCE,
+    cites=fashion.CITES,
     licence=fashion.LICENCE,
     data=data,
     model=model,

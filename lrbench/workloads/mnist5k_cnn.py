@@ -22,6 +22,7 @@ WORKLOAD = Workload(
     name="mnist5k-cnn",
     meaning="5,000 MNIST images, three convolutions with BatchNorm",
     source=mnist5k.SOURCE,
+    cites=mnist5k.CITES,
     licence=mnist5k.LICENCE,
     data=mnist5k.data,
     model=model,

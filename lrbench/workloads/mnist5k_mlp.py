@@ -22,6 +22,7 @@ WORKLOAD = Workload(
     name="mnist5k-mlp",
     meaning="5,000 MNIST images, perceptron 784-128-64-10 with LayerNorm",
     source=mnist5k.SOURCE,
+    cites=mnist5k.CITES,
     licence=mnist5k.LICENCE,
     data=mnist5k.data,
     model=model,

@@ -170,6 +170,7 @@ WORKLOAD = Workload(
     name="mnist-transfer",
     meaning="a network pretrained on MNIST 0-4 learns 5-9 from twenty images of each",
     source=mnist5k.SOURCE,
+    cites=mnist5k.CITES,
     licence=mnist5k.LICENCE,
     data=data,
     model=model,

@@ -56,6 +56,7 @@ WORKLOAD = Workload(
     name="quadratic",
     meaning="three quadratic layers of curvature 0.1, 1 and 10; every step known in closed form",
     source="textbook convex quadratic",
+    cites=("goh2017momentum",),
     licence="no data",
     data=data,
     model=Bowls,
@@ -63,7 +64,7 @@ WORKLOAD = Workload(
     loss=mean,
     lowest_loss=0.0,
     has_known_answer=True,
-    metric=Metric("loss", higher_is_better=False, of=mean, limits=(0.0, math.inf), is_mean=True),
+    metric=Metric("loss", higher_is_better=False, of=mean, limits=(0.0, math.inf), is_mean=True, unit="loss"),
     examples=(1, 1, 1),
     target=1e-4 * INITIAL_LOSS,
     target_reason=(

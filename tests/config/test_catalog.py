@@ -11,12 +11,13 @@ from lrbench.config.matrix import parse_matrix
 from lrbench.config.run import Run
 from lrbench.plan import expand, vocabulary
 from lrbench.strategies import OPTIMIZERS, SCHEDULES, Pacer, Timing
+from lrbench.strategies.optimizers import OptimizerEntry
 from lrbench.strategies.schedules import stand_in
 
 
-def entered(build, **facts):
-    catalog = Catalog("thing", common=lambda _: {"warmup": (int, 0)})
-    catalog.register("x", **facts)(build)
+def entered(build):
+    catalog = Catalog("thing", OptimizerEntry, common=lambda _: {"warmup": (int, 0)})
+    catalog.register("x", default_lr=0.1)(build)
     return catalog["x"]
 
 
@@ -35,7 +36,7 @@ class TestAsTheyAreWritten:
         assert (found["betas"], found["limit"], found["some"]) == ((0.8, 0.99), 2.0, 0.5)
 
     def test_they_go_to_a_key_and_back(self, build, monkeypatch):
-        monkeypatch.setitem(OPTIMIZERS, "written", replace(entered(build, default_lr=0.1), name="written"))
+        monkeypatch.setitem(OPTIMIZERS, "written", replace(entered(build), name="written"))
         matrix = {
             "name": "m",
             "workload": "quadratic",

@@ -2,12 +2,14 @@
 
 import textwrap
 import uuid
+from dataclasses import replace
 
 import pytest
 import torch
 
 from lrbench.config import sources
 from lrbench.config.prints import Prints
+from lrbench.workloads import Metric, accuracy
 
 CELL = '''
 import math
@@ -124,6 +126,17 @@ def test_what_refers_to_itself_comes_to_an_end():
     """)
     )
     assert digest(names["entry"])
+
+
+def test_how_a_metric_is_written_decides_nothing():
+    def digest(metric):
+        prints = Prints(None)
+        prints.value(metric)
+        return prints.digest
+
+    metric = Metric("accuracy", higher_is_better=True, of=accuracy)
+    assert digest(replace(metric, unit="number")) == digest(replace(metric, unit="fraction")) == digest(metric)
+    assert digest(replace(metric, is_mean=True)) != digest(metric)
 
 
 class TestAnInstalledPackage:

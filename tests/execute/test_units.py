@@ -297,7 +297,7 @@ def test_verify_goes_through_every_rule(monkeypatch):
     monkeypatch.setattr(module, "fast_modes", lambda _: ())
     found = list(verify(["quadratic"], CPU))
     words = vocabulary()["optimizer"]
-    rules = {name for name in RULES if not words[name].facts.get("needs")}
+    rules = {name for name in RULES if not words[name].needs}
     assert {one.optimizer for one in found} == rules - {"muon"}, "which wants a matrix, and this workload has none"
     assert [one.optimizer for one in found if not one.compared] == ["lars"], "which diverges on it in every run"
     assert [one.optimizer for one in found if one.compared and not one.holds] == []

@@ -11,13 +11,12 @@ import synthetic
 from bibtexparser.bparser import BibTexParser
 
 from lrbench.config.faults import BadInput
-from lrbench.plan.listing import entries
-from lrbench.report.bibliography import bibtex, latex, used
+from lrbench.plan import vocabulary
+from lrbench.report.bibliography import METHODS, WORDS, bibtex, latex, named_in, references, used
 from lrbench.report.checklist import checklist
 from lrbench.report.cite import cited
 from lrbench.report.findings import Findings
 from lrbench.report.methods import methods
-from lrbench.report.references import BY_KEY, IDENTIFIER, METHODS, REFERENCES, named_in
 from lrbench.store import bundle, digest, load
 
 COMMITTED = [
@@ -25,7 +24,8 @@ COMMITTED = [
     for path in sorted((Path(__file__).parents[2] / "results" / "published").glob("*/*/study.toml"))
 ]
 """Those of the reference matrix have so many runs that it takes seconds to load one."""
-CATALOG = [(axis, entry["name"], entry["source"]) for axis, items in entries("").items() for entry in items]
+BIB = Path(__file__).parents[2] / "lrbench" / "report" / "references.bib"
+CATALOG = [(axis, entry) for axis, catalog in vocabulary().items() for entry in catalog.values()]
 
 
 def parsed(text):
@@ -44,28 +44,32 @@ def study(tmp_path_factory):
 
 
 class TestReferences:
-    @pytest.mark.parametrize(("axis", "name", "source"), CATALOG, ids=lambda value: value[:24])
-    def test_every_catalog_entry_has_one_and_every_identifier_in_it_too(self, axis, name, source):
-        found, unknown = named_in(source)
-        assert found, f"{axis} {name}: {source}"
+    @pytest.mark.parametrize(("axis", "entry"), CATALOG, ids=lambda value: getattr(value, "name", value))
+    def test_every_catalog_entry_cites_the_works_that_its_source_names(self, axis, entry):  # noqa: ARG002 - for its name
+        """So studies that were stored without keys cite the same, in the same order."""
+        named, unknown = named_in(entry.source)
+        assert list(entry.cites) == [key for key in references() if key in named]
+        assert entry.cites
         assert unknown == ()
-        for identifier in IDENTIFIER.findall(source):
-            assert any(identifier.rstrip(".") in reference.marks for reference in found)
 
-    @pytest.mark.parametrize(("axis", "name", "source"), CATALOG, ids=lambda value: value[:24])
-    def test_the_authors_and_years_are_those_that_the_source_names(self, axis, name, source):
+    @pytest.mark.parametrize(("axis", "entry"), CATALOG, ids=lambda value: getattr(value, "name", value))
+    def test_the_authors_and_years_are_those_that_the_source_names(self, axis, entry):
         """Of each `Someone [et al.] year, identifier` in a source, the reference has that someone and that year."""
-        for first, year, identifier in re.findall(r"([A-Z][a-z]+)[^:;.]*? (\d{4}), ((?:arXiv|doi):[^\s,;]+)", source):
-            [reference] = [r for r in REFERENCES if identifier.rstrip(".") in r.marks]
-            fields = dict(reference.fields)
+        found = parsed("\n".join(references().values()))
+        pattern = r"([A-Z][a-z]+)[^:;.]*? (\d{4}), ((?:arXiv|doi):[^\s,;]+)"
+        for first, year, identifier in re.findall(pattern, entry.source):
+            value = identifier.rstrip(".").partition(":")[2]
+            [fields] = [fields for fields in found.values() if value in (fields.get("eprint"), fields.get("doi"))]
             plain = re.sub(r"[{}\\'\"]", "", fields["author"]).replace("Hagele", "Haegele")
-            assert plain.startswith(first), (axis, name)
-            assert fields["year"] == year, (axis, name)
+            assert plain.startswith(first), (axis, entry.name)
+            assert fields["year"] == year, (axis, entry.name)
 
     def test_all_parse_have_what_their_kind_needs_and_unique_keys(self):
-        found = parsed("\n".join(reference.bibtex() for reference in REFERENCES))
-        assert set(found) == set(BY_KEY)
-        assert len(BY_KEY) == len(REFERENCES)
+        found = parsed("\n".join(references().values()))
+        assert set(found) == set(references())
+        whole = BIB.read_text(encoding="utf-8")
+        assert len(re.findall(r"^@", whole, re.MULTILINE)) == len(references())
+        assert bibtexparser.loads(whole, BibTexParser(common_strings=False)).entries_dict == found
         needs = {"article": {"journal"}, "inproceedings": {"booktitle"}, "misc": set()}
         for entry in found.values():
             assert {"author", "title", "year"} | needs[entry["ENTRYTYPE"]] <= set(entry)
@@ -75,20 +79,21 @@ class TestReferences:
             assert entry["year"] in entry["ID"]
 
     def test_braces_balance_and_nothing_is_beyond_ascii(self):
-        for reference in REFERENCES:
-            text = reference.bibtex()
+        for text in references().values():
             assert text.isascii()
             assert text.count("{") == text.count("}")
             assert not re.search(r"(?<!\\)[&%#$]", text)
 
     def test_no_identifier_belongs_to_two_works(self):
-        marks = [mark for reference in REFERENCES for mark in reference.marks]
+        found = parsed("\n".join(references().values())).values()
+        marks = [fields[name] for fields in found for name in ("eprint", "doi") if name in fields]
         assert len(marks) == len(set(marks))
+        assert set(WORDS.values()) | set(METHODS) <= set(references())
 
     def test_what_is_unknown_is_told(self):
         found, unknown = named_in("Kingma & Ba 2015, arXiv:1412.6980; somebody 2020, arXiv:2001.00001.")
-        assert ([r.key for r in found], unknown) == (["kingma2015adam"], ("arXiv:2001.00001",))
-        assert named_in("an example.") == ((), ())
+        assert (found, unknown) == ({"kingma2015adam"}, ("arXiv:2001.00001",))
+        assert named_in("an example.") == (set(), ())
 
 
 class TestBibtex:
@@ -117,6 +122,15 @@ class TestBibtex:
         [one] = [one for one in used(made) if one.axis == "optimizer"]
         assert one.keys == ("kingma2015adam", "lrbench-optimizer-adam")
         assert r"50 \% of Kingma \& Ba" in parsed(bibtex(made, 2031))["lrbench-optimizer-adam"]["note"]
+
+    def test_the_keys_of_an_entry_are_cited_whatever_its_text_says(self, tmp_path):
+        made = synthetic.study(tmp_path / "s", lrs=(1e-2,), seeds=(0,), optimizers=("adam",))
+        made.facts["optimizers"]["adam"] |= {
+            "source": "a textbook",
+            "cites": ["reddi2018convergence", "kingma2015adam"],
+        }
+        [one] = [one for one in used(made) if one.axis == "optimizer"]
+        assert (one.keys, one.own) == (("kingma2015adam", "reddi2018convergence"), False)
 
     def test_any_text_is_safe(self):
         assert latex("a_{b} & 5 % #1 $x$ ä \\ ~") == (

@@ -12,7 +12,7 @@ from runs import NEEDED
 
 from lrbench.config.param import Param
 from lrbench.strategies import FROZEN, LAYER_LRS, Rate
-from lrbench.strategies.groups import param_groups
+from lrbench.strategies.layer_lr import param_groups
 from lrbench.workloads import WORKLOADS, describe
 
 

@@ -54,7 +54,7 @@ def test_defaults_are_those_of_the_class(name):
     if name == "lbfgs":
         assert ours.pop("line_search_fn") == str(given["line_search_fn"]).lower()
     assert ours == {option: given[option] for option in ours}
-    assert OPTIMIZERS[name].facts["default_lr"] == given["lr"]
+    assert OPTIMIZERS[name].default_lr == given["lr"]
 
 
 @pytest.mark.parametrize("name", OPTIMIZERS)

@@ -12,12 +12,13 @@ from torch.optim import lr_scheduler as torch_schedules
 from torch.optim.swa_utils import SWALR
 
 from lrbench.strategies import SCHEDULES, Pacer, Timing, lr_curve
-from lrbench.strategies.schedules import CHAINABLE, stand_in
+from lrbench.strategies.schedules import stand_in
 
 TOTAL = 60
 TIMING = Timing(steps=TOTAL, steps_per_epoch=10, eval_every=5)
 OPEN = [name for name, entry in SCHEDULES.items() if "closed_loop" not in entry.flags]
-PARTS = [name for name in OPEN if name not in ("sequential", "chained")]
+PARTS = [name for name in OPEN if not SCHEDULES[name].has_parts]
+CHAINABLE = [name for name, entry in SCHEDULES.items() if entry.is_chainable]
 
 
 def each_first_and_last(names):

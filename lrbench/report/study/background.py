@@ -96,7 +96,7 @@ def workloads(found: Findings) -> Section:
     """What was trained on what, to which target and why."""
 
     def metric(fact: dict[str, Any]) -> text.Metric:
-        return text.Metric(str(fact["metric"]), bool(fact["higher_is_better"]))
+        return text.Metric.of(fact)
 
     def target(fact: dict[str, Any]) -> str:
         of = metric(fact)

@@ -187,7 +187,7 @@ def _upper_part(ax: "Axes", *, higher_is_better: bool) -> None:
 
 
 def _response_line(ax: "Axes", label: str, runs: pd.DataFrame, metric: text.Metric, style: Style) -> None:
-    quality = runs.quality.clip(upper=runs.initial_loss) if metric.name == "loss" else runs.quality
+    quality = runs.quality.clip(upper=runs.initial_loss) if metric.unit == "loss" else runs.quality
     seeds = runs.assign(y=quality * metric.scale).groupby("lr").y  # one exploded loss would flatten all other lines
     middle = seeds.median()
     ax.plot(middle.index, middle, label=label, **style)

@@ -41,6 +41,8 @@ class Entry:
     update: Callable[..., None]
     switches: tuple[str, ...]
     has_kinds: bool = False
+    agrees_within: float = 1e-9
+    """How far its weights, losses and lrs may be from those of the optimizer itself after 50 steps in float64."""
 
 
 RULES: dict[str, Entry] = {}
@@ -48,17 +50,23 @@ RULES: dict[str, Entry] = {}
 
 
 def rule(
-    name: str, start: Callable[..., State], switches: tuple[str, ...] = (), *, has_kinds: bool = False
+    name: str,
+    start: Callable[..., State],
+    switches: tuple[str, ...] = (),
+    *,
+    has_kinds: bool = False,
+    agrees_within: float = 1e-9,
 ) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """Enter an update function for an optimizer.
 
     It and ``start`` get every setting that is no float as a keyword; a float named in ``switches`` too, as whether it
     is above 0. All floats arrive in Hyper, ``SPLIT`` into one name each. ``has_kinds`` gives both a keyword
-    ``is_matrix``, of an optimizer that steps matrices otherwise than the rest.
+    ``is_matrix``, of an optimizer that steps matrices otherwise than the rest. ``agrees_within`` is the relative
+    difference from the optimizer itself that ``lrbench verify`` allows.
     """
 
     def enter(update: Callable[..., None]) -> Callable[..., None]:
-        RULES[name] = Entry(start, update, switches, has_kinds)
+        RULES[name] = Entry(start, update, switches, has_kinds, agrees_within)
         OPTIMIZERS.extend(name, update)
         _rule.cache_clear()
         return update
