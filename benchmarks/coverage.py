@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 import numpy as np
 from scipy import stats
 
-from lrbench.analyse.intervals import bootstrap_intervals, iqm, mean
+from lrbench.stats.estimates import bootstrap_intervals, iqm, mean
 
 DRAWS = 4000
 SEEDS = (2, 3, 4, 5, 10, 20)

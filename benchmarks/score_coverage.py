@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from lrbench.analyse.profiles import score_bounds, scored
+from lrbench.stats.score import score_bounds, scored
 
 WORKLOADS = 6
 APART, NOISE = 0.3, 0.3

@@ -24,7 +24,7 @@ COMMANDS = {
     "plan": ["matrix", "--results", "--device", "--workers", "--threads", "--plugin", "--json"],
     "run": ["matrix", "--results", "--device", "--workers", "--threads", "--cost", "--plugin"],
     "cost": ["matrix", "--results", "--device", "--threads", "--plugin"],
-    "compare": ["base", "head", "--path", "--fail-on", "--format"],
+    "compare": ["base", "head", "--path", "--fail-on", "--format", "--output"],
     "doctor": ["--device", "--json"],
     "report": ["folder", "--price", "--export"],
     "score": ["curves", "--targets", "--baseline", "--map", "--plot", "--json"],

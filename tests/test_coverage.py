@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from lrbench.analyse.intervals import COVERAGE
 from lrbench.report.study.opening import HOW_TO_READ
+from lrbench.stats.estimates import COVERAGE
 
 ROOT = Path(__file__).parents[1]
 PAGE = (ROOT / "docs" / "statistics.md").read_text()

@@ -13,7 +13,6 @@ from lrbench.analyse.costs import (
 from lrbench.analyse.effects import CLAIMS, DEFINITIONS, effect_measures, effects
 from lrbench.analyse.factorial import Factorial, contributions, factorials, level_means
 from lrbench.analyse.frames import AXES, STRATEGY, by_seed, groups, of_strategy, rows, strategy
-from lrbench.analyse.intervals import geometric_mean, seed_warning
 from lrbench.analyse.machines import (
     ALIKE,
     DIFFERENT,
@@ -35,7 +34,8 @@ from lrbench.analyse.response import responses
 from lrbench.analyse.tables import cells, per_run
 from lrbench.analyse.tuning import BUDGETS, best_after, recommendations, shared_recommendations, tuning_curves, untuned
 from lrbench.analyse.verdicts import at_best_lr, ranking, verdicts
-from lrbench.stats.stability import divergence_rate
+from lrbench.stats.curves import divergence_rate
+from lrbench.stats.estimates import geometric_mean, seed_warning
 
 __all__ = [
     "ALIKE",

@@ -15,10 +15,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from lrbench.analyse.convergence import final, initial, steps_to_target
-from lrbench.analyse.intervals import LEVEL
 from lrbench.analyse.machines import ALIKE
-from lrbench.analyse.testing import equivalence_p, holm, paired_p
+from lrbench.stats.curves import final, initial, steps_to_target
+from lrbench.stats.estimates import LEVEL
+from lrbench.stats.significance import equivalence_p, holm, paired_p
 
 BITWISE, TOLERANCE, CONSISTENT = "bitwise equal", "within tolerance", "statistically consistent"
 UNDECIDED, DIFFERENT, NOT_RUN = "undecided", "different", "not re-run"

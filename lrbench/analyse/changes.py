@@ -16,14 +16,14 @@ import pandas as pd
 
 from lrbench.analyse.costs import CONDITIONS as COST_CONDITIONS
 from lrbench.analyse.costs import Stages, seconds_after, stages_of
-from lrbench.analyse.difference import FEWEST, Difference, difference
 from lrbench.analyse.frames import AXES, STRATEGY, groups, rows
-from lrbench.analyse.intervals import LEVEL
 from lrbench.analyse.pairs import Pair
 from lrbench.analyse.response import responses
-from lrbench.analyse.tables import CONDITIONS, per_run, scale, seedless, under
-from lrbench.analyse.testing import MARGIN, holm
+from lrbench.analyse.tables import CONDITIONS, is_deterministic, per_run, scale, under
 from lrbench.config.cost import StepCost
+from lrbench.stats.comparison import FEWEST, Difference, difference
+from lrbench.stats.estimates import LEVEL
+from lrbench.stats.significance import MARGIN, holm
 from lrbench.store import Study
 from lrbench.store.table import CONTENT
 
@@ -250,7 +250,7 @@ def _shared(sides: Sides, seeds: int) -> Sides:
 def _validation(at: Sides, scale: float) -> dict[str, Any]:
     """The final validation metric, by seed; a diverged run counts as the untrained model."""
     base, head = (_by_seed(side, side.quality) for side in at)
-    found = difference(base, head, MARGIN * scale, seedless=all(map(seedless, at)))
+    found = difference(base, head, MARGIN * scale, is_deterministic=all(map(is_deterministic, at)))
     return _row(VALIDATION, found, at, "finished", more_is_better=bool(at[0].higher_is_better.iloc[0]))
 
 
@@ -262,7 +262,9 @@ def _steps(at: Sides) -> dict[str, Any]:
     Source: Royston & Parmar 2013, BMC Medical Research Methodology 13:152.
     """
     base, head = (_by_seed(side, side.steps_to_target.fillna(side.budget)) for side in at)
-    found = difference(base, head, float(max(side.eval_every.max() for side in at)), seedless=all(map(seedless, at)))
+    found = difference(
+        base, head, float(max(side.eval_every.max() for side in at)), is_deterministic=all(map(is_deterministic, at))
+    )
     return _row(STEPS, found, at, "reached", more_is_better=False)
 
 
@@ -272,8 +274,8 @@ def _divergence(sides: Sides) -> Iterator[dict[str, Any]]:
     base, head = (side[side.lr.isin(lrs)] for side in sides)
     base, head = _shared((base, head), FEWEST)
     if base.diverged.any() or head.diverged.any():
-        alike = seedless(base) and seedless(head)
-        found = difference(_by_seed(base, base.diverged), _by_seed(head, head.diverged), MARGIN, seedless=alike)
+        alike = is_deterministic(base) and is_deterministic(head)
+        found = difference(_by_seed(base, base.diverged), _by_seed(head, head.diverged), MARGIN, is_deterministic=alike)
         yield _row(DIVERGENCE, found, (base, head), "diverged", more_is_better=False)
 
 

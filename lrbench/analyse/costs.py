@@ -14,9 +14,9 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from lrbench.analyse.frames import AXES, STRATEGY, groups, rows, strategy
-from lrbench.analyse.intervals import Interval, median_interval
 from lrbench.analyse.tables import median_steps
 from lrbench.config.cost import Costs, StepCost
+from lrbench.stats.estimates import Interval, median_interval
 from lrbench.store import Study
 
 CONDITIONS = ["batch_size", "accumulate", "precision"]

@@ -9,11 +9,11 @@ import numpy as np
 import pandas as pd
 
 from lrbench.analyse.frames import by_seed, groups, rows
-from lrbench.analyse.intervals import LEVEL, iqm
 from lrbench.analyse.response import decades, responses
-from lrbench.analyse.tables import seedless
-from lrbench.analyse.testing import MARGIN, holm, paired_p
-from lrbench.stats.stability import divergence_rate
+from lrbench.analyse.tables import is_deterministic
+from lrbench.stats.curves import divergence_rate
+from lrbench.stats.estimates import LEVEL, iqm
+from lrbench.stats.significance import MARGIN, holm, paired_p
 
 SUPPORTED, NOT_SUPPORTED, NOT_SEPARATED, NOT_TESTED = "supported", "not supported", "not separated", "not tested"
 APART = 0.5
@@ -40,9 +40,9 @@ class Arms:
         return self.best if self.large.empty else self.large
 
     @cached_property
-    def seedless(self) -> bool:
+    def is_deterministic(self) -> bool:
         """Whether seeds change nothing."""
-        return seedless(pd.concat([self.small, self.best, self.large, self.decayed]))
+        return is_deterministic(pd.concat([self.small, self.best, self.large, self.decayed]))
 
 
 def _drop(runs: pd.DataFrame, by: str) -> "pd.Series[Any]":
@@ -221,7 +221,7 @@ def _judge(names: tuple[str, str], arms: Arms, claim: Claim) -> dict[str, Any]:
         return row | _seen(arms)
     differences = [d.dropna() for d in claim.contrasts(arms)]
     margin = MARGIN * (float(arms.best.initial_loss.median()) if claim.of_losses else 1.0)
-    row["ps"] = [paired_p(d, margin, seedless=arms.seedless) for d in differences]
+    row["ps"] = [paired_p(d, margin, is_deterministic=arms.is_deterministic) for d in differences]
     row["signs"] = [d.mean() > 0 for d in differences]
     return row | {"difference": differences[0].mean(), "seeds": min(len(d) for d in differences)}
 

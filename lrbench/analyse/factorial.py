@@ -11,23 +11,22 @@ lr*: the sum of the two is the same whatever the matching.
 """
 
 from dataclasses import dataclass
-from itertools import chain, combinations
 from math import prod
 from typing import Any
 
 import numpy as np
 import pandas as pd
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
-from lrbench.analyse.blocks import Block, largest_block
 from lrbench.analyse.frames import AXES, groups
 from lrbench.analyse.tuning import outcomes
+from lrbench.stats.blocks import Block, largest_block
+from lrbench.stats.variance import SEED, Effect, shares, varies
 
 Floats = NDArray[np.float64]
-LR, SEED, REST = "lr", "seed", "rest"
+LR = "lr"
 FACTORS = [*AXES, LR]
 """The factors, in the order of the axes of ``Factorial.outcome``."""
-EFFECT = ["factors", "df", "ss", "share", "by_chance"]
 
 
 @dataclass(frozen=True)
@@ -58,7 +57,7 @@ class Factorial:
     @property
     def varies(self) -> bool:
         """Whether there is any variance to explain."""
-        return bool(np.ptp(self.outcome) > 1e-12 * np.abs(self.outcome).max())
+        return varies(self.outcome)
 
     @property
     def tuned(self) -> Floats:
@@ -130,61 +129,15 @@ def _middle(grid: list[float], count: int) -> list[float]:
     return grid[start : start + count]
 
 
-def sums_of_squares(y: ArrayLike) -> dict[tuple[int, ...], float]:
-    """The sum of squares of every effect in a balanced array with one value per cell.
-
-    Shapes: one dimension per factor. Returns: for every set of dimensions, ascending, the sum of squares of their
-    interaction (of one dimension: its main effect; of none: of the mean); all together are the sum of the squares of
-    ``y``. An effect is what the mean over the other dimensions has beyond all lesser effects, so that in balanced data
-    effects are orthogonal and their order does not matter.
-    Source: the fixed-effects analysis of variance, Fisher 1925, Statistical Methods for Research Workers.
-    """
-    values = np.asarray(y, np.float64)
-    dims = range(values.ndim)
-    effects: dict[tuple[int, ...], Floats] = {}
-    for some in chain.from_iterable(combinations(dims, n) for n in range(values.ndim + 1)):
-        mean = np.asarray(values.mean(axis=tuple(set(dims) - set(some)), keepdims=True))
-        lesser = [effects[part] for n in range(len(some)) for part in combinations(some, n)]
-        effects[some] = mean - sum(lesser, np.zeros_like(mean))
-    return {some: float((effect**2).sum()) * values.size / effect.size for some, effect in effects.items()}
-
-
-def shares(y: ArrayLike, factors: list[str]) -> pd.DataFrame:
-    """The share of the variance of some outcomes that each factor, each interaction, the seed and the rest explain.
-
-    Shapes: y: a dimension for each factor, named by ``factors``, and a last one for the seeds.
-    Returns: one row each, main effects first, then interactions of two, and so on, ``factors`` joined by " x "; then
-    *seed*, what all runs of a seed have in common, and *rest*, what is left: how seeds differ in what the factors do.
-    ``share`` is the sum of squares ``ss`` / the total one (eta squared); the shares sum to 1, and all are NaN where
-    nothing varies. ``by_chance`` is the share that noise of the size of the rest would give to an effect with as many
-    degrees of freedom ``df``: an effect not well above it is none. NaN with a single seed, where nothing tells noise
-    from interactions.
-    """
-    values = np.asarray(y, np.float64)
-    last = values.ndim - 1
-    total_of: dict[str, float] = {}
-    df_of: dict[str, int] = {}
-    for some, ss in sums_of_squares(values - values.mean()).items():
-        if some:
-            name = SEED if some == (last,) else REST if last in some else " x ".join(factors[i] for i in some)
-            total_of[name] = total_of.get(name, 0.0) + ss
-            df_of[name] = df_of.get(name, 0) + prod(values.shape[i] - 1 for i in some)
-    order = [name for name in total_of if name not in {SEED, REST}] + [SEED, REST]
-    found = pd.DataFrame({"factors": order, "df": [df_of[n] for n in order], "ss": [total_of[n] for n in order]})
-    total, noise = float(found.ss.sum()), total_of[REST] / df_of[REST] if df_of[REST] else np.nan
-    total = total if np.ptp(values) > 1e-12 * np.abs(values).max() else np.nan
-    return found.assign(share=found.ss / total, by_chance=(found.df * noise / total).where(found.factors != REST))[
-        EFFECT
-    ]
-
-
 def contributions(block: Factorial) -> pd.DataFrame:
     """The shares in a block over all lrs (``which`` is *all lrs*), then those of the strategies at their best lrs (*best lr*)."""
-    every = shares(block.varied, block.factors).assign(which="all lrs")
+    parts = [(shares(block.varied, block.factors), "all lrs")]
     others = [name for name in block.factors if name != LR]
-    if len(others) == len(block.factors) or not others:
-        return every
-    return pd.concat([every, shares(block.tuned, others).assign(which="best lr")], ignore_index=True)
+    if others and len(others) < len(block.factors):
+        parts.append((shares(block.tuned, others), "best lr"))
+    return pd.DataFrame(
+        [(*effect, which) for part, which in parts for effect in part], columns=[*Effect._fields, "which"]
+    )
 
 
 def level_means(block: Factorial) -> pd.DataFrame:

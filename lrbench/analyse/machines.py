@@ -14,11 +14,11 @@ import numpy as np
 import pandas as pd
 
 from lrbench.analyse.costs import CASE, step_costs, time_to_target
-from lrbench.analyse.difference import difference
 from lrbench.analyse.frames import STRATEGY, groups, strategy
-from lrbench.analyse.intervals import LEVEL, geometric_mean, ratio_interval
 from lrbench.analyse.tables import median_steps
-from lrbench.analyse.testing import equivalence_p, holm
+from lrbench.stats.comparison import difference
+from lrbench.stats.estimates import LEVEL, geometric_mean, ratio_interval
+from lrbench.stats.significance import equivalence_p, holm
 from lrbench.store import Study
 
 EQUIVALENT, DIFFERENT, UNDECIDED = "equivalent", "different", "undecided"

@@ -9,12 +9,11 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
 
-from lrbench.analyse.blocks import Block, largest_block
 from lrbench.analyse.frames import AXES, STRATEGY, groups, rows
-from lrbench.analyse.improvement import improvement_interval, probability_of_improvement
-from lrbench.analyse.intervals import cell_intervals, iqm, mean, over_groups
-from lrbench.analyse.letters import compact_letters
-from lrbench.analyse.ranks import Friedman, apart, critical_difference, friedman
+from lrbench.stats.blocks import Block, largest_block
+from lrbench.stats.comparison import compact_letters, improvement_interval, probability_of_improvement
+from lrbench.stats.estimates import cell_intervals, iqm, mean, over_groups
+from lrbench.stats.ranks import Friedman, apart, critical_difference, friedman
 
 LETTERED = 30
 """The best strategies that get letters, of which there may be many times as many as strategies; with the plain ones

@@ -8,12 +8,12 @@ import numpy as np
 import pandas as pd
 
 from lrbench.analyse.frames import AXES, STRATEGY, by_seed, groups, of_strategy, rows
-from lrbench.analyse.intervals import UNKNOWN, iqm, mean, seeds_interval
-from lrbench.analyse.letters import compact_letters
-from lrbench.analyse.survival import Survival, kaplan_meier
-from lrbench.analyse.tables import seedless
-from lrbench.analyse.testing import seeds_needed, separated, target_test
+from lrbench.analyse.tables import is_deterministic
 from lrbench.analyse.verdicts import margin
+from lrbench.stats.comparison import compact_letters
+from lrbench.stats.estimates import UNKNOWN, iqm, mean, seeds_interval
+from lrbench.stats.significance import seeds_needed, separated, target_test
+from lrbench.stats.survival import Survival, kaplan_meier
 
 STANDING = [
     *STRATEGY, "strategy", "rank", "of", "group", "lr", "seeds", "quality", "low", "high", "mean", "mean_low", "mean_high", "deviation",
@@ -52,7 +52,7 @@ def _placed(winner: Any, places: list[tuple[int, Any]], runs: pd.DataFrame, of: 
     room, first = margin(runs), by_seed(of_strategy(runs, winner), "score")
     seeds = sorted(runs.seed.unique())
     scores = np.array([by_seed(of_strategy(runs, row), "score").reindex(seeds).to_numpy(float) for _, row in places])
-    letters = compact_letters(separated(scores, room, seedless=seedless(runs)))
+    letters = compact_letters(separated(scores, room, is_deterministic=is_deterministic(runs)))
     return [
         {name: getattr(row, name) for name in [*STRATEGY, "strategy"]}
         | {"rank": place, "of": of, "group": group, "lr": row.best_lr}
@@ -65,7 +65,7 @@ def _placed(winner: Any, places: list[tuple[int, Any]], runs: pd.DataFrame, of: 
 def _alone(runs: pd.DataFrame) -> dict[str, Any]:
     quality = runs.quality.to_numpy(float)
     higher, target = bool(runs.higher_is_better.iloc[0]), float(runs.target.iloc[0])
-    test = target_test(quality, target, higher_is_better=higher, seedless=seedless(runs))
+    test = target_test(quality, target, higher_is_better=higher, is_deterministic=is_deterministic(runs))
     iqm_interval, mean_interval = seeds_interval(quality), seeds_interval(quality, statistic=mean)
     curve = survival(runs)
     return (

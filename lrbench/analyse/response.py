@@ -13,7 +13,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from lrbench.analyse.frames import STRATEGY, arrays, groups
-from lrbench.analyse.intervals import iqm
+from lrbench.stats.estimates import iqm
 
 Floats = NDArray[np.floating[Any]]
 Bools = NDArray[np.bool_]

@@ -8,11 +8,11 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from lrbench.analyse import profiles
 from lrbench.analyse.frames import groups
-from lrbench.analyse.profiles import Floats, Ints
-from lrbench.analyse.testing import target_test
 from lrbench.config.targets import Target, Targets
+from lrbench.stats import score as profiles
+from lrbench.stats.score import Floats, Ints
+from lrbench.stats.significance import target_test
 from lrbench.store.curves import Curves
 
 STUDY = ["workload", "strategy", "study"]

@@ -4,11 +4,11 @@ import math
 
 import pandas as pd
 
-from lrbench.analyse.blocks import largest_block
 from lrbench.analyse.costs import seconds_of_runs
 from lrbench.analyse.frames import STRATEGY, rows, strategy
 from lrbench.analyse.score import Standings, arranged
 from lrbench.config.cost import Costs
+from lrbench.stats.blocks import largest_block
 
 TAU_MAX = 4.0
 

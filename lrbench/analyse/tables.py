@@ -8,11 +8,17 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
-from lrbench.analyse.convergence import final, initial, seconds_to_target, steps_to_target, value_at
 from lrbench.analyse.frames import STRATEGY, arrays, by_group, groups
-from lrbench.analyse.intervals import Interval, iqm, seeds_intervals
-from lrbench.analyse.overfitting import overfitting_gap
-from lrbench.stats.stability import seed_spread
+from lrbench.stats.curves import (
+    final,
+    initial,
+    overfitting_gap,
+    seconds_to_target,
+    seed_spread,
+    steps_to_target,
+    value_at,
+)
+from lrbench.stats.estimates import Interval, iqm, seeds_intervals
 from lrbench.store import Study
 
 EARLY = 0.1
@@ -254,7 +260,7 @@ def scale(runs: pd.DataFrame) -> float:
     return float(best - low if bool(runs.higher_is_better.all()) else (-runs.untrained_score - low).median())
 
 
-def seedless(runs: pd.DataFrame) -> bool:
+def is_deterministic(runs: pd.DataFrame) -> bool:
     """Whether seeds change nothing in some runs, as on a fixed function: those of a cell begin, go on and end at the same losses."""
     if len(runs) < 2:
         return False

@@ -14,11 +14,11 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
-from lrbench.analyse.blocks import largest_block
 from lrbench.analyse.frames import AXES, STRATEGY, groups, rows, strategy
-from lrbench.analyse.intervals import mean, seeds_interval
-from lrbench.analyse.tables import scale, seedless
-from lrbench.analyse.testing import MARGIN, not_separated
+from lrbench.analyse.tables import is_deterministic, scale
+from lrbench.stats.blocks import largest_block
+from lrbench.stats.estimates import mean, seeds_interval
+from lrbench.stats.significance import MARGIN, not_separated
 
 BUDGETS = (1, 5, 20)
 """For so many trials a strategy is recommended."""
@@ -171,7 +171,7 @@ def recommendations(runs: pd.DataFrame, budgets: Sequence[int] = BUDGETS) -> pd.
     """
     trials = outcomes(runs)
     choices = _choices(trials, budgets)
-    facts = {str(w): (MARGIN * scale(part), seedless(part)) for (w,), part in groups(trials, ["workload"])}
+    facts = {str(w): (MARGIN * scale(part), is_deterministic(part)) for (w,), part in groups(trials, ["workload"])}
     found = [
         {"workload": workload, "trials": k} | _recommended(part, *facts[str(workload)])
         for (workload, k), part in groups(choices, ["workload", "trials"])
@@ -200,7 +200,7 @@ def _recommended(choices: pd.DataFrame, margin: float, alike: bool = False) -> d
     scores = choices.pivot_table(index="seed", columns=AXES, values="outcome", aggfunc="mean")
     names: list[Any] = sorted(scores, key=lambda axes: (-scores[axes].mean(), axes))
     best, *others = [scores[axes].to_numpy(float) for axes in names]
-    same = not_separated(best, others, margin, seedless=alike)
+    same = not_separated(best, others, margin, is_deterministic=alike)
     row = next(row for row in rows(choices) if tuple(getattr(row, axis) for axis in AXES) == names[0])
     low, high = seeds_interval(best, statistic=mean)
     return (

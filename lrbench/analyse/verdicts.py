@@ -6,9 +6,9 @@ from typing import Any
 import pandas as pd
 
 from lrbench.analyse.frames import AXES, STRATEGY, by_seed, of_strategy, rows, strategy
-from lrbench.analyse.intervals import iqm, seeds_interval
-from lrbench.analyse.tables import median_steps, scale, seedless
-from lrbench.analyse.testing import MARGIN, not_separated, paired_p
+from lrbench.analyse.tables import is_deterministic, median_steps, scale
+from lrbench.stats.estimates import iqm, seeds_interval
+from lrbench.stats.significance import MARGIN, not_separated, paired_p
 
 VERDICT = [
     "workload", "strategy", *AXES, "lr", "edge", "seeds", "quality", "low", "high", "target", "reached", "steps_to_target",
@@ -81,7 +81,7 @@ def _verdict(workload: str, ranked: pd.DataFrame, runs: pd.DataFrame) -> dict[st
 def _like_the_winner(ranked: pd.DataFrame, runs: pd.DataFrame) -> list[str]:
     scores = runs.pivot_table(index="seed", columns=AXES, values="score", aggfunc="mean")
     best, *others = [scores[axes].to_numpy(float) for axes in ranked[AXES].itertuples(index=False, name=None)]
-    same = not_separated(best, others, margin(runs), seedless=seedless(runs))
+    same = not_separated(best, others, margin(runs), is_deterministic=is_deterministic(runs))
     return [str(name) for name, alike in zip(ranked.strategy.iloc[1:], same, strict=True) if alike]
 
 
@@ -113,6 +113,6 @@ def _gain(winner: Any, baseline: Any, runs: pd.DataFrame) -> dict[str, Any]:
         | {
             "gain_p": math.nan
             if baseline.strategy == winner.strategy
-            else paired_p(difference, margin(runs), seedless=seedless(runs))
+            else paired_p(difference, margin(runs), is_deterministic=is_deterministic(runs))
         }
     )

@@ -8,7 +8,7 @@ from typing import Any
 from lrbench.analyse import CASE
 from lrbench.config.cost import Costs, StepCost
 from lrbench.cost.measure import AGREE
-from lrbench.stats.stability import NORMAL
+from lrbench.stats.curves import MAD_TO_DEVIATION
 
 SAME = ("threads", "torch")
 """The conditions under which two measurements are of the same thing."""
@@ -55,7 +55,7 @@ def _movement(ratios: Sequence[float]) -> tuple[float, float, bool]:
     """By which ratio all cases moved, how far from it a case may lie, and whether that is the machine's doing."""
     middle = median(ratios)
     away = median(max(ratio / middle, middle / ratio) - 1.0 for ratio in ratios)
-    limit = min(max(AGREE, SPREAD * NORMAL * away), WIDEST)
+    limit = min(max(AGREE, SPREAD * MAD_TO_DEVIATION * away), WIDEST)
     together = sum(agrees(ratio / middle, limit) for ratio in ratios)
     differ = sum(not agrees(ratio) for ratio in ratios)
     if len(ratios) >= MANY and differ > FEW * len(ratios) and 2 * together > len(ratios):

@@ -25,7 +25,7 @@ from lrbench.execute.progress import Progress
 from lrbench.execute.reach import reached, stays_here
 from lrbench.execute.work import Done, Unit, Worker
 from lrbench.plan import changed, load_plugins, params_of, vocabulary
-from lrbench.stats import losses
+from lrbench.stats import curves
 from lrbench.store import Study, digest, load, one_study
 from lrbench.store.table import row, table_of
 from lrbench.strategies import OPTIMIZERS, SCHEDULES, impossible
@@ -365,7 +365,7 @@ def _pair(
         examples=(int(facts.get("validation_examples", 0)), int(facts.get("test_examples", 0))) if share else (0, 0),
         others=others,
         goes_on=outcome.steps > one.row["steps"]
-        and losses.digest(outcome.step_loss[: one.row["steps"]]) == one.row["loss_digest"],
+        and curves.digest(outcome.step_loss[: one.row["steps"]]) == one.row["loss_digest"],
     )
 
 

@@ -27,8 +27,6 @@ from lrbench.analyse.changes import (
     VALIDATION,
     WORSE,
 )
-from lrbench.analyse.difference import FEWEST
-from lrbench.analyse.testing import MARGIN
 from lrbench.report import text
 from lrbench.report.changes import (
     Compared,
@@ -59,6 +57,8 @@ from lrbench.report.document import (
 )
 from lrbench.report.drawing import COLOURS, ForestRow, draw, forest, write_figures
 from lrbench.report.render import markdown
+from lrbench.stats.comparison import FEWEST
+from lrbench.stats.significance import MARGIN
 from lrbench.store import write_whole
 
 if TYPE_CHECKING:
@@ -111,7 +111,7 @@ def _body(compared: Compared) -> list[Block]:
     at_lrs_title = f"At single lrs, {len(single):,} compared, {tied:,} statistically tied, better or worse"
     with_keys = changed[changed.head_keys != ""]
     body: list[Block] = [
-        Table("changes", _columns(compared), list(rows(changed)), rest=REST),
+        changed_table(compared),
         Warnings([_clipped(line, 500) for line in warnings(compared)]),
         _folded("New", Table("new", _on_one_side(compared, "head"), _of_state(compared, NEW), rest=REST)),
         _folded("Gone", Table("gone", _on_one_side(compared, "base"), _of_state(compared, GONE), rest=REST)),
@@ -132,6 +132,12 @@ def _body(compared: Compared) -> list[Block]:
 
 
 REST = "rows are left out"
+
+
+def changed_table(compared: Compared, most: int | None = None) -> "Table[Any]":
+    """What became better or worse, the gravest first."""
+    changed = gravest_first(table_of(compared, "measures"), MATTERS)
+    return Table("changes", _columns(compared), list(rows(changed)), most, rest=REST)
 
 
 def _folded(title: str, table: "Table[Any]") -> Fold:

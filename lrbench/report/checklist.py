@@ -9,12 +9,12 @@ from typing import Any
 from pydantic import ValidationError
 
 from lrbench.analyse.frames import STRATEGY, rows
-from lrbench.analyse.intervals import ENOUGH_SEEDS
 from lrbench.config.cost import IN_DOUBT
 from lrbench.config.run import Run
 from lrbench.report import text
 from lrbench.report.bibliography import used
 from lrbench.report.findings import Findings
+from lrbench.stats.estimates import ENOUGH_SEEDS
 from lrbench.store import Study, digest
 from lrbench.store.study import CERTIFICATE
 

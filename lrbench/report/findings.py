@@ -103,7 +103,7 @@ class Findings:
     @cached_property
     def known_answers(self) -> set[str]:
         """The workloads whose answer is known, so that they test the instrument and not the strategies."""
-        return {w for w in self.workloads if self.fact(w)["has_known_answer"]}
+        return {w for w in self.workloads if self.fact(w).get("has_known_answer", False)}
 
     @cached_property
     def notable(self) -> set[tuple[str, ...]]:

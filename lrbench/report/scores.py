@@ -11,7 +11,6 @@ import numpy as np
 import pandas as pd
 
 from lrbench.analyse import rows
-from lrbench.analyse.profiles import Speedup
 from lrbench.analyse.score import Standings, per_study, per_trial, standings, target_tests
 from lrbench.config.faults import BadInput, nearest
 from lrbench.config.targets import Targets, read_targets
@@ -20,6 +19,7 @@ from lrbench.report.document import Block, Bullets, Column, Paragraph, Table
 from lrbench.report.drawing import encoded, line_style
 from lrbench.report.render import terminal
 from lrbench.report.study.overall import profile_figure
+from lrbench.stats.score import Speedup
 from lrbench.store import write_whole
 from lrbench.store.curves import Curves, parse_names, read_curves
 

@@ -1,1 +1,1 @@
-"""Measures of curves: arrays in, numbers out. They know nothing of runs or files."""
+"""Statistics: arrays in, numbers out. They know nothing of runs or files."""

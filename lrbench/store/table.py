@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 from lrbench.config.outcome import Outcome
 from lrbench.config.run import Run
 from lrbench.config.types import known
-from lrbench.stats import losses
+from lrbench.stats.curves import Losses, summary
 
 _CURVE = pa.list_(pa.float32())
 COLUMNS = pa.schema(
@@ -91,7 +91,7 @@ def row(run: Run, outcome: Outcome) -> dict[str, Any]:
         strategy
         | plain
         | found
-        | losses.summary(outcome.step_loss, outcome.lowest_loss)
+        | summary(outcome.step_loss, outcome.lowest_loss)
         | {"budget": run.steps, "run": json.dumps(run.model_dump())}
     )
 
@@ -128,7 +128,7 @@ def _as_now(path: Path, wanted: list[str]) -> pa.Table:
     if WHOLE_CURVE in stored and (lacking := [name for name in wanted if name in _OF_LOSSES and name not in stored]):
         curves = pq.read_table(path, columns=[WHOLE_CURVE])[WHOLE_CURVE].to_pylist()
         kept = pa.Table.from_pylist(
-            [losses.summary(curve) for curve in curves], pa.schema([COLUMNS.field(name) for name in lacking])
+            [summary(curve) for curve in curves], pa.schema([COLUMNS.field(name) for name in lacking])
         )
         for name in lacking:
             table = table.append_column(COLUMNS.field(name), kept[name])
@@ -137,7 +137,7 @@ def _as_now(path: Path, wanted: list[str]) -> pa.Table:
     return _train_loss_at_the_end(table)
 
 
-_OF_LOSSES = frozenset(losses.Losses.__annotations__)
+_OF_LOSSES = frozenset(Losses.__annotations__)
 
 
 def _train_loss_at_the_end(table: pa.Table) -> pa.Table:

@@ -30,7 +30,7 @@ from lrbench.analyse.agreement import (
     worst,
 )
 from lrbench.config.run import Run
-from lrbench.stats import losses
+from lrbench.stats import curves
 from lrbench.store.table import row, table_of
 
 
@@ -49,9 +49,9 @@ def values(seed=0, lr=1e-2, **changes):
 
 
 def learning(curve):
-    """The columns of a run with these training losses."""
+    """The columns of a run with these training curves."""
     curve = np.asarray(curve, np.float32)
-    return losses.summary(curve) | {"whole": curve}
+    return curves.summary(curve) | {"whole": curve}
 
 
 def pair(recorded, found, **more):
@@ -178,7 +178,7 @@ class TestPieces:
         one = np.full(60, 2.0, np.float32)
         two = one.copy()
         two[step - 1 :] *= 1 + size
-        kept = [0, *losses.kept_steps(60).tolist()]
+        kept = [0, *curves.kept_steps(60).tolist()]
         found = parting(learning(one), learning(two))
         assert (found.after, found.by) == (max(k for k in kept if k < step), min(k for k in kept if k >= step))
 

@@ -10,8 +10,8 @@ from synthetic import diverge, study
 
 from lrbench.analyse import at_best_lr, overall, per_run, ranking, responses
 from lrbench.analyse.frames import AXES, rows
-from lrbench.analyse.intervals import iqm
 from lrbench.analyse.overall import block, leading, normalised
+from lrbench.stats.estimates import iqm
 
 THREE = ("a_mlp", "b_mlp", "c_cnn")
 

@@ -7,8 +7,8 @@ from synthetic import crash, diverge, study
 
 from lrbench.analyse import at_best_lr, per_run, places, ranking, responses, survival
 from lrbench.analyse.frames import AXES, STRATEGY, by_seed, of_strategy, rows
-from lrbench.analyse.intervals import iqm
-from lrbench.analyse.testing import paired_p, separated
+from lrbench.stats.estimates import iqm
+from lrbench.stats.significance import paired_p, separated
 
 
 def made(folder, **how):

@@ -12,8 +12,8 @@ from synthetic import LRS, OPTIMA, crash, diverge, study
 
 from lrbench.analyse import best_after, per_run, recommendations, shared_recommendations, tuning_curves, untuned
 from lrbench.analyse.frames import STRATEGY
-from lrbench.analyse.intervals import mean, seeds_interval
 from lrbench.analyse.tuning import DEFAULT, MIDDLE, expected_best, outcomes
+from lrbench.stats.estimates import mean, seeds_interval
 
 samples = st.lists(st.floats(-100, 100).map(lambda x: round(x, 3)), min_size=1, max_size=30)
 

@@ -9,12 +9,12 @@ from documents import lines, tables
 from documents import text as told_in
 from synthetic import crash, diverge, step_costs, study
 
-from lrbench.analyse.profiles import median_over_studies
 from lrbench.analyse.shared import block
 from lrbench.report import drawing, write
 from lrbench.report.document import Figure
 from lrbench.report.findings import Findings
 from lrbench.report.study.overall import performance_profile
+from lrbench.stats.score import median_over_studies
 
 
 def told(made):

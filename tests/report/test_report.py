@@ -106,7 +106,7 @@ def test_a_reviewer_reads_four_hundred_lines_at_most(report):
     headings = [line.removeprefix("## ") for line in lines if line.startswith("## ")]
     assert headings == [
         "Verdict", "Ranking and groups", "How the outcome depends on the lr", "Learning curves", "Tuning budget",
-        "Variance explained by each axis", "What was not run, and why",
+        "Variance explained by each axis", "What changed against the record", "What was not run, and why",
     ]  # fmt: skip
 
 

@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lrbench.stats.stability import divergence_rate, loss_spikes, oscillation, seed_spread
+from lrbench.stats.curves import divergence_rate, loss_spikes, oscillation, seed_spread
 
 scales = st.floats(1e-3, 1e3)
 

@@ -19,7 +19,7 @@ from lrbench.config.faults import BadInput
 from lrbench.config.outcome import Outcome, Status
 from lrbench.config.run import Choice, Run
 from lrbench.config.types import check_name
-from lrbench.stats import losses
+from lrbench.stats.curves import Losses, summary
 from lrbench.store import SCHEMA, Store, load, studies, write_whole
 from lrbench.store.table import COLUMNS, row, table_of
 from lrbench.strategies import SCHEDULES
@@ -117,7 +117,7 @@ class TestNames:
 class TestRoundTrip:
     def test_every_field_of_an_outcome_is_stored(self):
         assert {field.name for field in fields(Outcome)} - {"step_loss", "lowest_loss"} <= set(COLUMNS.names)
-        assert set(losses.summary([1.0])) <= set(COLUMNS.names)
+        assert set(summary([1.0])) <= set(COLUMNS.names)
         assert set(row(RUNS[0], outcome(RUNS[0]))) == set(COLUMNS.names)
 
     def test_numbers_come_back_to_the_bit(self, store):
@@ -140,7 +140,7 @@ class TestRoundTrip:
         done = [(run, outcome(run, step_loss=curve)) for run, curve in zip(RUNS, curves, strict=False)]
         now = table_of([row(*one) for one in done])
         whole = {outcome.key: outcome.step_loss.tolist() for _, outcome in done}
-        before = now.drop_columns([*losses.Losses.__annotations__, "population"]).append_column(
+        before = now.drop_columns([*Losses.__annotations__, "population"]).append_column(
             "step_loss", pa.array([whole[key] for key in now["key"].to_pylist()], pa.list_(pa.float32()))
         )
         (store.folder / "runs").mkdir()

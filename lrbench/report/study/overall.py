@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 from lrbench.analyse import Overall, rows
 from lrbench.analyse.overall import LETTERED
-from lrbench.analyse.profiles import profile, taus
-from lrbench.analyse.ranks import APPROXIMATE, EXACT, SAMPLED
 from lrbench.analyse.score import Standings
 from lrbench.report import text
 from lrbench.report.document import Block, Code, Column, Figure, Fold, Paragraph, Section, Table, Words, caption, prose
 from lrbench.report.drawing import BASELINE, COLOURS, Style, broken, draw, line_style
 from lrbench.report.findings import LISTED, Findings
+from lrbench.stats.ranks import APPROXIMATE, EXACT, SAMPLED
+from lrbench.stats.score import profile, taus
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -18,12 +18,12 @@ from lrbench.analyse import (
     tuning_curves,
     untuned,
 )
-from lrbench.analyse.intervals import mean, seeds_interval
 from lrbench.report import text
 from lrbench.report.document import Block, Code, Column, Fold, Paragraph, Section, Table, prose
 from lrbench.report.drawing import Gallery, Style, gallery
 from lrbench.report.findings import Findings
 from lrbench.report.study.response import STRATEGIES, leading
+from lrbench.stats.estimates import mean, seeds_interval
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

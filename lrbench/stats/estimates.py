@@ -1,27 +1,29 @@
-"""What a handful of seeds says of a mean: means over seeds, and their bootstrap intervals.
+"""Means over a few seeds, and their 95 % bootstrap intervals.
 
-Shapes: S seeds, G groups of seeds (a group is a workload), C cells (a cell is what has one mean: a strategy, at one
-lr).
+Shapes: S seeds; G groups of seeds (a group is a workload); C cells (a cell has one mean: a strategy at one lr).
 """
 
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 ENOUGH_SEEDS = 5
+"""With fewer seeds, intervals are too narrow and a report warns."""
 LEVEL = 0.95
+"""The confidence level of every interval. A test finds something if its p-value is below 1 - this."""
 COVERAGE = {2: 0.50, 3: 0.75, 4: 0.87}
-"""How often the nominal 95 % interval of the IQM of so few normal seeds holds it, as docs/statistics.md measures it."""
-ROOM = 1 << 23
+"""How often the nominal 95 % interval of so few normal seeds holds their IQM; measured in docs/statistics.md."""
+DRAWN_AT_ONCE = 1 << 23
 """The most numbers drawn at once."""
 
 Floats = NDArray[np.float64]
 Counts = NDArray[np.int64]
 Statistic = Callable[[Floats, Counts | None], Floats]
-"""A mean over the last axis, where each value is there so many times (once each, if None)."""
+"""A mean over the last axis; the second argument says how often each value counts (None: once)."""
 
 
 class Interval(NamedTuple):
@@ -34,25 +36,45 @@ class Interval(NamedTuple):
 UNKNOWN = Interval(math.nan, math.nan)
 
 
+@dataclass(frozen=True)
+class Estimate:
+    """A value with its 95 % interval; the bounds are NaN where the interval is not known."""
+
+    value: float
+    low: float = math.nan
+    high: float = math.nan
+
+    @classmethod
+    def of_seeds(cls, value_S: ArrayLike, statistic: Statistic | None = None) -> "Estimate":
+        """The IQM (or another statistic) over seeds, with its bootstrap interval; values that are not finite are left out."""
+        chosen = statistic or iqm
+        return cls(over_groups([value_S], statistic=chosen), *seeds_interval(value_S, statistic=chosen))
+
+    @property
+    def is_known(self) -> bool:
+        """Whether there is a value."""
+        return math.isfinite(self.value)
+
+
 def iqm(values: ArrayLike, counts: Counts | None = None) -> Any:
     """Interquartile mean over the last axis: the mean without the lowest and the highest quarter (rounded down).
 
-    Args: counts: how often each value is there, one whole number per place of the last axis; once each if left out.
     With fewer than four values it is the mean; NaN without any.
+    Args: counts: how often each value of the last axis counts, whole numbers; once each if left out.
     Source: Agarwal et al. 2021, arXiv:2108.13264; equals ``scipy.stats.trim_mean(values, 0.25)``.
     """
-    found = np.asarray(values, np.float64)
-    n = found.shape[-1]
+    array = np.asarray(values, np.float64)
+    n = array.shape[-1]
     if n == 0:
-        return np.full(found.shape[:-1], np.nan)[()]
+        return np.full(array.shape[:-1], np.nan)[()]
     if counts is None:
         cut = int(0.25 * n)
-        return np.sort(found, axis=-1)[..., cut : n - cut].mean(axis=-1)
-    order = np.argsort(found, axis=-1, kind="stable")
+        return np.sort(array, axis=-1)[..., cut : n - cut].mean(axis=-1)
+    order = np.argsort(array, axis=-1, kind="stable")
     ends = np.cumsum(counts[order], axis=-1)
     cut, total = int(0.25 * counts.sum()), int(counts.sum())
     kept = np.clip(np.minimum(ends, total - cut) - np.maximum(ends - counts[order], cut), 0, None)
-    return (np.take_along_axis(found, order, axis=-1) * kept).sum(axis=-1) / (total - 2 * cut)
+    return (np.take_along_axis(array, order, axis=-1) * kept).sum(axis=-1) / (total - 2 * cut)
 
 
 def mean(values: ArrayLike, counts: Counts | None = None) -> Any:
@@ -60,17 +82,17 @@ def mean(values: ArrayLike, counts: Counts | None = None) -> Any:
 
     The sum runs in order of the values, so that their order changes no digit.
     """
-    found = np.asarray(values, np.float64)
-    if found.shape[-1] == 0:
-        return np.full(found.shape[:-1], np.nan)[()]
+    array = np.asarray(values, np.float64)
+    if array.shape[-1] == 0:
+        return np.full(array.shape[:-1], np.nan)[()]
     if counts is None:
-        return np.sort(found, axis=-1).mean(axis=-1)
-    order = np.argsort(found, axis=-1, kind="stable")
-    return (np.take_along_axis(found, order, axis=-1) * counts[order]).sum(axis=-1) / counts.sum()
+        return np.sort(array, axis=-1).mean(axis=-1)
+    order = np.argsort(array, axis=-1, kind="stable")
+    return (np.take_along_axis(array, order, axis=-1) * counts[order]).sum(axis=-1) / counts.sum()
 
 
 def balance(sizes: Sequence[int]) -> Counts | None:
-    """How often to count each value of groups of such sizes, pooled, so that all groups weigh alike; None where they do already.
+    """How often each pooled value counts so that all groups weigh alike; None where they already do.
 
     >>> balance([2, 4])
     array([2, 2, 1, 1, 1, 1])
@@ -83,7 +105,7 @@ def balance(sizes: Sequence[int]) -> Counts | None:
 
 
 def over_groups(groups: Sequence[ArrayLike], *, statistic: Statistic = iqm) -> float:
-    """A statistic of the pooled groups, all of which weigh alike, whatever their sizes; values that are not finite are left out."""
+    """A statistic of the pooled groups, which all weigh alike; values that are not finite are left out."""
     arrays = _finite(groups)
     return float(statistic(np.concatenate(arrays), balance([len(a) for a in arrays]))) if arrays else math.nan
 
@@ -93,9 +115,9 @@ def bootstrap_interval(
 ) -> Interval:
     """Percentile bootstrap 95 % interval of a statistic of the pooled groups, resampled within each group (stratified).
 
-    Shapes: one array of seeds per group; one group: the plain bootstrap. All groups weigh alike, whatever their sizes.
-    Values that are not finite are left out. Returns NaN bounds when no group has two values. With few seeds it is too
-    narrow: see ``COVERAGE``.
+    Shapes: one array of seeds per group; with one group it is the plain bootstrap. All groups weigh alike, whatever
+    their sizes. Values that are not finite are left out.
+    Returns: NaN bounds where no group has two values. With few seeds the interval is too narrow: see ``COVERAGE``.
     Source: stratified bootstrap, Agarwal et al. 2021, arXiv:2108.13264.
     """
     low_C, high_C = bootstrap_intervals(
@@ -112,16 +134,17 @@ def _finite(groups: Sequence[ArrayLike]) -> list[Floats]:
 def bootstrap_intervals(
     groups_CS: Sequence[Floats], rng: np.random.Generator, statistic: Statistic = iqm, resamples: int = 2000
 ) -> tuple[Floats, Floats]:
-    """``bootstrap_interval`` of many cells at once, which have equal numbers of seeds, all finite.
+    """``bootstrap_interval`` of many cells at once; all have the same number of seeds, and all values are finite.
 
     Shapes: for each group one array [C, S]; S may differ between groups. The same seeds are drawn for every cell, so
-    the interval of one does not depend on its neighbours. Returns: the bounds, [C] each.
+    the interval of one cell does not depend on the others.
+    Returns: the bounds, [C] each.
     """
     cells, sizes = len(groups_CS[0]), [group.shape[1] for group in groups_CS]
     if max(sizes) < 2:
         return np.full(cells, np.nan), np.full(cells, np.nan)
     drawn_BS = [rng.integers(n, size=(resamples, n)) for n in sizes]
-    counts, step = balance(sizes), max(1, ROOM // (resamples * sum(sizes)))
+    counts, step = balance(sizes), max(1, DRAWN_AT_ONCE // (resamples * sum(sizes)))
     bounds = []
     for i in range(0, cells, step):
         parts = [group[i : i + step][:, drawn] for group, drawn in zip(groups_CS, drawn_BS, strict=True)]
@@ -133,41 +156,40 @@ def bootstrap_intervals(
 
 
 def seeds_interval(value_S: ArrayLike, *, statistic: Statistic = iqm) -> Interval:
-    """The interval of the IQM over seeds, from a generator of its own: the same values give the same interval, in any order."""
+    """The interval of the IQM over seeds, from a fixed generator: the same values in any order give the same interval."""
     return cell_intervals([[value_S]], statistic=statistic)[0]
 
 
 def seeds_intervals(cells: Sequence[ArrayLike], *, statistic: Statistic = iqm) -> list[Interval]:
-    """``seeds_interval`` of many cells, those with equal numbers of seeds at once."""
+    """``seeds_interval`` of many cells; those with equal numbers of seeds are computed together."""
     return cell_intervals([[cell] for cell in cells], statistic=statistic)
 
 
 def cell_intervals(cells: Sequence[Sequence[ArrayLike]], *, statistic: Statistic = iqm) -> list[Interval]:
-    """The stratified interval of many cells, each a sequence of groups, from a generator of its own for each shape of cell.
+    """The stratified interval of many cells, each a sequence of groups, from a fixed generator.
 
-    Equals ``bootstrap_interval`` of each on its sorted values: neither their order nor that of the cells changes
-    anything.
+    Equals ``bootstrap_interval`` of each cell's sorted values, so neither the order of values nor that of cells matters.
     """
     sorted_cells = [[np.sort(a) for a in _finite(groups)] for groups in cells]
     places: dict[tuple[int, ...], list[int]] = {}
     for i, groups in enumerate(sorted_cells):
         places.setdefault(tuple(map(len, groups)), []).append(i)
-    found = [UNKNOWN] * len(cells)
+    intervals = [UNKNOWN] * len(cells)
     for sizes, at in places.items():
         if sizes:
             stacked = [np.stack([sorted_cells[i][g] for i in at]) for g in range(len(sizes))]
             low_C, high_C = bootstrap_intervals(stacked, np.random.default_rng(0), statistic)
             for i, low, high in zip(at, low_C, high_C, strict=True):
-                found[i] = Interval(float(low), float(high))
-    return found
+                intervals[i] = Interval(float(low), float(high))
+    return intervals
 
 
 def median_interval(value_S: ArrayLike, rng: np.random.Generator, *, resamples: int = 2000) -> Interval:
     """Percentile bootstrap 95 % interval of the median, where infinity (never reached) is a value above all others.
 
-    Shapes: S seeds. Bounds are medians that were drawn, never a mean of two, so that one of them may be infinite and
-    the other not. NaN bounds when a value is NaN or there are fewer than two. It is wide of the mark for few seeds:
-    with 5 the bounds are about the least and the greatest value.
+    Each bound is a median that was drawn, never a mean of two, so one bound may be infinite and the other finite. With
+    few seeds the interval is rough: with 5 its bounds are about the least and the greatest value.
+    Returns: NaN bounds where a value is NaN or there are fewer than two values.
     Source: Efron 1979, Annals of Statistics 7, 1-26.
     """
     values = np.sort(np.asarray(value_S, np.float64))
@@ -193,13 +215,15 @@ def ratio_interval(ratio_C: ArrayLike, rng: np.random.Generator) -> Interval:
 
 
 def seed_warning(seeds: int) -> str | None:
-    """A sentence when there are too few seeds for the intervals to be trusted."""
+    """A warning where there are too few seeds to trust the intervals, else None."""
     if seeds >= ENOUGH_SEEDS:
         return None
     if seeds == 1:
-        return f"Only 1 seed: no interval and no test is possible, no difference is told from chance. Use {ENOUGH_SEEDS} or more."
+        return (
+            f"Only 1 seed: no interval and no test is possible, no difference is told from chance. "
+            f"Use {ENOUGH_SEEDS} or more."
+        )
     return (
         f"Only {seeds} seeds: intervals are too narrow (a nominal 95 % covers about {100 * COVERAGE[seeds]:.0f} %) and "
-        f"few differences "
-        f"can be separated. Use {ENOUGH_SEEDS} or more."
+        f"few differences can be separated. Use {ENOUGH_SEEDS} or more."
     )

@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from lrbench.analyse.improvement import improvement_interval, probability_of_improvement
+from lrbench.stats.comparison import improvement_interval, probability_of_improvement
 
 scores = st.lists(st.integers(-5, 5).map(float), min_size=1, max_size=7)
 workloads = st.lists(st.tuples(scores, scores), min_size=1, max_size=4)

@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.special import chdtrc, fdtrc
 from scipy.stats import rankdata, studentized_range
 
-from lrbench.analyse.intervals import LEVEL
+from lrbench.stats.estimates import LEVEL
 
 EXACT, SAMPLED, APPROXIMATE = "exact", "sampled", "approximate"
 MOST_ORDERS = 100_000

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 
-from lrbench.analyse.blocks import largest_block
+from lrbench.stats.blocks import largest_block
 
 tables = arrays(bool, array_shapes(min_dims=1, max_dims=3, max_side=4))
 

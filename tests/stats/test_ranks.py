@@ -7,9 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from lrbench.analyse import ranks
-from lrbench.analyse.letters import compact_letters
-from lrbench.analyse.ranks import APPROXIMATE, EXACT, SAMPLED, apart, critical_difference, friedman
+from lrbench.stats import ranks
+from lrbench.stats.comparison import compact_letters
+from lrbench.stats.ranks import APPROXIMATE, EXACT, SAMPLED, apart, critical_difference, friedman
 
 C45 = np.array(
     [

@@ -6,7 +6,7 @@ from scipy import stats
 from statsmodels.stats.multitest import multipletests
 from statsmodels.stats.power import TTestPower
 
-from lrbench.analyse.testing import (
+from lrbench.stats.significance import (
     equivalence_p,
     holm,
     not_separated,
@@ -33,7 +33,7 @@ def test_the_paired_test_is_the_t_test(difference):
 def test_the_paired_test_without_variation():
     assert paired_p([0.0, 0.0, 0.0]) == 1.0
     assert paired_p([0.1] * 5) == paired_p([-0.1] * 5) == 1 / 16
-    assert paired_p([0.1] * 5, seedless=True) == 0.0
+    assert paired_p([0.1] * 5, is_deterministic=True) == 0.0
     assert np.isnan(paired_p([0.1]))
     assert paired_p([0.1, 0.3, np.nan]) == paired_p([0.1, 0.3])
 
@@ -80,8 +80,8 @@ def test_one_seed_separates_nothing():
 
 
 def test_a_difference_of_copies_below_the_margin_is_none():
-    assert paired_p([1e-9] * 5, margin=1e-3, seedless=True) == 1.0
-    assert paired_p([1e-2] * 5, margin=1e-3, seedless=True) == 0.0
+    assert paired_p([1e-9] * 5, margin=1e-3, is_deterministic=True) == 1.0
+    assert paired_p([1e-2] * 5, margin=1e-3, is_deterministic=True) == 0.0
 
 
 @pytest.mark.parametrize("studies", [100, pytest.param(300, marks=pytest.mark.exhaustive)])
@@ -114,9 +114,9 @@ def test_the_paired_test_has_no_direction(difference):
 
 
 def test_what_no_seed_changes_is_certain():
-    assert separated([[0.1] * 5, [0.2] * 5], seedless=True)[0, 1]
+    assert separated([[0.1] * 5, [0.2] * 5], is_deterministic=True)[0, 1]
     assert not separated([[0.1] * 5, [0.2] * 5])[0, 1]
-    assert not_separated([0.2] * 5, [[0.1] * 5], seedless=True) == [False]
+    assert not_separated([0.2] * 5, [[0.1] * 5], is_deterministic=True) == [False]
     assert not_separated([0.2] * 5, [[0.1] * 5]) == [True]
 
 
@@ -166,7 +166,7 @@ def test_the_target_test_is_the_one_sided_t_test(sample, target, higher):
 
 def test_the_target_test_without_variation():
     assert target_test([0.9] * 5, 0.8, higher_is_better=True).p == 1 / 32
-    assert target_test([0.9] * 5, 0.8, higher_is_better=True, seedless=True).p == 0.0
+    assert target_test([0.9] * 5, 0.8, higher_is_better=True, is_deterministic=True).p == 0.0
     assert target_test([0.9] * 5, 0.9, higher_is_better=True).p == 0.5
     assert target_test([0.9] * 5, 0.8, higher_is_better=False).p == 1.0
     assert target_test([0.0] * 5, 0.0, higher_is_better=False).p == 0.5

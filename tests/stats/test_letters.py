@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lrbench.analyse.letters import _groups, compact_letters
+from lrbench.stats.comparison import _groups, compact_letters
 
 
 def apart(n, pairs):

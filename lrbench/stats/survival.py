@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import ndtri
 
-from lrbench.analyse.intervals import LEVEL, UNKNOWN, Interval
+from lrbench.stats.estimates import LEVEL, UNKNOWN, Interval
 
 Floats = NDArray[np.float64]
 

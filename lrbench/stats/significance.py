@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import nctdtr, ndtri, stdtr, stdtrit
 
-from lrbench.analyse.intervals import ENOUGH_SEEDS, LEVEL
+from lrbench.stats.estimates import ENOUGH_SEEDS, LEVEL
 
 POWER = 0.8
 """How often a difference as large as the observed one shall be found."""
@@ -26,12 +26,12 @@ MARGIN = 1e-3
 change nothing but the rounding are copies of one another, and would make any difference certain."""
 
 
-def paired_p(difference_S: ArrayLike, margin: float = 0.0, *, seedless: bool = False) -> float:
+def paired_p(difference_S: ArrayLike, margin: float = 0.0, *, is_deterministic: bool = False) -> float:
     """Two-sided p-value of the paired t-test on differences by seed.
 
     Shapes: S seeds, the same in both arms; differences that are not finite are left out. NaN (nothing can be said) with
     fewer than two. A mean within ``margin`` of zero: 1. All equal but for rounding, and beyond it, as a few counts may
-    be by chance: that of S equal signs, 2^(1 - S); but 0 if ``seedless``: seeds change nothing in the runs that are
+    be by chance: that of S equal signs, 2^(1 - S); but 0 if ``is_deterministic``: seeds change nothing in the runs that are
     compared. The t-test, not the exact sign-flip test, because with 5 seeds the latter can never go below 2/32 and so
     never separates anything; the price is an assumption of normal differences.
     Source: Student 1908; for few seeds, Colas et al. 2019, arXiv:1904.06979.
@@ -44,15 +44,15 @@ def paired_p(difference_S: ArrayLike, margin: float = 0.0, *, seedless: bool = F
     if abs(mean) <= margin:
         return 1.0
     if deviation <= max(EPSILON * abs(mean), ROUNDING * margin):
-        return 0.0 if seedless else 2.0 ** (1 - len(d))
+        return 0.0 if is_deterministic else 2.0 ** (1 - len(d))
     return float(2.0 * stdtr(len(d) - 1, -abs(mean) / deviation * np.sqrt(len(d))))
 
 
-def mean_beyond_p(value_S: ArrayLike, target: float, *, seedless: bool = False) -> float:
+def mean_beyond_p(value_S: ArrayLike, target: float, *, is_deterministic: bool = False) -> float:
     """One-sided p-value of the t-test that the mean lies above a target: small where it surely does.
 
     Shapes: S values, all finite. NaN with fewer than two. All equal: 1 below the target, 0.5 on it, and above it the
-    chance that all are so if half of such values are, 2^-S; or 0 if ``seedless``, as of ``paired_p``.
+    chance that all are so if half of such values are, 2^-S; or 0 if ``is_deterministic``, as of ``paired_p``.
     Source: Student 1908; equals ``scipy.stats.ttest_1samp(values, target, alternative="greater")``.
     """
     values = np.sort(np.asarray(value_S, np.float64))
@@ -61,7 +61,7 @@ def mean_beyond_p(value_S: ArrayLike, target: float, *, seedless: bool = False) 
     excess, deviation = float(values.mean()) - target, float(values.std(ddof=1))
     if values[0] == values[-1]:
         if values[0] > target:
-            return 0.0 if seedless else 2.0 ** -len(values)
+            return 0.0 if is_deterministic else 2.0 ** -len(values)
         return 1.0 if values[0] < target else 0.5
     return float(stdtr(len(values) - 1, -excess / deviation * math.sqrt(len(values))))
 
@@ -106,7 +106,7 @@ def holm(p_C: ArrayLike) -> NDArray[np.float64]:
 
 
 def not_separated(
-    best_S: ArrayLike, others_CS: Sequence[ArrayLike], margin: float = 0.0, *, seedless: bool = False
+    best_S: ArrayLike, others_CS: Sequence[ArrayLike], margin: float = 0.0, *, is_deterministic: bool = False
 ) -> list[bool]:
     """For each of C others, whether the seeds cannot tell it from the best: its paired p-value times C is not below 5 %.
 
@@ -117,12 +117,14 @@ def not_separated(
     Source: Bonferroni's inequality; confidence sets of the best, Hsu 1981, Annals of Statistics 9, 1026-1034.
     """
     best = np.asarray(best_S, np.float64)
-    p_C = [paired_p(best - np.asarray(other, np.float64), margin, seedless=seedless) for other in others_CS]
+    p_C = [
+        paired_p(best - np.asarray(other, np.float64), margin, is_deterministic=is_deterministic) for other in others_CS
+    ]
     tested = sum(not math.isnan(p) for p in p_C)
     return [not p * tested < 1 - LEVEL for p in p_C]
 
 
-def separated(score_CS: ArrayLike, margin: float = 0.0, *, seedless: bool = False) -> NDArray[np.bool_]:
+def separated(score_CS: ArrayLike, margin: float = 0.0, *, is_deterministic: bool = False) -> NDArray[np.bool_]:
     """Which pairs of C arms the seeds tell apart: Holm-adjusted paired p-value, over all pairs, below 5 %.
 
     Shapes: [C, S], seeds in the same order everywhere, NaN where one is missing. Returns: [C, C], symmetric; an
@@ -131,7 +133,10 @@ def separated(score_CS: ArrayLike, margin: float = 0.0, *, seedless: bool = Fals
     score_CS = np.asarray(score_CS, np.float64)
     one, other = np.triu_indices(len(score_CS), 1)
     adjusted = holm(
-        [paired_p(score_CS[i] - score_CS[j], margin, seedless=seedless) for i, j in zip(one, other, strict=True)]
+        [
+            paired_p(score_CS[i] - score_CS[j], margin, is_deterministic=is_deterministic)
+            for i, j in zip(one, other, strict=True)
+        ]
     )
     found = np.zeros((len(score_CS),) * 2, bool)
     found[one, other] = found[other, one] = adjusted < 1 - LEVEL
@@ -147,7 +152,9 @@ class TargetTest(NamedTuple):
     p: float
 
 
-def target_test(value_S: ArrayLike, target: float, *, higher_is_better: bool, seedless: bool = False) -> TargetTest:
+def target_test(
+    value_S: ArrayLike, target: float, *, higher_is_better: bool, is_deterministic: bool = False
+) -> TargetTest:
     """One-sided t-test that the mean result is better than the target: ``mean_beyond_p``, for either direction.
 
     Shapes: S seeds; values that are not finite are left out. p is NaN with fewer than two.
@@ -156,7 +163,9 @@ def target_test(value_S: ArrayLike, target: float, *, higher_is_better: bool, se
     sign = 1.0 if higher_is_better else -1.0
     middle = float(values.mean()) if len(values) else math.nan
     deviation = float(values.std(ddof=1)) if len(values) > 1 else math.nan
-    return TargetTest(middle, deviation, len(values), mean_beyond_p(sign * values, sign * target, seedless=seedless))
+    return TargetTest(
+        middle, deviation, len(values), mean_beyond_p(sign * values, sign * target, is_deterministic=is_deterministic)
+    )
 
 
 def seeds_needed(difference_S: ArrayLike, margin: float = 0.0) -> int | None:

@@ -3,8 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lrbench.analyse.convergence import final, initial, seconds_to_target, steps_to_target, value_at
-from lrbench.analyse.overfitting import overfitting_gap
+from lrbench.stats.curves import final, initial, overfitting_gap, seconds_to_target, steps_to_target, value_at
 
 STEP_E = np.array([0, 10, 20, 30])
 metrics = st.lists(st.floats(0, 1, width=32), min_size=4, max_size=4).map(np.array)

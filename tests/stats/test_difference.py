@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from lrbench.analyse.difference import FEWEST, difference
+from lrbench.stats.comparison import FEWEST, difference
 
 values = st.lists(st.floats(-1e3, 1e3).map(lambda v: round(v, 3)), min_size=0, max_size=8)
 
@@ -61,8 +61,8 @@ def test_one_common_seed_does_not_make_pairs():
 @pytest.mark.parametrize(("shift", "p"), [(0.125, 1.0), (0.25, 0.0)])
 def test_within_the_margin_is_no_difference_however_sure_it_is(shift, p):
     base = arm([0.0] * 5)
-    assert difference(base, base + shift, 0.125, seedless=True).p == p
-    assert difference(base, arm([shift] * 5, first=10), 0.125, seedless=True).p == p
+    assert difference(base, base + shift, 0.125, is_deterministic=True).p == p
+    assert difference(base, arm([shift] * 5, first=10), 0.125, is_deterministic=True).p == p
 
 
 def test_seeds_that_all_move_by_the_same_may_do_so_by_chance():

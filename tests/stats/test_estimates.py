@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from lrbench.analyse.intervals import (
+from lrbench.stats.estimates import (
     COVERAGE,
     balance,
     bootstrap_interval,
@@ -226,7 +226,7 @@ def test_cells_of_several_groups_are_as_each_alone():
 def test_cells_that_do_not_fit_into_one_draw_are_as_those_that_do(monkeypatch):
     value_CS = np.random.default_rng(0).normal(size=(7, 5))
     whole = bootstrap_intervals([value_CS], np.random.default_rng(0))
-    monkeypatch.setattr("lrbench.analyse.intervals.ROOM", 25_000)
+    monkeypatch.setattr("lrbench.stats.estimates.DRAWN_AT_ONCE", 25_000)
     np.testing.assert_array_equal(bootstrap_intervals([value_CS], np.random.default_rng(0)), whole)
 
 

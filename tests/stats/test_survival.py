@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 from scipy import stats
 from statsmodels.duration.survfunc import SurvfuncRight
 
-from lrbench.analyse.survival import kaplan_meier
+from lrbench.stats.survival import kaplan_meier
 
 REMISSION = [6, 6, 6, 7, 10, 13, 16, 22, 23]
 STILL_IN_REMISSION = [6, 9, 10, 11, 17, 19, 20, 25, 32, 32, 34, 35]

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lrbench.analyse.profiles import (
+from lrbench.stats.score import (
     POINTS,
     area,
     bases,
@@ -190,7 +190,7 @@ def test_the_bounds_of_a_strategy_that_reaches_in_three_of_five_studies():
 
 def test_the_bootstrap_distribution_is_the_binomial_one():
     """The mean of the scores above is P(at least 3 of 5 draws reach) = 0.68256."""
-    from lrbench.analyse.profiles import _drawn
+    from lrbench.stats.score import _drawn
 
     times = np.array([[[1.0, 1.0, 1.0, INF, INF]]])
     drawn = median_over_studies(_drawn(times, np.array([[5]]), 20_000, np.random.default_rng(0)))
@@ -201,7 +201,7 @@ def test_the_bounds_depend_neither_on_the_order_of_studies_nor_on_the_size_of_ch
     rng = np.random.default_rng(1)
     times = rng.uniform(1, 4, (3, 4, 5))
     before = score_bounds(times, own(3), 4.0, np.random.default_rng(0))
-    monkeypatch.setattr("lrbench.analyse.profiles.CHUNK", 1000)
+    monkeypatch.setattr("lrbench.stats.score.CHUNK", 1000)
     after = score_bounds(rng.permuted(times, axis=2), own(3), 4.0, np.random.default_rng(0))
     np.testing.assert_array_equal(before, after)
     score = scored(median_over_studies(times), own(3), 4.0)
