@@ -88,7 +88,7 @@ def _try_schedule(schedule: str, optimizer: str, steps: int, eval_every: int) ->
 
 
 def unlike_alone(run: Run) -> str | None:
-    """Why the models of a plug-in's workload cannot be trained together, or None. The tests hold lrbench's own to it."""
+    """Why the models of a plug-in's workload cannot be trained together, or None. Tests check lrbench's own ones."""
     if not run.workload.is_plugin or run.workload.name not in WORKLOADS:
         return None
     trial = run.but(
