@@ -85,11 +85,11 @@ def of_study(study: Study) -> Told:
     overall, standings = found.overall, found.standings
     told = {
         "runs": columns(found.runs),
-        "cells": columns(found.cells),
-        "responses": columns(found.responses),
-        "ranking": columns(found.ranking),
-        "verdicts": columns(found.verdicts),
-        "places": columns(places(found.best, found.ranking, found.notable)),
+        "cells": columns(found.cell_table),
+        "responses": columns(found.response_table),
+        "ranking": columns(found.ranking_table),
+        "verdicts": columns(analyse.verdicts(found.runs, found.response_table)),
+        "places": columns(places(found.best_runs, found.ranking_table, found.notable)),
         "overall": columns(overall.table),
         "friedman": flat(
             dataclasses.asdict(overall.test) if dataclasses.is_dataclass(overall.test) else overall.test._asdict()
@@ -101,8 +101,8 @@ def of_study(study: Study) -> Told:
         "shared_recommendations": columns(analyse.shared_recommendations(found.runs)[1]),
         "effects": columns(analyse.effects(found.runs)),
         "effect_measures": columns(analyse.effect_measures(found.runs)),
-        "step_costs": columns(found.step_costs),
-        "times": columns(found.times),
+        "step_costs": columns(found.case_table),
+        "times": columns(found.time_table),
         "contrasts": columns(analyse.contrasts(study.costs)),
         "predicted": columns(analyse.predicted(study)),
     }
@@ -129,7 +129,11 @@ def of_machines(found: dict[str, Study]) -> Told:
 def of_changes(base: Study, head: Study) -> Told:
     """What a pull request that brings ``head`` for ``base`` is told."""
     found = changes(Pair(base, head))
-    return {"strategies": columns(found.strategies), "measures": columns(found.measures), "cells": columns(found.cells)}
+    return {
+        "strategies": columns(found.strategies),
+        "measures": columns(found.measures),
+        "cells": columns(found.cell_table),
+    }
 
 
 def of_reproduction(base: Study, head: Study) -> Told:

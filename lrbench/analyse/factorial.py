@@ -11,6 +11,7 @@ lr*: the sum of the two is the same whatever the matching.
 """
 
 from dataclasses import dataclass
+from functools import cached_property
 from math import prod
 from typing import Any
 
@@ -19,6 +20,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from lrbench.analyse.frames import AXES, groups
+from lrbench.analyse.results import LevelMean, typed
 from lrbench.analyse.tuning import outcomes
 from lrbench.stats.blocks import Block, largest_block
 from lrbench.stats.variance import SEED, Effect, shares, varies
@@ -58,6 +60,22 @@ class Factorial:
     def varies(self) -> bool:
         """Whether there is any variance to explain."""
         return varies(self.outcome)
+
+    @cached_property
+    def effects(self) -> list[Effect]:
+        """The share of the variance that each effect explains, over all lrs."""
+        return shares(self.varied, self.factors)
+
+    @cached_property
+    def effects_at_best(self) -> list[Effect]:
+        """The same for the strategies at their best lrs; none where the lr is no factor, or the only one."""
+        others = [name for name in self.factors if name != LR]
+        return shares(self.tuned, others) if others and len(others) < len(self.factors) else []
+
+    @cached_property
+    def level_means(self) -> list[LevelMean]:
+        """The mean outcome of every level of every factor, in order."""
+        return typed(level_means(self), LevelMean)
 
     @property
     def tuned(self) -> Floats:
@@ -131,10 +149,7 @@ def _middle(grid: list[float], count: int) -> list[float]:
 
 def contributions(block: Factorial) -> pd.DataFrame:
     """The shares in a block over all lrs (``which`` is *all lrs*), then those of the strategies at their best lrs (*best lr*)."""
-    parts = [(shares(block.varied, block.factors), "all lrs")]
-    others = [name for name in block.factors if name != LR]
-    if others and len(others) < len(block.factors):
-        parts.append((shares(block.tuned, others), "best lr"))
+    parts = [(block.effects, "all lrs"), (block.effects_at_best, "best lr")]
     return pd.DataFrame(
         [(*effect, which) for part, which in parts for effect in part], columns=[*Effect._fields, "which"]
     )

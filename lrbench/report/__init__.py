@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from lrbench.analyse import per_run, rows
+from lrbench.analyse import per_run
 from lrbench.config.faults import BadInput
 from lrbench.report import drawing, machines, text
 from lrbench.report.drawing import write_figures
@@ -42,9 +42,9 @@ def write(study: Study, *, folder: Path | None = None, export: bool = False) -> 
     write_tables(folder, whole)
     if export:
         write_figures(folder / EXPORT, whole.figures(), formats=("svg", "pdf"))
-    write_whole(folder / "summary.csv", found.cells.to_csv(index=False, float_format="%.6g", lineterminator="\n"))
+    write_whole(folder / "summary.csv", found.cell_table.to_csv(index=False, float_format="%.6g", lineterminator="\n"))
     for name, table in {"costs.csv": costs.cases_csv, "times.csv": costs.times_csv}.items():
-        if found.step_costs.empty:
+        if not found.cases:
             (folder / name).unlink(missing_ok=True)
         else:
             write_whole(folder / name, table(found))
@@ -86,5 +86,5 @@ def verdict_text(study: Study) -> str:
     """The verdicts for a terminal: what was run, a line for each workload, and how many warnings the report opens with."""
     found = Findings(study)
     warnings = text.count(len(opening.warnings(found)), "warning")
-    lines = [opening.verdict_line(found, verdict) for verdict in rows(found.verdicts)]
+    lines = [opening.verdict_line(found, verdict) for verdict in found.verdicts]
     return "\n".join([opening.summary(found), *lines, f"{warnings} in the report."])

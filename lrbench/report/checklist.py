@@ -8,7 +8,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from lrbench.analyse.frames import STRATEGY, rows
+from lrbench.analyse.frames import STRATEGY
 from lrbench.config.cost import IN_DOUBT
 from lrbench.config.run import Run
 from lrbench.report import text
@@ -87,7 +87,7 @@ def _conduct(study: Study) -> Iterator[Item]:
 
 def _choice(found: Findings) -> Iterator[Item]:
     verdicts = found.verdicts
-    doubts = [f"{v.workload}: {v.edge or 'no run ended'}" for v in rows(verdicts) if v.edge or not math.isfinite(v.lr)]
+    doubts = [f"{v.workload}: {v.edge or 'no run ended'}" for v in verdicts if v.edge or not math.isfinite(v.lr)]
     asks = "The best lr of the best strategy lies inside its grid"
     told = f"not on {'; '.join(doubts)}" if doubts else f"on {text.count(len(verdicts), 'workload')}"
     yield Item(len(verdicts) > 0 and not doubts, asks, told)

@@ -93,7 +93,7 @@ class Comparison:
         """The shared runs of each machine at the lrs that are best on the reference."""
         if self.reference is None:
             return {}
-        responses = self.found[self.reference].responses
+        responses = self.found[self.reference].response_table
         return {name: analyse.at_best_lr(found.runs, responses) for name, found in self.found.items()}
 
     @cached_property
@@ -381,10 +381,10 @@ TIMES_CAPTION = (
 
 def _other_lrs(two: Comparison) -> str:
     """On how many pairs of workload and strategy another machine prefers another lr."""
-    best = {name: found.responses.set_index(analyse.STRATEGY).best_lr for name, found in two.found.items()}
+    best = {name: {row.place: row.best_lr for row in found.ranking} for name, found in two.found.items()}
     here = best.pop(str(two.reference))
-    apart = {name: int((there.reindex(here.index) != here)[here.notna()].sum()) for name, there in best.items()}
-    named = [f"{name} with {n} of {int(here.notna().sum())} strategies" for name, n in apart.items() if n]
+    apart = {name: sum(there.get(place) != lr for place, lr in here.items()) for name, there in best.items()}
+    named = [f"{name} with {n} of {len(here)} strategies" for name, n in apart.items() if n]
     return f"; another lr is best on {', '.join(named)}" if named else ""
 
 

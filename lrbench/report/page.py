@@ -12,17 +12,17 @@ import hashlib
 import json
 import math
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from html import escape
 from importlib.resources import files
-from typing import Any
+from typing import NamedTuple
 
 import numpy as np
-import pandas as pd
-from numpy.typing import NDArray
 
-from lrbench.analyse import AXES, STRATEGY, groups, rows
+from lrbench.analyse import STRATEGY
+from lrbench.analyse.results import Cell, Counts, Response, TimeToTarget
+from lrbench.analyse.study import Place
 from lrbench.report.document import Document, plain
 from lrbench.report.findings import Findings
 from lrbench.report.render import html as rendering
@@ -56,19 +56,16 @@ class Limits:
 LIMITS = Limits()
 
 
-def embedded(found: Findings, limits: Limits = LIMITS) -> dict[str, Any]:
+def embedded(found: Findings, limits: Limits = LIMITS) -> dict[str, object]:
     """Everything that the page shows, as values that JSON has.
 
     Keys: ``study`` (name, summary, warnings), ``axes`` (labels), ``workloads`` (how to write their metric), ``rows``,
     ``cells`` (sorted by row, then lr), ``curves`` (of some rows, on ``grids`` of steps), ``limits`` and ``left_out``.
     """
-    table, cells = _rows(found), _cells(found)
-    kept = _kept(table, cells, limits)
-    cells = cells.merge(kept[STRATEGY].assign(row=range(len(kept))), on=STRATEGY).sort_values(
-        ["row", "lr"], ignore_index=True
-    )
-    labels = {axis: sorted(kept[axis].unique()) for axis in STRATEGY}
-    keys = [str(keys).split() for keys in cells["keys"]]
+    table = _rows(found)
+    kept = _kept(found, table, limits)
+    cells = [(i, cell) for i, row in enumerate(kept) for cell in found.cells_of.get(row.place, [])]
+    labels = [sorted({row.place[i] for row in kept}) for i in range(len(STRATEGY))]
     curves, grids, thinned = _curves(found, kept, limits)
     return {
         "study": {
@@ -76,198 +73,198 @@ def embedded(found: Findings, limits: Limits = LIMITS) -> dict[str, Any]:
             "summary": opening.summary(found),
             "warnings": [plain(line) for line in opening.warnings(found)],
         },
-        "axes": labels,
-        "workloads": [_workload(found, w) for w in labels["workload"]],
-        "rows": {axis: _indices(kept[axis], labels[axis]) for axis in STRATEGY} | _columns(kept, ROW),
-        "cells": {"row": cells.row.tolist()}
-        | _columns(cells, CELL)
-        | {"keys": [" ".join(of[: limits.keys]) for of in keys]},
+        "axes": dict(zip(STRATEGY, labels, strict=True)),
+        "workloads": [_workload(found, w) for w in labels[0]],
+        "rows": {axis: [labels[i].index(row.place[i]) for row in kept] for i, axis in enumerate(STRATEGY)}
+        | {name: [_value(of(row)) for row in kept] for name, of in ROW.items()},
+        "cells": {"row": [i for i, _ in cells]}
+        | {name: [_value(of(cell)) for _, cell in cells] for name, of in CELL.items()}
+        | {"keys": [" ".join(cell.keys.split()[: limits.keys]) for _, cell in cells]},
         "curves": curves,
         "grids": grids,
         "limits": vars(limits).copy(),
         "left_out": {
             "rows": len(table) - len(kept),
-            "curves": int(kept.best_lr.notna().sum()) - len(curves["row"]),
-            "keys": sum(max(0, len(of) - limits.keys) for of in keys),
+            "curves": sum(row.ranked is not None for row in kept) - len(curves["row"]),
+            "keys": sum(max(0, len(cell.keys.split()) - limits.keys) for _, cell in cells),
             "thinned": thinned,
         },
     }
 
 
-ROW = {
-    "rank": EXACT, "alike": EXACT, "plain": EXACT, "best_lr": EXACT, "edge": 0, "metric": DIGITS, "metric_low": DIGITS,
-    "metric_high": DIGITS, "steps": EXACT, "reached": EXACT, "at_best": EXACT, "seconds": DIGITS, "seconds_low": DIGITS,
-    "seconds_high": DIGITS, "step_seconds": DIGITS, "width": DIGITS, "open": EXACT, "usable_low": EXACT, "usable_high": EXACT,
-    "largest_stable": EXACT, "cliff_seen": EXACT, "sensitivity": DIGITS, "default_lr": EXACT, "lrs": EXACT, "runs": EXACT,
-    "trained": EXACT, "diverged": EXACT, "crashed": EXACT,
-}  # fmt: skip
-"""The columns of a row and the digits of their values; 0 for words."""
-CELL = {
-    "lr": EXACT, "runs": EXACT, "reached": EXACT, "diverged": EXACT, "crashed": EXACT, "metric": DIGITS, "metric_low": DIGITS,
-    "metric_high": DIGITS, "middle": DIGITS, "least": DIGITS, "most": DIGITS, "loss": DIGITS, "loss_least": DIGITS, "loss_most": DIGITS,
-    "steps": EXACT, "steps_least": EXACT, "steps_most": EXACT,
-}  # fmt: skip
-"""Likewise of an outcome at one lr. ``metric`` and its bounds are those of ``summary.csv``; the others are median,
-least and most."""
+@dataclass(frozen=True)
+class StrategyRow:
+    """A strategy on a workload as the page shows it: its lr response, its runs, and where a run finished its place and outcome."""
+
+    response: Response
+    counts: Counts
+    ranked: int | None
+    is_tied: bool
+    best: Cell | None
+    time: TimeToTarget | None
+
+    @property
+    def place(self) -> Place:
+        """Its workload and axes."""
+        return self.response.place
 
 
-def _rows(found: Findings) -> pd.DataFrame:
-    """One row per workload and strategy, in order of workload and rank; strategies without a best lr come last, without a rank."""
-    place = found.ranking.groupby("workload").cumcount() + 1
-    ranked = found.ranking[STRATEGY].assign(rank=place.astype(float), alike=_alike(found))
-    at_best = _at_best(found)
-    known = found.times[[*STRATEGY, "seconds", "seconds_low", "seconds_high", "step_seconds"]]
-    table = found.responses.rename(columns={"usable_open": "open"})
-    for other in (ranked, _counts(found.runs), at_best, known):
-        table = table.merge(other, on=STRATEGY, how="left")
-    return table.sort_values(["workload", "rank", *AXES], ignore_index=True)
+class Exact(NamedTuple):
+    """A number that keeps more digits: an lr, or a number of steps."""
+
+    value: float
 
 
-def _alike(found: Findings) -> list[bool]:
-    """For each strategy of the ranking, whether the seeds cannot tell it from the best of its workload."""
-    same = {(v.workload, name) for v in rows(found.verdicts) for name in v.not_separated}
-    return [(row.workload, row.strategy) in same for row in rows(found.ranking)]
+ROW: dict[str, Callable[[StrategyRow], object]] = {
+    "rank": lambda row: row.ranked,
+    "alike": lambda row: row.is_tied if row.ranked else None,
+    "plain": lambda row: row.counts.is_baseline,
+    "best_lr": lambda row: Exact(row.response.best_lr),
+    "edge": lambda row: row.response.edge,
+    "metric": lambda row: row.best and row.best.val_metric.value,
+    "metric_low": lambda row: row.best and row.best.val_metric.low,
+    "metric_high": lambda row: row.best and row.best.val_metric.high,
+    "steps": lambda row: row.best and Exact(row.best.steps),
+    "reached": lambda row: row.best and row.best.reached,
+    "at_best": lambda row: row.best and row.best.trained,
+    "seconds": lambda row: row.time and row.time.seconds.value,
+    "seconds_low": lambda row: row.time and row.time.seconds.low,
+    "seconds_high": lambda row: row.time and row.time.seconds.high,
+    "step_seconds": lambda row: row.time and row.time.step_seconds,
+    "width": lambda row: row.response.width,
+    "open": lambda row: row.response.usable_open,
+    "usable_low": lambda row: Exact(row.response.usable_low),
+    "usable_high": lambda row: Exact(row.response.usable_high),
+    "largest_stable": lambda row: Exact(row.response.largest_stable),
+    "cliff_seen": lambda row: row.response.cliff_seen,
+    "sensitivity": lambda row: row.response.sensitivity,
+    "default_lr": lambda row: Exact(row.response.default_lr),
+    "lrs": lambda row: row.response.lrs,
+    "runs": lambda row: row.counts.runs,
+    "trained": lambda row: row.counts.trained,
+    "diverged": lambda row: row.counts.diverged,
+    "crashed": lambda row: row.counts.crashed,
+}
+"""What the page knows of a strategy on a workload."""
+CELL: dict[str, Callable[[Cell], object]] = {
+    "lr": lambda cell: Exact(cell.lr),
+    "runs": lambda cell: cell.runs,
+    "reached": lambda cell: cell.reached,
+    "diverged": lambda cell: cell.diverged,
+    "crashed": lambda cell: cell.crashed,
+    "metric": lambda cell: cell.val_metric.value,
+    "metric_low": lambda cell: cell.val_metric.low,
+    "metric_high": lambda cell: cell.val_metric.high,
+    "middle": lambda cell: cell.middle,
+    "least": lambda cell: cell.least,
+    "most": lambda cell: cell.most,
+    "loss": lambda cell: cell.loss,
+    "loss_least": lambda cell: cell.loss_least,
+    "loss_most": lambda cell: cell.loss_most,
+    "steps": lambda cell: Exact(cell.steps),
+    "steps_least": lambda cell: Exact(cell.steps_least),
+    "steps_most": lambda cell: Exact(cell.steps_most),
+}
+"""Likewise of its outcome at one lr. ``metric`` and its bounds are those of ``summary.csv``."""
 
 
-def _counts(runs: pd.DataFrame) -> pd.DataFrame:
-    """How many runs a strategy has at all lrs, and what became of them."""
-    told = {
-        "trained": runs.trained,
-        "diverged": runs.status == "diverged",
-        "crashed": runs.status == "crashed",
-        "plain": runs.plain,
-    }
-    counted = (
-        runs[STRATEGY].assign(runs=1, **{name: of.astype(int) for name, of in told.items()}).groupby(STRATEGY).sum()
-    )
-    return counted.assign(plain=(counted.plain > 0).astype(int)).reset_index()
+def _rows(found: Findings) -> list[StrategyRow]:
+    """In order of workload and rank; strategies without a best lr come last, without a rank."""
+    ranks: dict[Place, int] = {}
+    for workload in found.ranked_workloads:
+        ranks |= {row.place: rank for rank, row in enumerate(found.ranked(workload), 1)}
+    tied = {(v.workload, name) for v in found.verdicts for name in v.not_separated}
+    times = {t.place: t for t in found.times}
+    table = [
+        StrategyRow(
+            response,
+            found.counts[response.place],
+            ranks.get(response.place),
+            (response.workload, response.strategy) in tied,
+            found.best_cell(response) if response.place in ranks else None,
+            times.get(response.place),
+        )
+        for response in found.responses
+    ]
+    return sorted(table, key=lambda row: (row.response.workload, row.ranked or math.inf, row.place))
 
 
-def _at_best(found: Findings) -> pd.DataFrame:
-    """The outcome of every strategy at its best lr, under the names that a row has."""
-    best = found.responses[[*STRATEGY, "best_lr"]].rename(columns={"best_lr": "lr"}).dropna()
-    cells = _cells(found).merge(best, on=[*STRATEGY, "lr"])
-    wanted = ["metric", "metric_low", "metric_high", "steps", "reached"]
-    return cells[[*STRATEGY, *wanted]].assign(at_best=cells.runs - cells.crashed)
+def _kept(found: Findings, table: Sequence[StrategyRow], limits: Limits) -> list[StrategyRow]:
+    """The rows for which there is room, in the order of ``table``: those of the best ranks, the same of every workload."""
+    kept: set[Place] = set()
+    cells = 0
+    for row in sorted(table, key=lambda row: (row.ranked or math.inf, row.place)):
+        cells += len(found.cells_of.get(row.place, []))
+        if cells > limits.cells or len(kept) == limits.rows:
+            break
+        kept.add(row.place)
+    return [row for row in table if row.place in kept]
 
 
-def _cells(found: Findings) -> pd.DataFrame:
-    """One row per workload, strategy and lr: those of ``summary.csv``, and over seeds the median, the least and the most."""
-    at = [*STRATEGY, "lr"]
-    cells = found.cells.rename(
-        columns={name: name.removeprefix("val_") for name in ("val_metric", "val_metric_low", "val_metric_high")}
-    )
-    return (
-        cells.astype({"lr": float})
-        .drop(columns=["steps_to_target", "val_loss"])
-        .merge(_spread(found, at), on=at, how="left")
-    )
+Columns = dict[str, list[object]]
 
 
-def _spread(found: Findings, at: list[str]) -> pd.DataFrame:
-    """Median, least and most over the seeds that trained. A diverged one counts as the untrained model and never reaches the target."""
-    runs = found.runs[found.runs.trained]
-    loss = runs.workload.map({w: found.metric(w).unit == "loss" for w in found.workloads}).astype(bool)
-    shown = runs.quality.where(
-        ~loss, runs[["quality", "initial_loss"]].min(axis=1)
-    )  # one exploded seed would flatten all others
-    values = runs[at].assign(shown=shown, loss=runs.loss, steps=runs.steps_to_target.fillna(math.inf)).groupby(at)
-    parts = {"middle": values.median(), "least": values.min(), "most": values.max()}
-    names = {f"shown_{part}": part for part in parts} | {f"{name}_middle": name for name in ("loss", "steps")}
-    return (
-        pd.concat([of.add_suffix(f"_{part}") for part, of in parts.items()], axis=1).rename(columns=names).reset_index()
-    )
-
-
-def _kept(table: pd.DataFrame, cells: pd.DataFrame, limits: Limits) -> pd.DataFrame:
-    """The rows for which there is room, in the order of ``table``."""
-    sizes = table[STRATEGY].merge(
-        cells.groupby(STRATEGY).size().rename("cells").reset_index(), on=STRATEGY, how="left"
-    )["cells"]
-    order = table.sort_values(["rank", "workload", *AXES]).index
-    fits = order[(sizes.loc[order].cumsum() <= limits.cells).to_numpy()][: limits.rows]
-    return table.loc[sorted(fits)].reset_index(drop=True)
-
-
-def _curves(found: Findings, kept: pd.DataFrame, limits: Limits) -> tuple[dict[str, list[Any]], list[list[int]], int]:
+def _curves(found: Findings, kept: Sequence[StrategyRow], limits: Limits) -> tuple[Columns, list[list[int]], int]:
     """The median curve and its range over seeds of the first rows by rank, at their best lr.
 
     Returns: the columns of ``CURVE``; the grids of steps that the curves share; how many of them have fewer points than
     evaluations.
     """
-    chosen = kept.dropna(subset="best_lr").sort_values(["rank", *STRATEGY]).head(limits.curves).index
-    place = {
-        tuple(row): i
-        for i, row in zip(chosen, kept.loc[chosen, STRATEGY].itertuples(index=False, name=None), strict=True)
-    }
+    ranked = sorted((row.ranked, row.place, i) for i, row in enumerate(kept) if row.ranked is not None)
     grids: dict[tuple[int, ...], int] = {}
-    lines, thinned = [], 0
-    for names, runs in groups(found.best, STRATEGY):
-        if names in place:
-            stored = found.curves.loc[sorted(runs.key)]
-            step_E, n_E, ranges = _curve(stored, limits.points)
-            thinned += stored.eval_step.map(len).max() > len(step_E)
-            grid = grids.setdefault(tuple(step_E), len(grids))
-            lines.append([place[names], grid, n_E[0] if len(set(n_E)) == 1 else n_E, *ranges])
-    columns = zip(*sorted(lines, key=lambda line: line[0]), strict=True) if lines else [[] for _ in CURVE]
-    return dict(zip(CURVE, map(list, columns), strict=True)), [list(grid) for grid in grids], int(thinned)
+    lines: list[list[object]] = []
+    thinned = 0
+    for i, place in sorted((i, place) for _, place, i in ranked[: limits.curves]):
+        curve = found.curve(place)
+        points = min(limits.points, len(curve.step_E))
+        shown = np.unique(np.linspace(0, len(curve.step_E) - 1, points).round().astype(int))
+        thinned += len(shown) < len(curve.step_E)
+        grid = grids.setdefault(tuple(curve.step_E[shown].tolist()), len(grids))
+        seeds = curve.seeds_E[shown].tolist()
+        parts = [curve.metric_E, curve.metric_least_E, curve.metric_most_E]
+        parts += [curve.loss_E, curve.loss_least_E, curve.loss_most_E]
+        ranges = [[_number(value, DIGITS) for value in part[shown].tolist()] for part in parts]
+        lines.append([i, grid, seeds[0] if len(set(seeds)) == 1 else seeds, *ranges])
+    columns = zip(*lines, strict=True) if lines else [[] for _ in CURVE]
+    return dict(zip(CURVE, map(list, columns), strict=True)), [list(grid) for grid in grids], thinned
 
 
 CURVE = ["row", "grid", "seeds", "metric", "metric_least", "metric_most", "loss", "loss_least", "loss_most"]
 """The columns of a curve. ``seeds`` is one number, or one for each evaluation where some runs ended early."""
 
 
-def _curve(runs: pd.DataFrame, points: int) -> tuple[list[int], list[int], list[list[Any]]]:
-    """The steps of a curve, the runs that got there, and median, least and most of the metric, then of the loss, at each."""
-    step_E = np.unique(np.concatenate([np.asarray(steps, int) for steps in runs.eval_step]))
-    step_E = step_E[np.unique(np.linspace(0, len(step_E) - 1, min(points, len(step_E))).round().astype(int))]
-    metric, loss = (pd.DataFrame(_aligned(runs.eval_step, runs[name], step_E)) for name in ("val_metric", "val_loss"))
-    ranges = [_numbers(values, DIGITS) for of in (metric, loss) for values in (of.median(), of.min(), of.max())]
-    return step_E.tolist(), loss.notna().sum().tolist(), ranges
-
-
-def _aligned(steps: Iterable[Any], curves: Iterable[Any], step_E: NDArray[np.int_]) -> NDArray[np.float64]:
-    """Curves as one array with a column for each of some steps; NaN where a run was not evaluated."""
-    found = [
-        dict(zip(np.asarray(at).tolist(), np.asarray(of, float).tolist(), strict=True))
-        for at, of in zip(steps, curves, strict=True)
-    ]
-    return np.array([[curve.get(step, math.nan) for step in step_E.tolist()] for curve in found], float)
-
-
-def _workload(found: Findings, workload: str) -> dict[str, Any]:
-    metric, runs = found.metric(workload), found.runs[found.runs.workload == workload]
+def _workload(found: Findings, workload: str) -> dict[str, object]:
+    metric = found.metric(workload)
     return {
         "metric": metric.name,
         "percent": metric.percent,
         "higher": metric.higher_is_better,
-        "target": _number(float(runs.target.iloc[0]), EXACT),
-        "budget": int(runs.budget.iloc[0]),
+        "target": _number(found.target(workload), EXACT),
+        "budget": int(found.budget(workload)),
         "meaning": str(found.fact(workload).get("meaning", "")),
     }
 
 
-def _columns(table: pd.DataFrame, digits: dict[str, int]) -> dict[str, list[Any]]:
-    return {name: _numbers(table[name].astype(float), n) if n else table[name].tolist() for name, n in digits.items()}
-
-
-def _numbers(values: Iterable[float], digits: int) -> list[Any]:
-    return [_number(value, digits) for value in values]
+def _value(value: object) -> object:
+    """A value as JSON has it: numbers short, None for what is not known."""
+    match value:
+        case Exact(exact):
+            return _number(exact, EXACT)
+        case bool():
+            return int(value)
+        case float():
+            return _number(value, DIGITS)
+    return value
 
 
 def _number(value: float, digits: int) -> float | int | str | None:
-    """A value with so many significant digits, as short as JSON can have it."""
+    """A number with so many significant digits, as short as JSON can have it."""
     if math.isnan(value):
         return None
     if math.isinf(value):
         return NEVER if value > 0 else f"-{NEVER}"
     short = float(f"{value:.{digits}g}")
     return int(short) if short.is_integer() and abs(short) < 1e9 else short
-
-
-def _indices(values: "pd.Series[str]", labels: Sequence[str]) -> list[int]:
-    place = {label: i for i, label in enumerate(labels)}
-    return [place[value] for value in values]
 
 
 # ---- the page
@@ -286,8 +283,8 @@ def page(found: Findings, report: Document, pictures: Pictures, limits: Limits =
     parts = {
         "policy": f"default-src 'none'; script-src '{_hash(script)}'; style-src '{_hash(style)}'; img-src data:; "
         "base-uri 'none'; form-action 'none'",
-        "name": escape(data["study"]["name"]),
-        "summary": escape(data["study"]["summary"]),
+        "name": escape(found.study.name),
+        "summary": escape(opening.summary(found)),
         "style": style,
         "script": script,
         "data": in_script(data),
@@ -297,7 +294,7 @@ def page(found: Findings, report: Document, pictures: Pictures, limits: Limits =
     return PLACE.sub(lambda place: parts[place[1]], _source("page.html"))
 
 
-def in_script(data: Any) -> str:
+def in_script(data: object) -> str:
     r"""Data as JSON that may stand within a ``script`` element: no label can end it.
 
     >>> print(in_script("</script>"))

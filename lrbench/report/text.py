@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any, Self
 
 from lrbench.config.metric import Unit
+from lrbench.stats.estimates import Estimate
 
 NONE = "-"
 """What stands where there is no number."""
@@ -70,6 +71,11 @@ def _rounded(value: float) -> float:
 def _sized(value: float, size: float) -> str:
     """A value in units of a size, to three digits, without an exponent where it is not tiny."""
     return NEVER if math.isinf(value) else number(math.copysign(_rounded(value / size), value))
+
+
+def estimate(of: Estimate, scales: Scales) -> str:
+    """An estimate in the unit that suits it."""
+    return measure(of.value, scales, of.low, of.high)
 
 
 def times(ratio: float, low: float = math.nan, high: float = math.nan) -> str:
@@ -177,6 +183,14 @@ class Metric:
     def interval(self, low: float, high: float) -> str:
         """An interval in brackets; nothing if there is none."""
         return f" [{self.bare(low)}, {self.bare(high)}]" if math.isfinite(low) else ""
+
+    def estimate(self, of: Estimate, unit: str = "") -> str:
+        """An estimate with its unit and its interval; ``unit`` is a word behind the value."""
+        return f"{self.show(of.value)}{' ' if unit else ''}{unit}{self.interval(of.low, of.high)}"
+
+    def signed(self, score: Estimate) -> Estimate:
+        """The metric behind a score, of which more is better."""
+        return score if self.higher_is_better else Estimate(-score.value, -score.high, -score.low)
 
     def gain(self, value: float) -> str:
         """An improvement: positive is better, whatever the metric.

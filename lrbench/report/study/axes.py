@@ -1,18 +1,18 @@
 """How much of the variance each axis of a strategy explains: the figures, the shares, and the mean of every level."""
 
 import math
-from functools import cache
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import numpy as np
-import pandas as pd
 
-from lrbench.analyse import Factorial, contributions, level_means, rows
-from lrbench.analyse.factorial import FACTORS
+from lrbench.analyse.factorial import FACTORS, Factorial
+from lrbench.analyse.results import LevelMean
 from lrbench.report import text
 from lrbench.report.document import Code, Column, Fold, Paragraph, Section, Table, Words, prose
 from lrbench.report.drawing import COLOURS, Gallery, gallery
 from lrbench.report.findings import Findings
+from lrbench.stats.variance import Effect
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -97,29 +97,29 @@ def size_table(blocks: list[Factorial]) -> "Table[Factorial]":
     return Table("factorials", columns, blocks)
 
 
-def share_table(blocks: list[Factorial]) -> "Table[Any]":
+Line = tuple[str, Effect, Effect]
+"""A workload, an effect over all lrs, and the same at the best ones."""
+UNKNOWN = Effect("", 0, math.nan, math.nan, math.nan)
+
+
+def share_table(blocks: list[Factorial]) -> "Table[Line]":
     """The share of every effect, over all lrs and at the best ones."""
     lines = []
     for block in blocks:
-        shares = contributions(block)
-        at_best = {row.factors: row for row in rows(shares[shares.which == "best lr"])}
-        every = rows(shares[shares.which == "all lrs"])
-        lines += [(block.workload, row, at_best.get(row.factors)) for row in every]
+        at_best = {effect.factors: effect for effect in block.effects_at_best}
+        lines += [(block.workload, effect, at_best.get(effect.factors, UNKNOWN)) for effect in block.effects]
 
-    def share(title: str, at: int, field: str) -> Column[Any]:
-        def value(line: Any) -> float:
-            return math.nan if line[at] is None else float(getattr(line[at], field))
-
+    def share(title: str, value: Callable[[Line], float]) -> Column[Line]:
         return Column(title, lambda line: _percent(value(line)), value, right=True)
 
-    columns: list[Column[Any]] = [
+    columns: list[Column[Line]] = [
         Column("Workload", lambda line: line[0]),
         Column("Effect", lambda line: effect_name(line[1].factors)),
         Column("Degrees of freedom", lambda line: str(line[1].df), lambda line: line[1].df, right=True),
-        share("Share, all lrs", 1, "share"),
-        share("By chance", 1, "by_chance"),
-        share("Share, best lr", 2, "share"),
-        share("By chance at best lr", 2, "by_chance"),
+        share("Share, all lrs", lambda line: line[1].share),
+        share("By chance", lambda line: line[1].by_chance),
+        share("Share, best lr", lambda line: line[2].share),
+        share("By chance at best lr", lambda line: line[2].by_chance),
     ]
     return Table("variance-shares", columns, lines)
 
@@ -137,22 +137,26 @@ def effect_name(factors: str) -> str:
     return factors.replace("_", "-")
 
 
-def level_table(found: Findings, blocks: list[Factorial]) -> "Table[Any]":
+LevelLine = tuple[str, LevelMean, Words]
+"""A workload, the mean of a level, and the level's name."""
+
+
+def level_table(found: Findings, blocks: list[Factorial]) -> "Table[LevelLine]":
     """The mean outcome of every level of every axis."""
     lines = []
     for block in blocks:
         names = [name for factor in block.factors for name in _level_words(block, factor)]
-        lines += [(block.workload, row, name) for row, name in zip(rows(level_means(block)), names, strict=True)]
+        lines += [(block.workload, row, name) for row, name in zip(block.level_means, names, strict=True)]
 
-    def signed(line: Any) -> int:
+    def signed(line: LevelLine) -> int:
         return 1 if found.metric(line[0]).higher_is_better else -1
 
-    def ends(line: Any) -> str:
+    def ends(line: LevelLine) -> str:
         return " to ".join(
             found.metric(line[0]).bare(v) for v in sorted([signed(line) * line[1].low, signed(line) * line[1].high])
         )
 
-    columns: list[Column[Any]] = [
+    columns: list[Column[LevelLine]] = [
         Column("Workload", lambda line: line[0]),
         Column("Axis", lambda line: effect_name(line[1].factor)),
         Column("Level", lambda line: line[2]),
@@ -190,15 +194,17 @@ def share_figures(found: Findings) -> Gallery:
     blocks = {block.workload: block for block in found.factorials}
 
     def panel(ax: "Axes", workload: str) -> None:
-        effects = contributions(blocks[workload])
-        table = effects.pivot_table(index="factors", columns="which", values="share", sort=False)
-        shares = table.loc[_largest(effects)]
-        places = np.arange(len(shares))
-        for i, which in enumerate(w for w in ("all lrs", "best lr") if w in shares):
-            label = "over all lrs" if which == "all lrs" else "each strategy at its best lr"
-            bars = ax.barh(places + 0.38 * i, 100 * shares[which].fillna(0.0), 0.36, color=COLOURS[i], label=label)
-            ax.bar_label(bars, ["" if np.isnan(s) else f"{100 * s:.1f}" for s in shares[which]], padding=2, fontsize=7)
-        ax.set_yticks(places + 0.19, [effect_name(str(f)) for f in shares.index])
+        block = blocks[workload]
+        chosen = _largest(block)
+        places = np.arange(len(chosen))
+        parts = {"over all lrs": block.effects, "each strategy at its best lr": block.effects_at_best}
+        for i, (label, effects) in enumerate((label, of) for label, of in parts.items() if of):
+            share = {effect.factors: 100 * effect.share for effect in effects}
+            shares = np.array([share.get(name, math.nan) for name in chosen])
+            height = 0.36
+            bars = ax.barh(places + 0.38 * i, np.nan_to_num(shares), height, color=COLOURS[i], label=label)
+            ax.bar_label(bars, ["" if np.isnan(s) else f"{s:.1f}" for s in shares], padding=2, fontsize=7)
+        ax.set_yticks(places + 0.19, [effect_name(name) for name in chosen])
         ax.invert_yaxis()
         ax.grid(visible=False, axis="y")
         ax.set_xlim(0, 112)
@@ -210,31 +216,34 @@ def share_figures(found: Findings) -> Gallery:
     return gallery("effects", alt, varied, panel, per_figure=PANELS, most=1, columns=2, size=(5.4, 4.0))
 
 
-def _largest(effects: pd.DataFrame) -> list[str]:
+def _largest(block: Factorial) -> list[str]:
     """The main effects, the largest interactions over all lrs or at the best ones, the seed and the rest."""
-    greatest = effects.groupby("factors", sort=False).share.max()
-    crossed = (
-        greatest[greatest.index.str.contains(" x ")].sort_values(ascending=False, kind="stable").index[:INTERACTIONS]
-    )
-    return [f for f in greatest.index if f in set(crossed) or " x " not in f]
+    greatest: dict[str, float] = {}
+    for effect in (*block.effects, *block.effects_at_best):
+        share = -1.0 if math.isnan(effect.share) else effect.share
+        greatest[effect.factors] = max(greatest.get(effect.factors, -1.0), share)
+    crossed = sorted((name for name in greatest if " x " in name), key=lambda name: -greatest[name])[:INTERACTIONS]
+    return [name for name in greatest if name in crossed or " x " not in name]
 
 
 def level_figures(found: Findings) -> Gallery:
     """The mean outcome of every level of every axis, over all else."""
     blocks = {block.workload: block for block in found.factorials}
-    means_of = cache(lambda workload: level_means(blocks[workload]))
-    lines = (len(means_of(w)) + len(block.factors) for w, block in list(blocks.items())[:PANELS])
+    lines = (len(block.level_means) + len(block.factors) for block in list(blocks.values())[:PANELS])
 
     def panel(ax: "Axes", workload: str) -> None:
-        metric, block, means = found.metric(workload), blocks[workload], means_of(workload)
+        metric, block = found.metric(workload), blocks[workload]
         scale = metric.scale * (1 if metric.higher_is_better else -1)
         place, ticks = 0, dict[int, str]()
         for factor in block.factors:
-            part, colour = means[means.factor == factor], COLOUR[factor]
+            part, colour = [level for level in block.level_means if level.factor == factor], COLOUR[factor]
             at = place + np.arange(len(part))
+            middle, low, high = (
+                scale * np.array(of) for of in zip(*((m.mean, m.low, m.high) for m in part), strict=True)
+            )
             linestyle = "-" if factor == "lr" else "none"
-            ax.plot(scale * part["mean"], at, color=colour, marker="o", linestyle=linestyle, label=effect_name(factor))
-            ax.hlines(at, scale * part.low, scale * part.high, color=colour, alpha=0.5)
+            ax.plot(middle, at, color=colour, marker="o", linestyle=linestyle, label=effect_name(factor))
+            ax.hlines(at, low, high, color=colour, alpha=0.5)
             ticks |= dict(zip(at.tolist(), level_names(block, factor), strict=True))
             place += len(part) + 1
         labels = [label if len(label) <= LETTERS else f"{label[: LETTERS - 1]}…" for label in ticks.values()]

@@ -3,9 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-import pandas as pd
-
-from lrbench.analyse import groups
+from lrbench.analyse.results import Reason, Throughput
 from lrbench.report import text
 from lrbench.report.document import Block, Code, Column, Fold, Paragraph, Section, Table, Words, caption, joined
 from lrbench.report.findings import Findings
@@ -33,20 +31,19 @@ def catalog(found: Findings) -> Section:
 
 def _catalog(found: Findings, part: str) -> "Table[str] | None":
     axis, title = CATALOGS[part]
-    entries, skipped = found.study.facts.get(part, {}), found.study.skipped[axis].astype(str)
-    labels = sorted(set(entries) | set(found.runs[axis]) | set(skipped))
+    entries, runs, left_out = found.study.facts.get(part, {}), found.run_counts(axis), found.skipped_counts(axis)
+    labels = sorted({*entries, *runs, *left_out})
     if not labels:
         return None
-    runs, left_out = found.runs[axis].value_counts(), skipped.value_counts()
 
     def best(workload: str) -> Column[str]:
-        metric, here = found.metric(workload), found.ranking[found.ranking.workload == workload]
+        metric, scores = found.metric(workload), dict[str, float]()
+        for row in found.ranked(workload):  # best first
+            scores.setdefault(getattr(row, axis), row.score)
 
         def show(label: str) -> str:
-            scores = here.loc[here[axis] == label, "score"]
-            return (
-                metric.show(scores.iloc[0] * (1 if metric.higher_is_better else -1) + 0.0) if len(scores) else text.NONE
-            )
+            sign = 1 if metric.higher_is_better else -1
+            return metric.show(sign * scores[label] + 0.0) if label in scores else text.NONE
 
         return Column(f"Best on {workload}", show, right=True)
 
@@ -64,32 +61,30 @@ def _catalog(found: Findings, part: str) -> "Table[str] | None":
 
 def not_run(found: Findings) -> Section:
     """What was skipped and what crashed, with reasons."""
-    skipped, crashed = found.study.skipped, found.runs[found.runs.status == "crashed"]
-    blocks = [*_reasons("skipped", skipped), *_reasons("crashed", crashed)]
+    blocks = [*_reasons("skipped", found.skipped), *_reasons("crashed", found.crashed)]
     nothing = Paragraph("Nothing was skipped and nothing crashed.")
     return Section("What was not run, and why", blocks or [nothing], brief=True)
 
 
-def _reasons(what: str, runs: pd.DataFrame) -> Sequence[Block]:
-    if runs.empty:
+def _reasons(what: str, reasons: Sequence[Reason]) -> list[Block]:
+    if not reasons:
         return []
-    reasons = sorted(groups(runs, ["reason"]), key=lambda group: -len(group[1]))
-    columns: list[Column[Any]] = [
-        Column("Reason", lambda group: str(group[0][0])),
-        Column("Runs", lambda group: f"{len(group[1]):,}", lambda group: len(group[1]), right=True),
-        Column("Concerns", lambda group: _concerned(group[1])),
+
+    def concerned(of: Reason) -> Words:
+        more = [f"{len(of.labels) - LABELS} more"] if len(of.labels) > LABELS else []
+        return joined([*map(Code, of.labels[:LABELS]), *more])
+
+    columns: list[Column[Reason]] = [
+        Column("Reason", lambda of: of.reason),
+        Column("Runs", lambda of: f"{of.runs:,}", lambda of: of.runs, right=True),
+        Column("Concerns", concerned),
     ]
-    title = f"{text.count(len(runs), 'run')} {what}"
+    title = f"{text.count(sum(of.runs for of in reasons), 'run')} {what}"
     return [Table(what, columns, reasons, REASONS, title, "reasons in report.html")]
 
 
-def _concerned(runs: pd.DataFrame) -> Words:
-    """The labels of the axis that says most briefly which runs these are."""
-    axis = min(["optimizer", "layer_lr", "schedule", "workload"], key=lambda a: runs[a].nunique())
-    axis = "optimizer" if runs.optimizer.nunique() == runs[axis].nunique() else axis
-    labels = sorted(set(runs[axis]))
-    more = [f"{len(labels) - LABELS} more"] if len(labels) > LABELS else []
-    return joined([*map(Code, labels[:LABELS]), *more])
+Described = tuple[str, dict[str, Any]]
+"""A workload and what its study says of it."""
 
 
 def workloads(found: Findings) -> Section:
@@ -106,7 +101,7 @@ def workloads(found: Findings) -> Section:
         parts = [fact.get(f"{part}_examples") for part in ("train", "validation", "test")]
         return " / ".join(text.NONE if size is None else f"{size:,}" for size in parts)
 
-    def count(title: str, name: str) -> Column[Any]:
+    def count(title: str, name: str) -> Column[Described]:
         return Column(
             title,
             lambda named: f"{named[1][name]:,}" if name in named[1] else text.NONE,
@@ -114,10 +109,10 @@ def workloads(found: Findings) -> Section:
             right=True,
         )
 
-    def words(title: str, name: str) -> Column[Any]:
+    def words(title: str, name: str) -> Column[Described]:
         return Column(title, lambda named: str(named[1].get(name, "")))
 
-    columns: list[Column[Any]] = [
+    columns: list[Column[Described]] = [
         Column("Workload", lambda named: named[0]),
         words("Meaning", "meaning"),
         Column("Target", lambda named: target(named[1]), lambda named: named[1]["target"]),
@@ -144,25 +139,20 @@ def machine(found: Findings) -> Section:
     ]
     if packages := sorted(facts.get("packages", {}).items()):
         known.append(("packages", ", ".join(f"{name} {version}" for name, version in packages)))
-    columns: list[Column[Any]] = [Column("", lambda fact: fact[0]), Column("", lambda fact: fact[1])]
+    columns: list[Column[tuple[str, str]]] = [Column("", lambda fact: fact[0]), Column("", lambda fact: fact[1])]
     return Section("Machine", [Table("", columns, known), *_throughput(found)])
 
 
 def _throughput(found: Findings) -> list[Block]:
-    known = found.runs.dropna(subset="samples_per_second")
-    if known.empty:
+    if not found.throughput:
         return []
-    lines = [
-        (workload, *part.samples_per_second.quantile([0.25, 0.5, 0.75]))
-        for (workload,), part in groups(known, ["workload"])
-    ]
-    columns: list[Column[Any]] = [
-        Column("Workload", lambda line: line[0]),
-        Column("Samples/s, median", lambda line: f"{line[2]:,.0f}", lambda line: line[2], right=True),
-        Column("Middle half", lambda line: f"{line[1]:,.0f} to {line[3]:,.0f}", right=True),
+    columns: list[Column[Throughput]] = [
+        Column("Workload", lambda of: of.workload),
+        Column("Samples/s, median", lambda of: f"{of.middle:,.0f}", lambda of: of.middle, right=True),
+        Column("Middle half", lambda of: f"{of.low:,.0f} to {of.high:,.0f}", right=True),
     ]
     note = (
-        f"The {text.count(len(known), 'run')} of {len(found.runs):,} that were trained one by one, by several workers at "
-        "once: this says how long they took, and is not the cost of a step."
+        f"The {text.count(found.trained_alone, 'run')} of {len(found.study.runs):,} that were trained one by one, by several "
+        "workers at once: this says how long they took, and is not the cost of a step."
     )
-    return [Fold("Throughput of the runs", [Table("throughput", columns, lines), caption(note)])]
+    return [Fold("Throughput of the runs", [Table("throughput", columns, found.throughput), caption(note)])]

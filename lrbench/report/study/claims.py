@@ -1,11 +1,11 @@
 """What is claimed of high and low learning rates, held against the runs; and how steadily runs learnt."""
 
-from typing import Any
-
-from lrbench.analyse import CLAIMS, DEFINITIONS, STRATEGY, divergence_rate, effect_measures, effects, groups, rows
+from lrbench.analyse.effects import CLAIMS, DEFINITIONS, Claim
+from lrbench.analyse.results import Cell, ClaimMeasures, Ending
 from lrbench.report import text
 from lrbench.report.document import Code, Column, Fold, Paragraph, Section, Strong, Table, caption, prose
 from lrbench.report.findings import Findings
+from lrbench.stats.curves import divergence_rate
 
 VERDICTS = ["supported", "not supported", "not separated", "not tested"]
 
@@ -13,30 +13,28 @@ VERDICTS = ["supported", "not supported", "not separated", "not tested"]
 def claims(found: Findings) -> Section:
     """The claims about high and low lrs, and what the data say of each."""
     title = "What a large and a small lr do"
-    judged = effects(found.runs)
-    if judged.empty:
+    judged = found.claims
+    if not judged:
         nothing = "No optimizer finished a run with one constant lr for all layers, so no claim can be tested."
         return Section(title, [Paragraph(nothing)])
-    counts = judged.groupby(["claim", "verdict"]).size().to_dict()
-    verdicts = {
-        names: dict(zip(part.claim, part.verdict, strict=True))
-        for names, part in groups(judged, ["workload", "optimizer"])
-    }
+    verdicts: dict[tuple[str, str], dict[str, str]] = {}
+    for row in judged:
+        verdicts.setdefault((row.workload, row.optimizer), {})[row.claim] = row.verdict
 
-    def count(verdict: str) -> Column[Any]:
-        def of(claim: Any) -> int:
-            return int(counts.get((claim.text, verdict), 0))
+    def count(verdict: str) -> Column[Claim]:
+        def of(claim: Claim) -> int:
+            return sum((row.claim, row.verdict) == (claim.text, verdict) for row in judged)
 
         return Column(verdict.capitalize(), lambda claim: str(of(claim)), of, right=True)
 
-    def verdict(claim: Any) -> Column[Any]:
+    def verdict(claim: Claim) -> Column[tuple[str, str]]:
         return Column(claim.text.capitalize(), lambda names: verdicts[names][claim.text])
 
-    summary: list[Column[Any]] = [
+    summary: list[Column[Claim]] = [
         Column("Claim and what it means here", lambda claim: (Strong(claim.text), ": ", claim.definition)),
         *map(count, VERDICTS),
     ]
-    each: list[Column[Any]] = [
+    each: list[Column[tuple[str, str]]] = [
         Column("Workload", lambda names: names[0]),
         Column("Optimizer", lambda names: Code(names[1])),
         *map(verdict, CLAIMS),
@@ -61,8 +59,8 @@ MEASURES = """\
 or ended 5 % above the initial loss, or had a training loss of more than ten times its first."""
 
 
-def _measures(found: Findings) -> "Table[Any]":
-    columns: list[Column[Any]] = [
+def _measures(found: Findings) -> "Table[ClaimMeasures]":
+    columns: list[Column[ClaimMeasures]] = [
         Column("Workload", lambda m: m.workload),
         Column("Optimizer", lambda m: Code(m.optimizer)),
         Column("lr", lambda m: f"{m.which}: {text.lr(m.lr)}", lambda m: m.lr),
@@ -73,7 +71,7 @@ def _measures(found: Findings) -> "Table[Any]":
         Column("Validation", lambda m: found.metric(m.workload).show(m.quality), lambda m: m.quality, right=True),
         Column("Validation - training loss", lambda m: text.number(m.gap, 2), lambda m: m.gap, right=True),
     ]
-    return Table("high-and-low-lrs", columns, list(rows(effect_measures(found.runs))))
+    return Table("high-and-low-lrs", columns, found.claim_measures)
 
 
 # ---- stability
@@ -83,28 +81,24 @@ STATUSES = ["reached", "missed", "diverged", "crashed"]
 
 def stability(found: Findings) -> Section | None:
     """How runs ended, and how steadily they learnt."""
-    if found.runs.empty:
+    if not found.endings:
         return None
-    runs = {name: part.status for (name,), part in groups(found.runs, ["optimizer"])}
 
-    def ended(status: str) -> Column[Any]:
-        def of(name: Any) -> int:
-            return int((runs[name] == status).sum())
+    def ended(status: str) -> Column[Ending]:
+        return Column(status.capitalize(), lambda of: f"{of.count(status):,}", lambda of: of.count(status), right=True)
 
-        return Column(status.capitalize(), lambda name: f"{of(name):,}", of, right=True)
+    def rate(of: Ending) -> float:
+        return divergence_rate(of.statuses)
 
-    def rate(name: Any) -> float:
-        return divergence_rate(runs[name].tolist())
-
-    endings: list[Column[Any]] = [
-        Column("Optimizer, over all lrs", Code),
+    endings: list[Column[Ending]] = [
+        Column("Optimizer, over all lrs", lambda of: Code(of.optimizer)),
         *map(ended, STATUSES),
-        Column("Divergence rate", lambda name: text.share(rate(name)), rate, right=True),
+        Column("Divergence rate", lambda of: text.share(rate(of)), rate, right=True),
     ]
     return Section(
         "Stability",
         [
-            Table("endings", endings, list(runs)),
+            Table("endings", endings, found.endings),
             Fold("Stability at each strategy's best lr", [_steadiness(found), Paragraph(prose(STEADINESS))]),
         ],
     )
@@ -116,8 +110,8 @@ rises of the smoothed training loss / its net descent. *Seed spread*: standard d
 Spikes and oscillation are medians over seeds."""
 
 
-def _steadiness(found: Findings) -> "Table[Any]":
-    columns: list[Column[Any]] = [
+def _steadiness(found: Findings) -> "Table[Cell]":
+    columns: list[Column[Cell]] = [
         Column("Workload", lambda c: c.workload),
         Column("Strategy", lambda c: Code(c.strategy)),
         Column("lr", lambda c: text.lr(c.lr), lambda c: c.lr, right=True),
@@ -132,5 +126,4 @@ def _steadiness(found: Findings) -> "Table[Any]":
         ),
         Column("Validation - training loss", lambda c: text.number(c.gap, 2), lambda c: c.gap, right=True),
     ]
-    best = found.ranking.rename(columns={"best_lr": "lr"})[[*STRATEGY, "strategy", "lr"]]
-    return Table("stability", columns, *found.notable_first(best.merge(found.cells, on=[*STRATEGY, "lr"])))
+    return Table("stability", columns, *found.notable_first([found.best_cell(row) for row in found.ranking]))

@@ -2,9 +2,10 @@
 
 from collections.abc import Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from lrbench.analyse import AXES, rows, seed_warning
+from lrbench.analyse import AXES, seed_warning
+from lrbench.analyse.results import Verdict
 from lrbench.report import text
 from lrbench.report.document import (
     Block,
@@ -89,9 +90,10 @@ def _at_a_boundary(found: Findings) -> list[Words]:
     """The best lrs that lie at a boundary of their grid."""
     lines: list[Words] = [
         f"On {v.workload} the best strategy is at {PLACES[v.edge]} ({text.lr(v.lr)}): a better lr may lie beyond."
-        for v in rows(found.verdicts[found.verdicts.edge != ""])
+        for v in found.verdicts
+        if v.edge
     ]
-    every = int((found.responses.edge != "").sum())
+    every = sum(row.edge != "" for row in found.responses)
     if every > len(lines):
         pairs = f"{every} of {len(found.responses)} pairs of workload and strategy"
         lines.append(f"{pairs} have their best lr at a boundary of their grid.")
@@ -103,10 +105,10 @@ def _at_a_boundary(found: Findings) -> list[Words]:
 
 def verdict(found: Findings) -> list[Section]:
     """The best strategy of each workload: a picture, a table and how to read them; problems with known answers apart."""
-    if found.verdicts.empty:
+    if not found.verdicts:
         return [Section("Verdict", [Paragraph("Nothing was run, so there is no verdict.")], brief=True)]
-    headline = [v for v in rows(found.verdicts) if v.workload not in found.known_answers]
-    known = [v for v in rows(found.verdicts) if v.workload in found.known_answers]
+    headline = [v for v in found.verdicts if v.workload not in found.known_answers]
+    known = [v for v in found.verdicts if v.workload in found.known_answers]
     if not headline:
         headline, known = known, []
     picture = forest_figure(found, headline)
@@ -119,15 +121,15 @@ def verdict(found: Findings) -> list[Section]:
     return sections
 
 
-def verdict_table(found: Findings, name: str, verdicts: Sequence[Any]) -> "Table[Any]":
+def verdict_table(found: Findings, name: str, verdicts: Sequence[Verdict]) -> "Table[Verdict]":
     """One row for each workload. CSV has more columns than people read."""
     metric = found.metric
 
-    def validation(v: Any) -> str:
+    def validation(v: Verdict) -> str:
         of = metric(v.workload)
-        return f"{of.show(v.quality)} {of.name}{of.interval(v.low, v.high)}" if v.strategy else text.NONE
+        return f"{of.estimate(v.quality, of.name)}" if v.strategy else text.NONE
 
-    columns: list[Column[Any]] = [
+    columns: list[Column[Verdict]] = [
         Column("Workload", lambda v: v.workload),
         Column("Best strategy", lambda v: _winner(found, v), lambda v: v.strategy),
         Column("Validation", validation, lambda v: v.quality),
@@ -137,13 +139,13 @@ def verdict_table(found: Findings, name: str, verdicts: Sequence[Any]) -> "Table
     return Table(name, columns, verdicts)
 
 
-def _winner(found: Findings, v: Any) -> Words:
+def _winner(found: Findings, v: Verdict) -> Words:
     if not v.strategy:
         return "no run finished"
     return (Strong(Code(found.short(v))), f" at lr {text.lr(v.lr)}", " (grid boundary)" if v.edge else "")
 
 
-def _gain(found: Findings, v: Any) -> Words:
+def _gain(found: Findings, v: Verdict) -> Words:
     if not v.strategy:
         return text.NONE
     if not v.baseline:
@@ -153,18 +155,18 @@ def _gain(found: Findings, v: Any) -> Words:
     metric = found.metric(v.workload)
     other = () if v.baseline.startswith(f"{v.optimizer} / ") else (" of ", Code(v.baseline))
     boundary = " (grid boundary)" if v.baseline_edge else ""
-    gain = f"{metric.gain(v.gain)}{metric.interval(v.gain_low, v.gain_high)}"
+    gain = f"{metric.gain(v.gain.value)}{metric.interval(v.gain.low, v.gain.high)}"
     return (f"{gain} over {metric.show(v.baseline_quality)}{boundary}", *other)
 
 
-def _ties(v: Any) -> str:
+def _ties(v: Verdict) -> str:
     if not v.strategy:
         return text.NONE
     others = v.strategies - 1
     return f"{len(v.not_separated)} of {others}" if others else "no other was run"
 
 
-def verdict_line(found: Findings, v: Any) -> str:
+def verdict_line(found: Findings, v: Verdict) -> str:
     """One verdict as a line for a terminal."""
     if not v.strategy:
         return f"{v.workload}: no run finished"
@@ -172,14 +174,14 @@ def verdict_line(found: Findings, v: Any) -> str:
     rest = f"; {len(v.not_separated)} of {others} others statistically tied" if others else ""
     return (
         f"{v.workload}: {v.strategy} at lr {text.lr(v.lr)}{' (grid boundary)' if v.edge else ''}, "
-        f"{metric.show(v.quality)} {metric.name}{metric.interval(v.low, v.high)}{rest}"
+        f"{metric.estimate(v.quality, metric.name)}{rest}"
     )
 
 
 # ---- the picture
 
 
-def forest_figure(found: Findings, verdicts: Sequence[Any]) -> Figure | None:
+def forest_figure(found: Findings, verdicts: Sequence[Verdict]) -> Figure | None:
     """The best strategies of each workload and the baseline, each with its interval; None where nothing finished."""
     lines = {str(v.workload): lines for v in verdicts[:FOREST_WORKLOADS] if (lines := _forest_rows(found, v))}
     if not lines:
@@ -196,17 +198,17 @@ def forest_figure(found: Findings, verdicts: Sequence[Any]) -> Figure | None:
     return Figure("verdict", alt, partial(draw, list(lines), panel, columns=1, size=(8.1, tall)))
 
 
-def _forest_rows(found: Findings, v: Any) -> list[ForestRow]:
-    here = found.ranking[found.ranking.workload == v.workload]
-    chosen = [row for i, row in enumerate(rows(here)) if i < FOREST_ROWS or row.strategy == v.baseline]
-    tied = {v.strategy, *v.not_separated}
+def _forest_rows(found: Findings, v: Verdict) -> list[ForestRow]:
+    here = found.ranked(v.workload)
+    chosen = [row for i, row in enumerate(here) if i < FOREST_ROWS or row.strategy == v.baseline]
+    tied, metric = {v.strategy, *v.not_separated}, found.metric(v.workload)
     lines = []
     for row in chosen:
-        metric, cell = found.metric(row.workload), found.cell(row)
         is_baseline = row.strategy == v.baseline
         colour = "black" if is_baseline else COLOURS[0] if row.strategy in tied else COLOURS[1]
         label = found.short(row) + (" (baseline)" if is_baseline else "")
-        value, low, high = (metric.scale * x for x in (cell.val_metric, cell.val_metric_low, cell.val_metric_high))
+        of = found.best_cell(row).val_metric
+        value, low, high = (metric.scale * x for x in (of.value, of.low, of.high))
         lines.append(ForestRow(label, value, low, high, colour))
     return lines
 

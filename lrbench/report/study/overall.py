@@ -3,15 +3,16 @@
 import math
 from collections.abc import Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from lrbench.analyse import Overall, rows
-from lrbench.analyse.overall import LETTERED
+from lrbench.analyse.overall import LETTERED, Overall
+from lrbench.analyse.results import Overall as Row
 from lrbench.analyse.score import Standings
 from lrbench.report import text
 from lrbench.report.document import Block, Code, Column, Figure, Fold, Paragraph, Section, Table, Words, caption, prose
 from lrbench.report.drawing import BASELINE, COLOURS, Style, broken, draw, line_style
 from lrbench.report.findings import LISTED, Findings
+from lrbench.stats.estimates import Estimate
 from lrbench.stats.ranks import APPROXIMATE, EXACT, SAMPLED
 from lrbench.stats.score import profile, taus
 
@@ -28,15 +29,15 @@ def overall(found: Findings) -> Section | None:
     if len(found.ranked_workloads) < 2:
         return None
     title, all_of = "Over all workloads", found.overall
-    if all_of.table.empty:
+    if not found.over_workloads:
         return Section(title, [Paragraph("No strategy finished on two workloads, so nothing holds over several.")])
     nothing = "No two strategies were run on the same two workloads, so none has a rank."
     blocks: list[Block] = [*_ranked(found, all_of)] if all_of.block else [Paragraph(nothing)]
-    others = _best_and_baselines(list(rows(all_of.table[all_of.table["rank"].isna()])))
+    others = _best_and_baselines([row for row in found.over_workloads if math.isnan(row.rank)])
     if others[0]:
         note = f"The scores of these {text.count(len(others[0]), 'strategy')} are over other workloads, so they compare only"
-        columns = [_strategy, Column[Any]("Workloads", lambda row: ", ".join(row.workloads)), *_scores()]
-        table: Table[Any] = Table("scores-elsewhere", columns, *others)
+        columns = [_strategy, Column[Row]("Workloads", lambda row: ", ".join(row.workloads)), *_scores()]
+        table: Table[Row] = Table("scores-elsewhere", columns, *others)
         blocks.append(
             Fold(
                 "Strategies on other sets of workloads", [table, Paragraph(f"{note} where the workloads are the same.")]
@@ -45,27 +46,27 @@ def overall(found: Findings) -> Section | None:
     return Section(title, [*blocks, Paragraph(prose(NOTE))])
 
 
-_strategy: Column[Any] = Column("Strategy", lambda row: Code(row.strategy))
+_strategy: Column[Row] = Column("Strategy", lambda row: Code(row.strategy))
 
 
-def _scores() -> list[Column[Any]]:
+def _scores() -> list[Column[Row]]:
     return [
-        Column("Score, IQM", lambda row: _score(row.iqm, row.low, row.high), lambda row: row.iqm),
-        Column("Score, mean", lambda row: _score(row.mean, row.mean_low, row.mean_high), lambda row: row.mean),
+        Column("Score, IQM", lambda row: _score(row.iqm), lambda row: row.iqm),
+        Column("Score, mean", lambda row: _score(row.mean), lambda row: row.mean),
         Column("Beats its baseline", _beats, lambda row: row.improvement),
     ]
 
 
-def _best_and_baselines(ranked: Sequence[Any]) -> tuple[list[Any], int]:
+def _best_and_baselines(ranked: Sequence[Row]) -> tuple[list[Row], int]:
     """The rows with the ``LISTED`` best and the baselines first, and how many these are."""
-    first = [row for i, row in enumerate(ranked) if i < LISTED or row.plain]
-    return first + [row for i, row in enumerate(ranked) if not (i < LISTED or row.plain)], len(first)
+    first = [row for i, row in enumerate(ranked) if i < LISTED or row.is_baseline]
+    return first + [row for i, row in enumerate(ranked) if not (i < LISTED or row.is_baseline)], len(first)
 
 
 def _ranked(found: Findings, all_of: Overall) -> list[Block]:
-    ranked = list(rows(all_of.ranked))
+    ranked = [row for row in found.over_workloads if not math.isnan(row.rank)]
     first, most = _best_and_baselines(ranked)
-    columns: list[Column[Any]] = [
+    columns: list[Column[Row]] = [
         Column("Mean rank", lambda row: text.number(row.rank), lambda row: row.rank, right=True),
         _strategy,
         Column("Group", lambda row: row.group),
@@ -84,14 +85,14 @@ def _ranked(found: Findings, all_of: Overall) -> list[Block]:
     return [Paragraph(intro), Table("mean-ranks", columns, first, most), figure, caption(bars)]
 
 
-def rank_figure(ranked: Sequence[Any], critical_difference: float) -> "Drawing":
+def rank_figure(ranked: Sequence[Row], critical_difference: float) -> "Drawing":
     """The mean ranks of the best strategies and the baselines, each with a bar of one critical difference."""
     lines = sorted(ranked, key=lambda row: row.rank)
     names = [broken(row.strategy, 52) for row in lines]
 
     def panel(ax: "Axes", _: str) -> None:
         for y, row in enumerate(lines):
-            colour = "black" if row.plain else COLOURS[0]
+            colour = "black" if row.is_baseline else COLOURS[0]
             ax.plot([row.rank] * 2, [y] * 2, "o", color=colour, markersize=6)
             ax.plot(
                 [row.rank + side * critical_difference / 2 for side in (-1, 1)], [y] * 2, color=colour, linewidth=1.4
@@ -128,20 +129,20 @@ def _test(all_of: Overall) -> str:
     )
 
 
-def _score(value: float, low: float, high: float) -> str:
-    return f"{value:.3f}" + ("" if math.isnan(low) else f" [{low:.3f}, {high:.3f}]")
+def _score(of: Estimate) -> str:
+    return f"{of.value:.3f}" + ("" if math.isnan(of.low) else f" [{of.low:.3f}, {of.high:.3f}]")
 
 
-def _beats(row: Any) -> Words:
+def _beats(row: Row) -> Words:
     if row.baseline == row.strategy:
         return "is the baseline"
-    if math.isnan(row.improvement):
+    if math.isnan(row.improvement.value):
         return text.NONE
-    low, high = row.improvement_low, row.improvement_high
+    low, high = row.improvement.low, row.improvement.high
     interval = "" if math.isnan(low) else f" [{100 * low:.0f}, {100 * high:.0f}]"
     other: Words = "" if row.baseline.startswith(f"{row.optimizer} / ") else (" (", Code(row.baseline), ")")
     fewer = f" on {', '.join(row.shared)}" if row.shared != row.workloads else ""
-    return (f"{text.share(row.improvement)}{interval}", other, fewer)
+    return (f"{text.share(row.improvement.value)}{interval}", other, fewer)
 
 
 NOTE = f"""\
@@ -175,7 +176,7 @@ def performance_profile(found: Findings) -> Section | None:
     standings = found.standings
     if standings is None:
         return None
-    baselines = found.plain_strategies
+    baselines = {" / ".join(axes) for _, *axes in found.baselines}
     order = standings.order
     first = [s for s in order if s in order[:FIRST] or standings.strategies[s] in baselines][: 2 * FIRST]
     rest = [s for s in order if s not in first]
@@ -237,7 +238,7 @@ def score_table(standings: Standings, order: Sequence[int], most: int | None = N
 
     columns: list[Column[int]] = [
         Column("Strategy", lambda s: Code(standings.strategies[s])),
-        Column("Score", lambda s: score_text(standings, s), lambda s: float(standings.score_S[s]), right=True),
+        Column("Score", lambda s: _score(score_of(standings, s)), lambda s: score_of(standings, s), right=True),
         Column("Reached", lambda s: f"{reached(s)} of {of}", reached, right=True),
         Column(f"Within {standings.tau_max:g} x the fastest", lambda s: f"{within(s)} of {of}", within, right=True),
         Column("Fastest", lambda s: f"{fastest(s)} of {of}", fastest, right=True),
@@ -245,14 +246,14 @@ def score_table(standings: Standings, order: Sequence[int], most: int | None = N
     return Table("scores", columns, order, most)
 
 
-def score_text(standings: Standings, s: int) -> str:
-    """A score with its bootstrap range, where there is one."""
-    low, high = standings.bounds.low_S[s], standings.bounds.high_S[s]
-    return f"{standings.score_S[s]:.3f}" + ("" if math.isnan(low) else f" [{low:.3f}, {high:.3f}]")
+def score_of(standings: Standings, s: int) -> Estimate:
+    """A score with its bootstrap range."""
+    return Estimate(float(standings.score_S[s]), float(standings.bounds.low_S[s]), float(standings.bounds.high_S[s]))
 
 
 def _lines(found: Findings, standings: Standings) -> Lines:
-    baselines = [s for s in standings.order if standings.strategies[s] in found.plain_strategies]
+    named = {" / ".join(axes) for _, *axes in found.baselines}
+    baselines = [s for s in standings.order if standings.strategies[s] in named]
     best = [s for s in standings.order if s not in baselines[:BASELINES]][:BEST]
     shades = zip(baselines, ("black", "0.4", "0.65"), strict=False)
     return [(s, line_style(i)) for i, s in enumerate(best)] + [(s, BASELINE | {"color": of}) for s, of in shades]

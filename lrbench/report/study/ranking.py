@@ -3,12 +3,14 @@
 import math
 import textwrap
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
-import pandas as pd
+from numpy.typing import NDArray
 
-from lrbench.analyse import AXES, STRATEGY, groups, of_strategy, places, rows, survival
+from lrbench.analyse import AXES
+from lrbench.analyse.results import LayerLrs, Response, Standing, TimeToTarget, best_of
+from lrbench.analyse.study import Place
 from lrbench.report import text
 from lrbench.report.document import (
     Block,
@@ -22,13 +24,14 @@ from lrbench.report.document import (
     joined,
     prose,
 )
-from lrbench.report.drawing import COLOURS, Gallery, Style, broken, gallery
+from lrbench.report.drawing import COLOURS, Gallery, broken, gallery
 from lrbench.report.findings import LISTED, Findings
 from lrbench.report.study.response import leading
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
+Floats = NDArray[np.float64]
 COMPARED = 30
 """The most strategies of a workload that are compared pair by pair: letters may be many times as many."""
 BRIEF = 5
@@ -37,10 +40,13 @@ BRIEF = 5
 
 def ranking(found: Findings) -> Section | None:
     """The best strategies of every workload, the groups that were not told apart, and what would tell them apart."""
-    if found.ranking.empty:
+    if not found.ranking:
         return None
-    compared = groups(places(found.best, found.ranking, _compared(found)), ["workload"])
-    tables = {str(workload): _table(found, str(workload), list(rows(part))) for (workload,), part in compared}
+    compared = best_of((row for row in found.ranking if row.place in found.notable), COMPARED)
+    chosen: dict[str, list[Place]] = {}
+    for row in compared:
+        chosen.setdefault(row.workload, []).append(row.place)
+    tables = {workload: _table(found, workload, found.standings_on(workload, of)) for workload, of in chosen.items()}
     known = [table for workload, table in tables.items() if workload in found.known_answers]
     others = [table for workload, table in tables.items() if workload not in found.known_answers]
     blocks: list[Block] = [*others, Paragraph(prose(NOTE))]
@@ -50,31 +56,24 @@ def ranking(found: Findings) -> Section | None:
     return Section("Ranking and groups", blocks, brief=True)
 
 
-def _compared(found: Findings) -> set[tuple[str, ...]]:
-    """Of each workload, the notable strategies, the first ``COMPARED`` of them by rank."""
-    notable = found.notable
-    ranked = found.ranking[[tuple(getattr(row, axis) for axis in STRATEGY) in notable for row in rows(found.ranking)]]
-    return {tuple(row) for row in rows(ranked.groupby("workload").head(COMPARED)[STRATEGY])}
-
-
-def _table(found: Findings, workload: str, standing: Sequence[Any]) -> "Table[Any]":
+def _table(found: Findings, workload: str, standing: Sequence[Standing]) -> "Table[Standing]":
     metric = found.metric(workload)
 
-    def mean(s: Any) -> str:
+    def mean(s: Standing) -> str:
         deviation = f" ± {metric.bare(s.deviation)}" if math.isfinite(s.deviation) else ""
-        return f"{metric.bare(s.mean)}{deviation}{metric.interval(s.mean_low, s.mean_high)}"
+        return f"{metric.bare(s.mean.value)}{deviation}{metric.interval(s.mean.low, s.mean.high)}"
 
-    def behind(s: Any) -> str:
+    def behind(s: Standing) -> str:
         if s.rank == 1:
             return "best"
-        return metric.gain(-s.behind) + metric.interval(0.0 - s.behind_high, 0.0 - s.behind_low)
+        return metric.gain(-s.behind.value) + metric.interval(0.0 - s.behind.high, 0.0 - s.behind.low)
 
-    columns: list[Column[Any]] = [
+    columns: list[Column[Standing]] = [
         Column("Rank", lambda s: f"{s.rank} of {s.of}", lambda s: s.rank, right=True),
         Column("Strategy", lambda s: Code(s.strategy)),
         Column("Group", lambda s: s.group),
         Column("lr", lambda s: text.lr(s.lr), lambda s: s.lr, right=True),
-        Column("Validation", lambda s: metric.show(s.quality) + metric.interval(s.low, s.high), lambda s: s.quality),
+        Column("Validation", lambda s: metric.estimate(s.quality), lambda s: s.quality),
         Column("Mean ± sd", mean, lambda s: s.mean, wide=True),
         Column("Seeds", lambda s: str(s.seeds), lambda s: s.seeds, right=True, wide=True),
         Column("Meets the target", lambda s: text.p_value(s.target_p), lambda s: s.target_p, right=True, wide=True),
@@ -91,12 +90,12 @@ def _table(found: Findings, workload: str, standing: Sequence[Any]) -> "Table[An
     return Table(f"ranking-{workload}", columns, standing, title=workload, most=BRIEF, rest="in report.html")
 
 
-def _steps(s: Any) -> str:
+def _steps(s: Standing) -> str:
     """The Kaplan-Meier median and its interval."""
     low, high, median = (
-        text.NEVER if math.isinf(of) else text.number(of) for of in (s.steps_low, s.steps_high, s.steps)
+        text.NEVER if math.isinf(of) else text.number(of) for of in (s.steps.low, s.steps.high, s.steps.value)
     )
-    return median if math.isnan(s.steps_low) or low == high == text.NEVER else f"{median} [{low}, {high}]"
+    return median if math.isnan(s.steps.low) or low == high == text.NEVER else f"{median} [{low}, {high}]"
 
 
 NOTE = f"""\
@@ -124,14 +123,14 @@ REACHED = (
 
 def reached(found: Findings) -> Gallery:
     """The share of seeds that have reached the target, over steps: each workload's best strategies and the baseline."""
-    verdicts = {v.workload: v for v in rows(found.verdicts)}
 
     def panel(ax: "Axes", workload: str) -> None:
-        runs = found.best[found.best.workload == workload]
-        strategies = leading(found.ranking[found.ranking.workload == workload], verdicts[workload].baseline)
-        for i, (row, style) in enumerate(strategies):
-            _staircase(ax, f"{row.strategy} at\u00a0{text.lr(row.best_lr)}", of_strategy(runs, row), style, lift=i)
-        _to_the_last_step(ax, float(runs.budget.max()))
+        for i, (row, style) in enumerate(leading(found.ranked(workload), found.winners[workload].baseline)):
+            curve = found.survival(row.place)
+            share = 100.0 * (1.0 - curve.share_T) + LIFT * i
+            label = f"{row.strategy} at\u00a0{text.lr(row.best_lr)}"
+            ax.step(curve.step_T, share, where="post", label=label, **style | {"marker": "none"})
+        _to_the_last_step(ax, found.budget(workload))
         ax.set(title=workload, xlabel="step", ylabel="seeds that reached the target, %", ylim=(-4.0, 104.0))
         handles, labels = ax.get_legend_handles_labels()
         told = [broken(label, 60) for label in labels]
@@ -139,13 +138,6 @@ def reached(found: Findings) -> Gallery:
 
     alt = "Share of seeds that reached the target over training steps, Kaplan-Meier estimate"
     return gallery("steps-to-target", alt, found.ranked_workloads, panel, most=2, columns=2, size=(5.4, 4.3))
-
-
-def _staircase(ax: "Axes", label: str, runs: pd.DataFrame, style: Style, lift: int) -> None:
-    """One staircase, ``lift`` places above the first, so that all are seen where they agree."""
-    curve = survival(runs)
-    share = 100.0 * (1.0 - curve.share_T) + LIFT * lift
-    ax.step(curve.step_T, share, where="post", label=label, **style | {"marker": "none"})
 
 
 def _to_the_last_step(ax: "Axes", budget: float) -> None:
@@ -170,10 +162,10 @@ FACTS = {"optimizer": "optimizers", "layer_lr": "layer_lrs", "schedule": "schedu
 
 def cards(found: Findings) -> Section | None:
     """A card for each of the best strategies: what it is, its lr for each layer, and what became of it."""
-    if found.ranking.empty:
+    if not found.ranking:
         return None
-    best = rows(found.ranking.groupby("workload").head(CARDS))
-    return Section("Strategy cards", [*lr_by_layer(found).blocks(LR_BY_LAYER), *(_card(found, row) for row in best)])
+    best = [_card(found, row) for row in best_of(found.ranking, CARDS)]
+    return Section("Strategy cards", [*lr_by_layer(found).blocks(LR_BY_LAYER), *best])
 
 
 LR_BY_LAYER = (
@@ -184,13 +176,13 @@ LR_BY_LAYER = (
 
 def lr_by_layer(found: Findings) -> Gallery:
     """The lr of each group of layers over the steps, for the winner of each workload."""
-    winner = {str(v.workload): v for v in rows(found.verdicts) if v.strategy}
+    winner = found.winners
 
     def panel(ax: "Axes", workload: str) -> None:
-        run = _a_run(found, winner[workload])
+        run = found.layer_lrs(winner[workload].place)
         for i, (name, lr_E) in enumerate(_lr_lines(run)):
             linestyle = "-" if i < len(COLOURS) else "--"
-            ax.plot(run.eval_step, lr_E, color=COLOURS[i % len(COLOURS)], linestyle=linestyle, label=name)
+            ax.plot(run.step_E, lr_E, color=COLOURS[i % len(COLOURS)], linestyle=linestyle, label=name)
         ax.set(xlabel="step", ylabel="lr")
         ax.set_title(
             "\n".join([workload, *textwrap.wrap(winner[workload].strategy, 44, break_long_words=False)]), size=9
@@ -202,44 +194,36 @@ def lr_by_layer(found: Findings) -> Gallery:
     return gallery("lr-by-layer", alt, list(winner), panel, per_figure=6, most=1, columns=3, size=(4.4, 3.0))
 
 
-def _a_run(found: Findings, row: Any) -> Any:
-    """The run of a strategy at its best lr that went farthest, of the lowest seed: its lrs do not depend on the seed."""
-    runs = of_strategy(found.best[found.best.workload == row.workload], row)
-    return found.curves.loc[runs.sort_values(["steps", "seed"], ascending=[False, True]).key.iloc[0]]
-
-
-def _lr_lines(run: Any) -> list[tuple[str, Any]]:
+def _lr_lines(run: LayerLrs) -> list[tuple[str, Floats]]:
     """The lr at each evaluation of every group, groups of one lr throughout as one line; NaN before a group joined."""
-    lr_EG = np.stack([np.asarray(at, float) for at in run.group_lr])
     alike: dict[bytes, list[int]] = {}
-    for i in range(lr_EG.shape[1]):
-        alike.setdefault(lr_EG[:, i].tobytes(), []).append(i)
-    names = [str(name) for name in run.groups]
+    for i in range(len(run.groups)):
+        alike.setdefault(run.lr_EG[:, i].tobytes(), []).append(i)
     if len(alike) == 1:
-        return [("all layers", lr_EG[:, 0])]
+        return [("all layers", run.lr_EG[:, 0])]
     lines = list(alike.values())[: 2 * len(COLOURS)]
-    return [(text.some([names[i] for i in same], 2), lr_EG[:, same[0]]) for same in lines]
+    return [(text.some([run.groups[i] for i in same], 2), run.lr_EG[:, same[0]]) for same in lines]
 
 
-def _card(found: Findings, row: Any) -> Fold:
+def _card(found: Findings, row: Response) -> Fold:
     metric = found.metric(row.workload)
-    cell = found.cell(row)
+    cell = found.best_cell(row)
     default = f"; the optimizer's default is {text.lr(row.default_lr)}"
     steps = text.NONE if math.isnan(cell.steps_to_target) else text.number(cell.steps_to_target)
     spread = f"spread over seeds {metric.bare(cell.val_metric_spread)}"
     shaken = f"{cell.diverged} of {cell.runs} diverged; {text.number(cell.spikes, 2)} loss spikes a run"
-    tests = [v for v in rows(found.verdicts) if (v.workload, v.strategy) == (row.workload, row.strategy)]
+    tests = [v for v in found.verdicts if v.place == row.place]
     facts: list[tuple[str, Words]] = [
         *((axis.replace("_", "-"), _meaning(found, axis, getattr(row, axis))) for axis in AXES),
         ("lr", text.lr(row.best_lr) + (" (grid boundary)" if row.edge else "") + default),
-        ("lr by layer", _by_layer(_a_run(found, row))),
-        ("validation", metric.show(cell.val_metric) + metric.interval(cell.val_metric_low, cell.val_metric_high)),
-        *(("test", metric.show(v.test_metric)) for v in tests),
+        ("lr by layer", _by_layer(found.layer_lrs(row.place))),
+        ("validation", metric.estimate(cell.val_metric)),
+        *(("test", metric.show(v.test_metric.value)) for v in tests),
         ("steps to target", f"{steps}, {cell.reached} of {cell.runs} runs reach it"),
         ("stability", f"{shaken}; oscillation {text.number(cell.oscillation, 2)}; {spread}"),
-        ("runs", joined(map(Code, str(cell.keys).split()), " ")),
+        ("runs", joined(map(Code, cell.keys.split()), " ")),
         ("lr response", _response(row)),
-        *([("cost", _cost(found, row))] if len(found.times) else []),
+        *([("cost", _cost(found, row))] if found.times else []),
     ]
     columns: list[Column[tuple[str, Words]]] = [Column("", lambda fact: fact[0]), Column("", lambda fact: fact[1])]
     return Fold((row.workload, ": ", Code(row.strategy)), [Table("", columns, facts)])
@@ -251,13 +235,13 @@ def _meaning(found: Findings, axis: str, label: str) -> Words:
     return joined([Code(label), *sentences], ". ")
 
 
-def _by_layer(run: Any) -> str:
+def _by_layer(run: LayerLrs) -> str:
     lines = _lr_lines(run)
     shown = [f"{name} {_span(lr_E)}" for name, lr_E in lines[:LAYERS]]
     return "; ".join(shown) + (f"; {len(lines) - LAYERS} more" if len(lines) > LAYERS else "")
 
 
-def _span(lr_E: Any) -> str:
+def _span(lr_E: Floats) -> str:
     """The lr of a group at its first and last evaluation, and the highest in between."""
     known = lr_E[np.isfinite(lr_E)]
     if not len(known):
@@ -270,7 +254,7 @@ def _span(lr_E: Any) -> str:
     return f"{text.lr(first)} to {text.lr(last)}{peak}{late}"
 
 
-def _response(row: Any) -> str:
+def _response(row: Response) -> str:
     bound = "≥ " if row.usable_open == 1.0 else ""
     stable = ("≥ " if not row.cliff_seen else "") + text.number(row.largest_stable, 2)
     return (
@@ -279,17 +263,13 @@ def _response(row: Any) -> str:
     )
 
 
-def _cost(found: Findings, row: Any) -> str:
-    mine = rows(of_strategy(found.times[found.times.workload == row.workload], row))
-    steps = [
-        f"{text.measure(t.step_seconds, text.TIME)} a step, {_until(t)}"
-        for t in mine
-        if t.step_seconds == t.step_seconds
-    ]
+def _cost(found: Findings, row: Response) -> str:
+    known = (t for t in found.times if t.place == row.place and not math.isnan(t.step_seconds))
+    steps = [f"{text.measure(t.step_seconds, text.TIME)} a step, {_until(t)}" for t in known]
     return "; ".join(steps) or text.NONE
 
 
-def _until(t: Any) -> str:
-    if math.isnan(t.seconds):
+def _until(t: TimeToTarget) -> str:
+    if math.isnan(t.seconds.value):
         return "no time to target"
-    return f"target after {text.measure(t.seconds, text.TIME, t.seconds_low, t.seconds_high)}"
+    return f"target after {text.estimate(t.seconds, text.TIME)}"

@@ -19,7 +19,7 @@ def changed(found: Findings) -> Section | None:
     if in_record(folder):
         return None
     place = folder.parent.parent / RECORD / folder.parent.name / folder.name
-    if found.runs.empty or not (place / "study.toml").is_file():
+    if found.study.runs.empty or not (place / "study.toml").is_file():
         nothing = f"The record holds no study of {found.study.name} on this machine."
         return Section(TITLE, [Paragraph(nothing)], brief=True)
     recorded = load(place)

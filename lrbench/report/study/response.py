@@ -1,14 +1,15 @@
 """How the outcome depends on the lr, how the loss falls, and how optimizers do with schedules and layer-lr policies."""
 
 import math
+from collections.abc import Callable, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from lrbench.analyse import STRATEGY, of_strategy, rows, strategy
+from lrbench.analyse.results import OfStrategy, Response
 from lrbench.report import drawing, text
 from lrbench.report.document import Block, Code, Column, Figure, Fold, Paragraph, Section, Table, prose
 from lrbench.report.drawing import BASELINE, Gallery, Style, broken, draw, gallery, line_style, numbered
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure as Drawing
 
+Row = TypeVar("Row", bound=OfStrategy)
 OPTIMIZERS = 8
 """The most optimizers in one panel."""
 STRATEGIES = 4
@@ -34,9 +36,9 @@ LEAST_RANGE = 1e-3
 def lr_response(found: Findings) -> Section:
     """How the outcome depends on the base lr."""
     title = "How the outcome depends on the lr"
-    if found.ranking.empty:
+    if not found.ranking:
         return Section(title, [Paragraph("No run finished, so there is no response to show.")], brief=True)
-    baselines = int(found.runs.loc[found.runs.plain, "optimizer"].nunique())
+    baselines = len({optimizer for _, optimizer, *_ in found.baselines})
     which = (
         f"up to {OPTIMIZERS} of {baselines} optimizers, each workload's best"
         if baselines > OPTIMIZERS
@@ -69,40 +71,27 @@ largest stable one, negative if the default lies above it; ≥ where the grid en
 initial loss; it depends on the grid, so compare it between strategies with as many lrs only."""
 
 
-def sensitivity_table(found: Findings) -> "Table[Any]":
+def sensitivity_table(found: Findings) -> "Table[Response]":
     """The lr response of every strategy in numbers."""
 
-    def usable(r: Any) -> str:
-        if math.isnan(r.best_lr):
-            return text.NONE
-        return f"{text.lr(r.usable_low)} to {text.lr(r.usable_high)}"
+    def usable(r: Response) -> str:
+        return text.NONE if math.isnan(r.best_lr) else f"{text.lr(r.usable_low)} to {text.lr(r.usable_high)}"
 
-    columns: list[Column[Any]] = [
+    def best(r: Response) -> str:
+        return text.lr(r.best_lr) + (" (grid boundary)" if r.edge else "")
+
+    def bound(title: str, value: Callable[[Response], float], is_open: Callable[[Response], bool]) -> Column[Response]:
+        return Column(title, lambda r: _bound(value(r), is_open=is_open(r)), value, right=True)
+
+    columns: list[Column[Response]] = [
         Column("Workload", lambda r: r.workload),
-        Column("Strategy", lambda r: Code(strategy(r))),
+        Column("Strategy", lambda r: Code(r.strategy)),
         Column("Lrs", lambda r: str(r.lrs), lambda r: r.lrs, right=True),
-        Column(
-            "Best lr",
-            lambda r: text.lr(r.best_lr) + (" (grid boundary)" if r.edge else ""),
-            lambda r: r.best_lr,
-            right=True,
-        ),
+        Column("Best lr", best, lambda r: r.best_lr, right=True),
         Column("Usable lrs", usable, right=True),
-        Column(
-            "Width, decades", lambda r: _bound(r.width, is_open=r.usable_open == 1.0), lambda r: r.width, right=True
-        ),
-        Column(
-            "Largest stable lr",
-            lambda r: _bound(r.largest_stable, is_open=not r.cliff_seen),
-            lambda r: r.largest_stable,
-            right=True,
-        ),
-        Column(
-            "Default to cliff, decades",
-            lambda r: _bound(r.headroom, is_open=not r.cliff_seen),
-            lambda r: r.headroom,
-            right=True,
-        ),
+        bound("Width, decades", lambda r: r.width, lambda r: r.usable_open == 1.0),
+        bound("Largest stable lr", lambda r: r.largest_stable, lambda r: not r.cliff_seen),
+        bound("Default to cliff, decades", lambda r: r.headroom, lambda r: not r.cliff_seen),
         Column("Sensitivity", lambda r: text.number(r.sensitivity, 2), lambda r: r.sensitivity, right=True),
     ]
     return Table("lr-sensitivity", columns, *found.notable_first(found.responses))
@@ -114,65 +103,65 @@ def _bound(value: float, *, is_open: bool) -> str:
 
 def optimizer_responses(found: Findings) -> Gallery:
     """Validation metric against lr, one line per optimizer with one constant lr for all layers."""
-    constant = found.runs[found.runs.plain & found.runs.trained]
-    best_first = leading_optimizers(found)
+    best_first: dict[str, list[Response]] = {}
+    for row in found.ranking:
+        if row.place in found.baselines:
+            best_first.setdefault(row.workload, []).append(row)
 
     def panel(ax: "Axes", workload: str) -> None:
-        here = constant[constant.workload == workload]
-        lines = [(name, here[here.optimizer == name], line_style(i)) for i, name in enumerate(best_first[workload])]
-        _response_panel(ax, workload, found.metric(workload), lines)
+        lines = [(row.optimizer, row, line_style(i)) for i, row in enumerate(best_first[workload][:OPTIMIZERS])]
+        _response_panel(ax, workload, found, lines)
 
     alt = "Final validation metric against the base lr, one line per optimizer"
     return gallery("lr-response-optimizers", alt, sorted(best_first), panel, columns=2, size=(5.4, 4.3))
 
 
-def leading_optimizers(found: Findings) -> dict[str, list[str]]:
-    """The optimizers to draw for each workload: the best of those that were run with one constant lr, best first."""
-    constant = found.runs.loc[found.runs.plain, STRATEGY].drop_duplicates()
-    ranked = found.ranking.merge(constant, on=STRATEGY)
-    return {str(w): part.optimizer.head(OPTIMIZERS).tolist() for w, part in ranked.groupby("workload")}
-
-
 def strategy_responses(found: Findings) -> Gallery:
     """Validation metric against lr for the winning optimizer's best strategies and its baseline."""
-    winner = {v.workload: v for v in rows(found.verdicts) if v.strategy}
+    mine = {w: [row for row in found.ranked(w) if row.optimizer == v.optimizer] for w, v in found.winners.items()}
 
     def panel(ax: "Axes", workload: str) -> None:
-        won = winner[workload]
-        mine = found.ranking[(found.ranking.workload == workload) & (found.ranking.optimizer == won.optimizer)]
-        runs = found.runs[(found.runs.workload == workload) & found.runs.trained]
+        won = found.winners[workload]
         lines = [
-            (f"{row.layer_lr} / {row.schedule}", of_strategy(runs, row), style)
-            for row, style in leading(mine, won.baseline)
+            (f"{row.layer_lr} / {row.schedule}", row, style) for row, style in leading(mine[workload], won.baseline)
         ]
-        _response_panel(ax, f"{workload}: {won.optimizer}", found.metric(workload), lines)
+        _response_panel(ax, f"{workload}: {won.optimizer}", found, lines)
 
-    counts = found.ranking.groupby(["workload", "optimizer"]).size().to_dict()
-    several = [w for w, v in winner.items() if counts[w, v.optimizer] > 1]
+    several = [workload for workload, strategies in mine.items() if len(strategies) > 1]
     alt = "Final validation metric against the base lr, one line per strategy of the winning optimizer"
     return gallery("lr-response-strategies", alt, several, panel, columns=2, size=(5.4, 4.6))
 
 
-def leading(ranked: pd.DataFrame, baseline: str) -> list[tuple[Any, Style]]:
+def leading(ranked: Sequence[Row], baseline: str) -> list[tuple[Row, Style]]:
     """The best strategies in order, then the baseline, each with its style."""
-    best = [row for row in rows(ranked) if row.strategy != baseline][:STRATEGIES]
-    dashed = [(row, BASELINE) for row in rows(ranked) if row.strategy == baseline]
+    best = [row for row in ranked if row.strategy != baseline][:STRATEGIES]
+    dashed = [(row, BASELINE) for row in ranked if row.strategy == baseline]
     return [(row, line_style(i)) for i, row in enumerate(best)] + dashed
 
 
-def _response_panel(ax: "Axes", title: str, metric: text.Metric, lines: list[tuple[str, pd.DataFrame, Style]]) -> None:
-    drawn = [(label, runs, style) for label, runs, style in lines if len(runs)]
-    for i, (label, runs, style) in enumerate(drawn):
-        _response_line(ax, label, runs, metric, style)
-        lrs = sorted(runs.loc[runs.status == "diverged", "lr"].unique())
+def _response_panel(ax: "Axes", title: str, found: Findings, lines: Sequence[tuple[str, Response, Style]]) -> None:
+    metric = found.metric(lines[0][1].workload)
+    for i, (label, row, style) in enumerate(lines):
+        cells = [cell for cell in found.cells_of[row.place] if cell.trained]
+        lrs = np.array([cell.lr for cell in cells])
+        middle, least, most = (
+            metric.scale * np.array(of) for of in zip(*((c.middle, c.least, c.most) for c in cells), strict=True)
+        )
+        ax.plot(lrs, middle, label=label, **style)
+        ax.fill_between(lrs, least, most, color=style["color"], alpha=0.15, linewidth=0)
+        if lrs.min() <= row.default_lr <= lrs.max():
+            height = np.interp(np.log(row.default_lr), np.log(lrs), middle)
+            ring: Style = {"marker": "o", "markersize": 11, "markerfacecolor": "none", "linestyle": "none"}
+            ax.plot([row.default_lr], [height], color=style["color"], **ring)
+        diverged = [cell.lr for cell in cells if cell.diverged]
         marks = {"color": style["color"], "markersize": 5, "markeredgewidth": 1.4}
-        ax.plot(lrs, [0.02 + 0.03 * i] * len(lrs), "x", transform=ax.get_xaxis_transform(), **marks)
+        ax.plot(diverged, [0.02 + 0.03 * i] * len(diverged), "x", transform=ax.get_xaxis_transform(), **marks)
     ax.set_xscale("log")
     ax.minorticks_off()
     _upper_part(ax, higher_is_better=metric.higher_is_better)
     ylabel = metric.label + ("" if metric.higher_is_better else " (better is up)")
     ax.set(title=title, xlabel="base lr", ylabel=ylabel)
-    _legend(ax, columns=2 if max(len(label) for label, *_ in drawn) < 32 else 1)
+    _legend(ax, columns=2 if max(len(label) for label, *_ in lines) < 32 else 1)
 
 
 def _upper_part(ax: "Axes", *, higher_is_better: bool) -> None:
@@ -184,19 +173,6 @@ def _upper_part(ax: "Axes", *, higher_is_better: bool) -> None:
     ax.set_ylim(*sorted([best - VIEW * reach, best + 0.06 * reach]))
     if not higher_is_better:
         ax.invert_yaxis()
-
-
-def _response_line(ax: "Axes", label: str, runs: pd.DataFrame, metric: text.Metric, style: Style) -> None:
-    quality = runs.quality.clip(upper=runs.initial_loss) if metric.unit == "loss" else runs.quality
-    seeds = runs.assign(y=quality * metric.scale).groupby("lr").y  # one exploded loss would flatten all other lines
-    middle = seeds.median()
-    ax.plot(middle.index, middle, label=label, **style)
-    ax.fill_between(middle.index, seeds.min(), seeds.max(), color=style["color"], alpha=0.15, linewidth=0)
-    default = runs.default_lr.iloc[0]
-    if middle.index.min() <= default <= middle.index.max():
-        height = np.interp(np.log(default), np.log(middle.index), middle)
-        ring: Style = {"marker": "o", "markersize": 11, "markerfacecolor": "none", "linestyle": "none"}
-        ax.plot([default], [height], color=style["color"], **ring)
 
 
 def _legend(ax: "Axes", *, columns: int) -> None:
@@ -216,26 +192,21 @@ def learning_curves(found: Findings) -> Section:
 
 
 CURVES = (
-    f"The {STRATEGIES} best strategies of each workload, each at its best lr, and, dashed, the plain one. Lines: median "
+    f"The {STRATEGIES} best strategies of each workload, each at its best lr, and, dashed, the baseline. Lines: median "
     "over seeds; bands: all seeds. A diverged run ends where it diverged."
 )
 
 
 def curves(found: Findings) -> Gallery:
     """Validation loss over steps of the best strategies at their best lr, and of the baseline."""
-    baseline = {v.workload: v.baseline for v in rows(found.verdicts)}
 
     def panel(ax: "Axes", workload: str) -> None:
-        runs = found.best[found.best.workload == workload]
-        for row, style in leading(found.ranking[found.ranking.workload == workload], baseline[workload]):
-            stored = found.curves.loc[sorted(of_strategy(runs, row).key)]
-            losses = [pd.Series(loss, step) for step, loss in zip(stored.eval_step, stored.val_loss, strict=True)]
-            by_step = pd.concat(losses).groupby(level=0)  # a diverged run ends early
-            middle = by_step.median()
+        for row, style in leading(found.ranked(workload), found.winners[workload].baseline):
+            curve = found.curve(row.place)
             label = f"{row.strategy} at\u00a0{text.lr(row.best_lr)}"
-            ax.plot(middle.index, middle, label=label, **style | {"marker": "none"})
-            band = {"color": style["color"], "alpha": 0.15, "linewidth": 0}
-            ax.fill_between(middle.index, by_step.min(), by_step.max(), **band)
+            ax.plot(curve.step_E, curve.loss_E, label=label, **style | {"marker": "none"})
+            band: Style = {"color": style["color"], "alpha": 0.15, "linewidth": 0}
+            ax.fill_between(curve.step_E, curve.loss_least_E, curve.loss_most_E, **band)
         _loss_axis(ax)
         ax.set(title=workload, xlabel="step", ylabel="validation loss")
         _legend(ax, columns=1)
@@ -297,11 +268,13 @@ def heat_map(found: Findings, axis: str) -> Gallery:
 def _grid(found: Findings, workload: str, axis: str) -> pd.DataFrame:
     """Rows: the choices of the axis, best first; columns: the optimizers that were run with several of them."""
     metric = found.metric(workload)
-    ranked = found.ranking[found.ranking.workload == workload]
-    scores = ranked.pivot_table(index=axis, columns="optimizer", values="score", aggfunc="first")
-    scores = scores.loc[:, scores.notna().sum() > 1].dropna(how="all")
-    order = scores.max(axis=1).sort_values(ascending=False, kind="stable").index
-    return scores.loc[order] * (1 if metric.higher_is_better else -1) * metric.scale + 0.0  # no minus zero
+    scores: dict[str, dict[str, float]] = {}
+    for row in found.ranked(workload):  # best first, so that the first of a cell is its best
+        scores.setdefault(row.optimizer, {}).setdefault(row.schedule if axis == "schedule" else row.layer_lr, row.score)
+    several = {optimizer: of for optimizer, of in sorted(scores.items()) if len(of) > 1}
+    table = pd.DataFrame(several).sort_index()
+    order = table.max(axis=1).sort_values(ascending=False, kind="stable").index
+    return table.loc[order] * (1 if metric.higher_is_better else -1) * metric.scale + 0.0  # no minus zero
 
 
 def _heat_maps(found: Findings, grids: dict[str, pd.DataFrame]) -> "Drawing":

@@ -2,28 +2,17 @@
 
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
-import pandas as pd
-from numpy.typing import NDArray
 
-from lrbench.analyse import (
-    BUDGETS,
-    best_after,
-    of_strategy,
-    recommendations,
-    rows,
-    shared_recommendations,
-    tuning_curves,
-    untuned,
-)
+from lrbench.analyse.results import Advice, TuningCurve
+from lrbench.analyse.tuning import BUDGETS
 from lrbench.report import text
 from lrbench.report.document import Block, Code, Column, Fold, Paragraph, Section, Table, prose
-from lrbench.report.drawing import Gallery, Style, gallery
+from lrbench.report.drawing import Gallery, gallery
 from lrbench.report.findings import Findings
 from lrbench.report.study.response import STRATEGIES, leading
-from lrbench.stats.estimates import mean, seeds_interval
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -40,7 +29,7 @@ TITLE = "Tuning budget"
 
 def tuning(found: Findings) -> Section:
     """The curves and the recommendations."""
-    advice = list(rows(recommendations(found.runs)))
+    advice = found.advice
     if not advice:
         nothing = (
             "No strategy was run at its optimizer's default lr or at two lrs, so there is nothing to tell of tuning."
@@ -67,57 +56,56 @@ looks: strategies whose grid spans less than half the decades of the workload's 
 trial, and then at their default lr."""
 
 
-def advice_table(found: Findings, advice: Sequence[Any]) -> "Table[Any]":
+def advice_table(found: Findings, advice: Sequence[Advice]) -> "Table[Advice]":
     """Which strategy to take on each workload for each budget."""
 
-    def expected(a: Any) -> str:
+    def expected(a: Advice) -> str:
         metric = found.metric(a.workload)
-        sign = 1 if metric.higher_is_better else -1
-        low, high = sorted([sign * a.low, sign * a.high])
-        return f"{metric.show(sign * a.expected)}{metric.interval(low, high)}"
+        return metric.estimate(metric.signed(a.expected))
 
-    columns: list[Column[Any]] = [
+    columns: list[Column[Advice]] = [
         Column("Workload", lambda a: a.workload),
         Column("Trials", lambda a: str(a.trials), lambda a: a.trials, right=True),
         Column("Take", lambda a: Code(a.strategy)),
         Column("First lr", lambda a: f"{text.lr(a.lr)} ({a.which})", lambda a: a.lr),
-        Column("Expected validation", expected, lambda a: a.expected),
+        Column("Expected validation", expected, lambda a: found.metric(a.workload).signed(a.expected)),
         Column("Tied with it", _tied, lambda a: len(a.not_separated)),
     ]
     return Table("tuning-advice", columns, advice)
 
 
-def _tied(a: Any) -> str:
+def _tied(a: Advice) -> str:
     if a.strategies == 1:
         return "no other was compared"
-    tied = list(a.not_separated)
+    tied = a.not_separated
     return f"{len(tied)} of {a.strategies - 1}" + (f": {text.some(tied, 2)}" if tied else "")
 
 
 def _several(found: Findings) -> list[Block]:
     """The recommendations for several workloads at once; nothing where none share strategies."""
-    workloads, advice = shared_recommendations(found.runs)
+    workloads, advice = found.shared_advice
     if not workloads:
         return []
 
-    def share(a: Any) -> str:
-        interval = "" if math.isnan(a.low) else f" [{100 * a.low:.1f}, {100 * a.high:.1f}]"
-        return f"{100 * a.expected:.1f} %{interval}"
+    def share(a: Advice) -> str:
+        low, high = a.expected.low, a.expected.high
+        interval = "" if math.isnan(low) else f" [{100 * low:.1f}, {100 * high:.1f}]"
+        return f"{100 * a.expected.value:.1f} %{interval}"
 
-    columns: list[Column[Any]] = [
+    columns: list[Column[Advice]] = [
         Column("Trials on each", lambda a: str(a.trials), lambda a: a.trials, right=True),
         Column("Take", lambda a: Code(a.strategy)),
         Column("Share of the way", share, lambda a: a.expected),
         Column("Tied with it", _tied, lambda a: len(a.not_separated)),
     ]
-    strategies = text.count(int(advice.strategies.max()), "strategy")
+    strategies = text.count(max(a.strategies for a in advice), "strategy")
     note = (
         f"For {text.some(workloads, 6)}, and the {strategies} that all of them have: the largest such table. *Share of the "
         "way*: from the untrained model (0 %) to the best that any of them reaches with "
         f"{max(BUDGETS)} trials or fewer (100 %), mean over workloads and seeds, each workload tuned for itself."
     )
     title = "One strategy for several workloads"
-    return [Table("tuning-advice-shared", columns, list(rows(advice)), title=title), Paragraph(prose(note))]
+    return [Table("tuning-advice-shared", columns, advice, title=title), Paragraph(prose(note))]
 
 
 # ---- the figure
@@ -125,33 +113,26 @@ def _several(found: Findings) -> list[Block]:
 
 def curves(found: Findings) -> Gallery:
     """The expected best validation metric against the number of trials, for the best strategies and the baseline."""
-    known, first = tuning_curves(found.runs, TRIALS), untuned(found.runs)
-    ranked = best_after(known, RANKED_AT)
-    baseline = {v.workload: v.baseline for v in rows(found.verdicts)}
+    tuned: dict[str, list[TuningCurve]] = {}
+    for curve in found.tuning(TRIALS, RANKED_AT):
+        tuned.setdefault(curve.workload, []).append(curve)
+    baseline = {v.workload: v.baseline for v in found.verdicts}
 
     def panel(ax: "Axes", workload: str) -> None:
-        metric, here = found.metric(workload), known[known.workload == workload]
-        for row, style in leading(ranked[ranked.workload == workload], baseline[workload]):
-            _line(ax, metric, row.strategy, of_strategy(here, row), style)
-            at_known_lr = of_strategy(first[first.workload == workload], row).outcome
-            value = [_on_axis(metric, at_known_lr.mean())] if len(at_known_lr) else []
-            ax.plot([1.0] * len(value), value, "o", markersize=10, markerfacecolor="none", color=style["color"])
+        metric = found.metric(workload)
+        unit = metric.scale * (1 if metric.higher_is_better else -1)
+        for curve, style in leading(tuned[workload], baseline[workload]):
+            middle, low, high = (
+                unit * np.array(of) for of in zip(*((e.value, e.low, e.high) for e in curve.expected_K), strict=True)
+            )
+            ax.plot(TRIALS, middle, label=curve.strategy, **style | {"markersize": 3})
+            ax.fill_between(TRIALS, low, high, color=style["color"], alpha=0.15, linewidth=0)
+            first = [] if math.isnan(curve.first) else [unit * curve.first]
+            ax.plot([1.0] * len(first), first, "o", markersize=10, markerfacecolor="none", color=style["color"])
         _axes(ax, workload, metric)
 
     alt = "Expected best validation metric against the number of trials, one line per strategy"
-    return gallery("tuning", alt, sorted(ranked.workload.unique()), panel, columns=2, size=(5.4, 4.6))
-
-
-def _on_axis(metric: text.Metric, outcome: Any) -> Any:
-    """Outcomes, of which more is better, in the units of the axis."""
-    return outcome * metric.scale * (1 if metric.higher_is_better else -1)
-
-
-def _line(ax: "Axes", metric: text.Metric, label: str, curve: pd.DataFrame, style: Style) -> None:
-    value_SK: NDArray[np.float64] = _on_axis(metric, curve[list(TRIALS)].to_numpy(float))
-    ax.plot(TRIALS, value_SK.mean(axis=0), label=label, **style | {"markersize": 3})
-    low_K, high_K = zip(*(seeds_interval(seeds, statistic=mean) for seeds in value_SK.T), strict=True)
-    ax.fill_between(TRIALS, low_K, high_K, color=style["color"], alpha=0.15, linewidth=0)
+    return gallery("tuning", alt, sorted(tuned), panel, columns=2, size=(5.4, 4.6))
 
 
 def _axes(ax: "Axes", workload: str, metric: text.Metric) -> None:
