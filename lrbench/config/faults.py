@@ -43,7 +43,7 @@ def one_line(text: object, most: int = 200) -> str:
     return " ".join(str(text).split())[:most]
 
 
-def told(error: BaseException, most: int = 200) -> str:
+def message_of(error: BaseException, most: int = 200) -> str:
     """The type and message of an error, on one line of at most ``most`` characters."""
     return one_line(f"{type(error).__name__}: {error}", most)
 

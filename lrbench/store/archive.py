@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 
-from lrbench.config.faults import BadInput, told
+from lrbench.config.faults import BadInput, message_of
 
 SUMS = "SHA256SUMS"
 """The file of checksums in the archive's folder, as ``sha256sum -c`` reads it."""
@@ -50,11 +50,11 @@ def opened(file: Path) -> Iterator[Path]:
             folder = _unpack(file, Path(place))
             _check(file, folder)
         except (tarfile.TarError, EOFError, gzip.BadGzipFile, zlib.error, ValueError, LookupError) as error:
-            raise BadInput(f"{file}: is not a bundle, or is damaged: {told(error)}. Fetch it again.") from error
+            raise BadInput(f"{file}: is not a bundle, or is damaged: {message_of(error)}. Fetch it again.") from error
         except OSError as error:
             if error.filename:
                 raise
-            raise BadInput(f"{file}: is not a bundle, or is damaged: {told(error)}. Fetch it again.") from error
+            raise BadInput(f"{file}: is not a bundle, or is damaged: {message_of(error)}. Fetch it again.") from error
         yield folder
 
 

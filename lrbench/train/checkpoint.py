@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from lrbench.config.faults import told
+from lrbench.config.faults import message_of
 from lrbench.store import write_whole
 from lrbench.train.notices import say_once
 
@@ -91,7 +91,9 @@ class Checkpoint:
                 self.save(state())
             except Exception as error:  # noqa: BLE001 - whatever a plug-in's state cannot do, the run can go on
                 self.switch_off()
-                say_once(f"no checkpoint can be saved ({told(error)}): if the run is interrupted, it starts again")
+                say_once(
+                    f"no checkpoint can be saved ({message_of(error)}): if the run is interrupted, it starts again"
+                )
         if stop:
             raise Interrupted
 
@@ -113,7 +115,7 @@ class Checkpoint:
 
     def unreadable(self, error: Exception) -> None:
         """Say that the run starts again because of an error with its state."""
-        say_once(f"{self.path}: this checkpoint cannot be used ({told(error)}): the run starts again")
+        say_once(f"{self.path}: this checkpoint cannot be used ({message_of(error)}): the run starts again")
 
     def clear(self) -> None:
         """Remove the file: the run is finished."""

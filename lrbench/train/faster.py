@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor
 
-from lrbench.config.faults import told
+from lrbench.config.faults import message_of
 from lrbench.device import Compiled, Replayed, without_kernels
 from lrbench.train.reference import EVALUATION_BATCH
 from lrbench.train.slots import Slots
@@ -42,7 +42,7 @@ def speed_up(slots: Slots, mode: str, rows: Tensor) -> str:
     except Differs as difference:
         return f"eager: {mode} given up: {difference}"
     except Exception as error:  # noqa: BLE001 - a compiler or a driver may fail in any way
-        return f"eager: {mode} given up: {told(error)}"
+        return f"eager: {mode} given up: {message_of(error)}"
     lack = without_kernels(slots.device) if mode == "compiled" else None
     return f"{mode}: without own kernels: {lack}" if lack else mode
 

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from lrbench.config.faults import told
+from lrbench.config.faults import message_of
 from lrbench.config.run import Choice, Run
 from lrbench.strategies import LAYER_LRS, OPTIMIZERS, SCHEDULES, Pacer, Timing, built
 from lrbench.train.checkpoint import attributes
@@ -132,7 +132,7 @@ def _try_model(trial: str) -> str | None:
     except Differs as difference:
         return f"trains otherwise when stacked: {difference}"
     except Exception as error:  # noqa: BLE001 - vmap cannot do everything
-        return f"cannot be stacked: {told(error)}"
+        return f"cannot be stacked: {message_of(error)}"
     return None
 
 

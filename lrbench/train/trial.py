@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from lrbench.config.faults import told
+from lrbench.config.faults import message_of
 from lrbench.config.run import Run
 from lrbench.device import deterministic
 from lrbench.strategies import OPTIMIZERS
@@ -157,7 +157,7 @@ def _unresumable(
     run: Run, make: Make, saved: bytes | Exception, held: dict[str, Any], expected: dict[str, Tensor], rest: int
 ) -> str:
     if isinstance(saved, Exception):
-        return f"its state cannot be saved ({told(saved)})"
+        return f"its state cannot be saved ({message_of(saved)})"
     try:
         resumed = make(run)
         resumed.load_state_dict(from_bytes(saved))
@@ -165,7 +165,7 @@ def _unresumable(
             return f"what it saves is not all of its state: it leaves out {lacking}"
         differing = _first_difference(expected, resumed.go_on(rest).results()) if rest else ""
     except Exception as error:  # noqa: BLE001 - as above
-        return f"its saved state cannot be restored ({told(error)})"
+        return f"its saved state cannot be restored ({message_of(error)})"
     return f"what it saves is not all of its state: gone on from there, it gave other {differing}" if differing else ""
 
 
