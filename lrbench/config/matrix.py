@@ -57,11 +57,9 @@ class Grid(Strict):
 
     def lrs(self, default: float) -> tuple[float, ...]:
         """The lrs, rounded to six significant digits, so that two grids with a common point share its runs."""
-        if self.log:
-            found = np.geomspace(*self.log, self.count or 2).tolist()
-        else:
-            found = self.values or [default * m for m in self.multiples or ()]
-        return tuple(dict.fromkeys(float(f"{lr:.6g}") for lr in found))
+        spaced = np.geomspace(*self.log, self.count or 2).tolist() if self.log else ()
+        lrs = spaced or self.values or [default * m for m in self.multiples or ()]
+        return tuple(dict.fromkeys(float(f"{lr:.6g}") for lr in lrs))
 
 
 class Pick(Strict):
@@ -115,7 +113,7 @@ def _picks(value: Any, info: ValidationInfo) -> list[Pick]:
     axis = str(info.field_name)
     entry: Entry[Any] = _known(axis, table.pop("name"), info)
     grid = table.pop("lr", None) if axis == "optimizer" else None
-    lrs, found = None, []
+    lrs, picks = None, []
     combinations = list(_products(table, entry))
     faults: list[Any] = [
         {"loc": (n,), "msg": EMPTY, "input": v} for n, v in table.items() if v == [] and not combinations
@@ -126,7 +124,7 @@ def _picks(value: Any, info: ValidationInfo) -> list[Pick]:
         faults += [dict(e) | {"loc": ("lr", *e["loc"])} for e in error.errors()]
     for settings in combinations:
         try:
-            found.append(Pick(name=entry.name, settings=entry.settings.model_validate(settings).resolved(), lr=lrs))
+            picks.append(Pick(name=entry.name, settings=entry.settings.model_validate(settings).resolved(), lr=lrs))
         except ValidationError as error:
             faults += error.errors()
     if faults:
@@ -135,7 +133,7 @@ def _picks(value: Any, info: ValidationInfo) -> list[Pick]:
             entry.name,
             [InitErrorDetails(type=fault(f["msg"]), loc=f["loc"], input=f["input"]) for f in once.values()],
         )
-    return found
+    return picks
 
 
 def _pattern(value: Any, info: ValidationInfo) -> dict[str, Any]:

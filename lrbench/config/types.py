@@ -127,7 +127,7 @@ def steps_of(span: float, total: int) -> int:
 
 def known(value: Any) -> Any:
     """A value as JSON has it: None in place of NaN."""
-    return None if value != value else value  # noqa: PLR0124 - so NaN is told from all else
+    return None if value != value else value  # noqa: PLR0124 - only NaN differs from itself
 
 
 LONGEST_NAME = 100

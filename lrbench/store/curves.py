@@ -223,20 +223,20 @@ def _numbers(path: Path, column: str, values: pa.ChunkedArray, counts: pa.Array)
     if pa.types.is_dictionary(values.type):
         values = values.cast(values.type.value_type)
     if pa.types.is_string(values.type) or pa.types.is_large_string(values.type):
-        found = _parsed(path, column, values, counts)
+        numbers = _parsed(path, column, values, counts)
     elif pa.types.is_integer(values.type) or pa.types.is_floating(values.type) or pa.types.is_decimal(values.type):
-        found = np.asarray(values.cast(pa.float64(), safe=False).fill_null(np.nan))
+        numbers = np.asarray(values.cast(pa.float64(), safe=False).fill_null(np.nan))
     elif pa.types.is_null(values.type):
-        found = np.full(len(values), np.nan)
+        numbers = np.full(len(values), np.nan)
     else:
         raise BadInput(f"{path}: column {column}: must hold numbers, got {values.type}.")
     if column != "value":
-        _positions(path, column, found, counts)
-    return pa.array(found)
+        _positions(path, column, numbers, counts)
+    return pa.array(numbers)
 
 
 def _parsed(path: Path, column: str, values: pa.Array, counts: pa.Array) -> NDArray[np.float64]:
-    found = np.full(len(values), np.nan)
+    column_numbers = np.full(len(values), np.nan)
     rows = np.flatnonzero(np.asarray(counts))
     words = pd.Series(values.take(pa.array(rows)).to_pandas(), dtype=object)
     numbers = pd.to_numeric(words, errors="coerce").to_numpy(np.float64)
@@ -244,16 +244,16 @@ def _parsed(path: Path, column: str, values: pa.Array, counts: pa.Array) -> NDAr
     if strange:
         first = int(np.flatnonzero(words.isin(strange))[0])
         raise BadInput(f"{path}: data row {rows[first] + 1}: {column} must be a number, got {words.iloc[first]!r}.")
-    found[rows] = numbers
-    return found
+    column_numbers[rows] = numbers
+    return column_numbers
 
 
-def _positions(path: Path, column: str, found: NDArray[np.float64], counts: pa.Array) -> None:
+def _positions(path: Path, column: str, numbers: NDArray[np.float64], counts: pa.Array) -> None:
     """Refuse steps and times that are missing, infinite or negative."""
-    wrong = np.asarray(counts) & ~(np.isfinite(found) & (found >= 0.0))
+    wrong = np.asarray(counts) & ~(np.isfinite(numbers) & (numbers >= 0.0))
     if wrong.any():
         row = int(np.flatnonzero(wrong)[0])
-        got = "none" if np.isnan(found[row]) else f"{found[row]:g}"
+        got = "none" if np.isnan(numbers[row]) else f"{numbers[row]:g}"
         more = f" ({int(wrong.sum()):,} such rows)" if wrong.sum() > 1 else ""
         raise BadInput(f"{path}: data row {row + 1}: {column} must be a finite number from 0 up, got {got}{more}.")
 
@@ -284,9 +284,9 @@ def _no_repeats(trials: pd.DataFrame, evaluations: pd.DataFrame, where: str) -> 
     again = (evaluations.trial.diff() == 0) & (evaluations.step.diff() == 0)
     if again.any():
         first = evaluations[again].iloc[0]
-        told = ", ".join(f"{column} {value!r}" for column, value in trials.iloc[int(first.trial)].items())
+        trial = ", ".join(f"{column} {value!r}" for column, value in trials.iloc[int(first.trial)].items())
         raise BadInput(
-            f"{where}: step {first.step:g} of {told} stands there twice with the metric of its target"
+            f"{where}: step {first.step:g} of {trial} stands there twice with the metric of its target"
             + (f", and {int(again.sum()) - 1:,} others do" if again.sum() > 1 else "")
             + ": keep one row of each."
         )

@@ -73,8 +73,8 @@ def groups(*, multipliers: Patterns, rest: NonNegative = 1.0) -> Policy:
     """
 
     def policy(params: Sequence[Param]) -> dict[str, Rate]:
-        found = _matched(params, tuple(multipliers))
-        return {p.name: Rate(multipliers.get(found[p.name] or "", rest)) for p in params}
+        matched = _matched(params, tuple(multipliers))
+        return {p.name: Rate(multipliers.get(matched[p.name] or "", rest)) for p in params}
 
     return policy
 
@@ -87,8 +87,8 @@ def freeze(*, layers: Names) -> Policy:
     """
 
     def policy(params: Sequence[Param]) -> dict[str, Rate]:
-        found = _matched(params, layers)
-        return {p.name: FROZEN if found[p.name] else Rate() for p in params}
+        matched = _matched(params, layers)
+        return {p.name: FROZEN if matched[p.name] else Rate() for p in params}
 
     return policy
 

@@ -401,8 +401,8 @@ def _part(value: Any) -> dict[str, Any]:
     if settings.get("cycle_momentum") or settings.get("others"):
         raise fault("must change nothing but the lr: a part of a schedule can not have cycle_momentum or others")
     neutral = SCHEDULES[name].settings.neutral()
-    kept = {k: v for k, v in settings.items() if k not in whole and not (k in neutral and v == neutral[k])}
-    return {"name": name} | kept
+    own = {k: v for k, v in settings.items() if k not in whole and not (k in neutral and v == neutral[k])}
+    return {"name": name} | own
 
 
 def _several(parts: tuple[Any, ...]) -> tuple[Any, ...]:

@@ -124,9 +124,10 @@ def _check_step(slots: Slots, gradients: Compiled, updated: Compiled, rows: Tens
                 expected, losses = slots.model.gradients(slots.params, slots.buffers, x, y, rows)
                 buffers = _copies(slots.buffers)
                 again()
-                grads, found = gradients(slots.params, slots.buffers, x, y, rows)
+                grads, compiled = gradients(slots.params, slots.buffers, x, y, rows)
                 zero = torch.zeros_like(losses)
-                compare([("loss", found, losses, zero), ("gradient", _joined(grads), _joined(expected), zero[:, None])])
+                compare([("loss", compiled, losses, zero)])
+                compare([("gradient", _joined(grads), _joined(expected), zero[:, None])])
                 compare([(k, v, buffers[k], 0 * v) for k, v in slots.buffers.items()])
             with slots.put_back() as again:
                 before, changing = _copies(slots.moving), _changing(slots, i)
@@ -155,10 +156,10 @@ def _check_scores(slots: Slots, fast: Compiled, x: Tensor, y: Tensor) -> None:
 
     Raises: Differs.
     """
-    expected, found = (of(slots.params, slots.buffers, x, y).to(slots.dtype) for of in (slots.model.scores, fast))
+    expected, actual = (of(slots.params, slots.buffers, x, y).to(slots.dtype) for of in (slots.model.scores, fast))
     zero, finite = torch.zeros_like(expected[0]), expected.isfinite().all(0)
-    compare([("validation loss", found[0], expected[0], zero)])
-    compare([("validation metric", found[1, finite][None], expected[1, finite][None], zero[finite][None])])
+    compare([("validation loss", actual[0], expected[0], zero)])
+    compare([("validation metric", actual[1, finite][None], expected[1, finite][None], zero[finite][None])])
 
 
 def capture_step(slots: Slots, rows: Tensor, lrs: Tensor) -> None:
@@ -209,10 +210,10 @@ def compare(pairs: Sequence[tuple[str, Tensor, Tensor, Tensor]]) -> None:
     Raises: Differs where they differ by more than rounding, or where no run is left.
     """
     for name, *tensors in pairs:
-        found, expected, before = (_flat(tensor).double() for tensor in tensors)
+        actual, expected, before = (_flat(tensor).double() for tensor in tensors)
         tolerance = MODE_TOLERANCE.get(tensors[0].dtype, 0.0)
         error, change, size = (
-            torch.linalg.vector_norm(v, dim=1) for v in (found - expected, expected - before, expected)
+            torch.linalg.vector_norm(v, dim=1) for v in (actual - expected, expected - before, expected)
         )
         compared = expected.isfinite().all(1)
         wrong = ~(error <= tolerance * change + 1e-4 * tolerance * size) & compared

@@ -150,6 +150,6 @@ def _compare(alone: list[Training], population: Population) -> None:
         expected = torch.stack([of_each[name].detach() for of_each in tensors])
         compare([(name, population.slots.moving[name][rows], expected, before[name][rows])])
     for name in ("loss", "evaluations"):
-        found = torch.from_numpy(getattr(population.record, name)[rows]).flatten(1).float()
+        actual = torch.from_numpy(getattr(population.record, name)[rows]).flatten(1).float()
         expected = torch.from_numpy(np.concatenate([getattr(each.record, name) for each in alone])).flatten(1).float()
-        compare([(name, found, expected, torch.zeros_like(expected))])
+        compare([(name, actual, expected, torch.zeros_like(expected))])

@@ -273,8 +273,8 @@ class Population:
         ]
         place = {key: i for i, key in enumerate(dict.fromkeys(asked))}
         device = self.slots.device
-        found = torch.stack([self._order(self.slots.data, seed, device).rows(done, steps) for seed, done in place], 1)
-        return found.to(device)[:, torch.tensor([place[key] for key in asked], device=device)]
+        indices = torch.stack([self._order(self.slots.data, seed, device).rows(done, steps) for seed, done in place], 1)
+        return indices.to(device)[:, torch.tensor([place[key] for key in asked], device=device)]
 
     def _coming_lrs(self, steps: int) -> Tensor:
         """The lr of each parameter of each member at each of the next steps, [steps, P, N]."""

@@ -116,7 +116,7 @@ class Slots:
             numbers(run.optimizer.name, OPTIMIZERS[run.optimizer.name].resolve(run.optimizer.settings)) for run in runs
         ]
         common = {key: self.tensor([v[key] for v in values]) for key in values[0]}
-        found = {}
+        hyper = {}
         for i, name in enumerate(self.names):
             these = dict(common)
             if "weight_decay" in these and any(own[i] is not None for own in decays):
@@ -124,8 +124,8 @@ class Slots:
                     [v["weight_decay"] if own[i] is None else own[i] for v, own in zip(values, decays, strict=True)]
                 )
             shape = (len(runs), *[1] * (self.params[name].ndim - 1))
-            found[name] = {key: value.clone().view(shape) for key, value in these.items()}
-        return found
+            hyper[name] = {key: value.clone().view(shape) for key, value in these.items()}
+        return hyper
 
     def enter(self, rows: Sequence[int], runs: Sequence[Run], layouts: Sequence[Layout]) -> None:
         """Start runs in some slots: untrained models, new states, no step done."""
