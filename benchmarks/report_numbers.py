@@ -132,7 +132,7 @@ def of_changes(base: Study, head: Study) -> Told:
     return {
         "strategies": columns(found.strategies),
         "measures": columns(found.measures),
-        "cells": columns(found.cell_table),
+        "cells": columns(found.cells),
     }
 
 

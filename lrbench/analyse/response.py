@@ -13,6 +13,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from lrbench.analyse.frames import STRATEGY, arrays, groups
+from lrbench.analyse.results import Response, table_of
 from lrbench.stats.estimates import iqm
 
 Floats = NDArray[np.floating[Any]]
@@ -124,15 +125,7 @@ def responses(runs: pd.DataFrame) -> pd.DataFrame:
         dict(zip(STRATEGY, names, strict=True)) | _response(of.get(names, grids[:0]), float(part["default_lr"][0]))
         for names, part in arrays(runs, STRATEGY, ["default_lr"])
     ]
-    return pd.DataFrame(found, columns=[*STRATEGY, *_MEASURES]).astype(_MEASURES)
-
-
-_MEASURES = {
-    "lrs": "int64", "best_lr": "float64", "edge": "str", "score": "float64", "loss": "float64", "usable_low": "float64",
-    "usable_high": "float64", "usable_open": "float64", "width": "float64", "largest_stable": "float64", "cliff_seen": "bool",
-    "sensitivity": "float64",
-    "default_lr": "float64", "headroom": "float64",
-}  # fmt: skip
+    return table_of(found, Response)
 
 
 def _response(grid: pd.DataFrame, default: float) -> dict[str, Any]:

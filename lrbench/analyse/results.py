@@ -4,7 +4,7 @@ A new measure of a strategy is a field of its row here; a column shows it in a r
 steps and times of what never reaches its target infinite.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any, TypeVar
 
@@ -34,6 +34,15 @@ def typed(table: pd.DataFrame, kind: type[Row], **bounds: tuple[str, str]) -> li
             values = [Estimate(*each) for each in zip(values, low, high, strict=True)]
         columns.append(values)
     return [kind(*values) for values in zip(*columns, strict=True)]
+
+
+DTYPES: dict[object, str] = {int: "int64", float: "float64", bool: "bool", str: "str"}
+
+
+def table_of(rows: Iterable[Mapping[str, object]], kind: type[object]) -> pd.DataFrame:
+    """Rows as a table with the fields of a type as its columns; a number that a row does not have is NaN."""
+    types = {field.name: DTYPES[field.type] for field in fields(kind)}  # type: ignore[arg-type] # all are dataclasses
+    return pd.DataFrame(list(rows), columns=list(types)).astype(types)
 
 
 @dataclass(frozen=True)

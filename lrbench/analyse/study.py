@@ -14,7 +14,7 @@ from lrbench.analyse import results
 from lrbench.analyse.costs import contrasts, predicted, step_costs, time_to_target
 from lrbench.analyse.effects import effect_measures, effects
 from lrbench.analyse.factorial import Factorial, factorials
-from lrbench.analyse.frames import AXES, STRATEGY, arrays, groups
+from lrbench.analyse.frames import STRATEGY, arrays, groups
 from lrbench.analyse.overall import Overall, overall
 from lrbench.analyse.places import places, survival
 from lrbench.analyse.response import responses
@@ -195,9 +195,8 @@ class StudyResults:
     def verdicts(self) -> list[Verdict]:
         """One for each workload."""
         table = verdicts(self.runs, self.response_table)
-        words = dict.fromkeys([*AXES, "baseline_edge"], "")
         bounds = {"quality": ("low", "high"), "test_metric": ("test_low", "test_high")}
-        return typed(table.fillna(words), Verdict, **bounds)
+        return typed(table, Verdict, **bounds)
 
     @cached_property
     def winners(self) -> dict[str, Verdict]:

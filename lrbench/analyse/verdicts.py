@@ -57,9 +57,8 @@ _NOTHING = dict.fromkeys(["seeds", "reached", "strategies"], 0)
 
 def _verdict(workload: str, ranked: pd.DataFrame, runs: pd.DataFrame) -> dict[str, Any]:
     if ranked.empty:
-        return (
-            {"workload": workload, "not_separated": []} | dict.fromkeys(["strategy", "edge", "baseline"], "") | _NOTHING
-        )
+        words = dict.fromkeys(["strategy", *AXES, "edge", "baseline", "baseline_edge"], "")
+        return {"workload": workload, "not_separated": []} | words | _NOTHING
     winner = ranked.iloc[0]
     won = of_strategy(runs, winner)
     low, high = seeds_interval(won.quality)
@@ -98,7 +97,7 @@ def _baseline(winner: Any, ranked: pd.DataFrame, runs: pd.DataFrame) -> Any:
 
 def _gain(winner: Any, baseline: Any, runs: pd.DataFrame) -> dict[str, Any]:
     if baseline is None:
-        return {"baseline": ""}
+        return {"baseline": "", "baseline_edge": ""}
     base = of_strategy(runs, baseline)
     difference = (by_seed(of_strategy(runs, winner), "score") - by_seed(base, "score")).dropna()
     low, high = seeds_interval(difference)

@@ -124,8 +124,8 @@ class Column(Generic[Row]):
     """A column of a table: its title, the words that it shows of a row, and the value behind them.
 
     ``value`` is what programs get (CSV, sorting); the shown words where it is left out. ``right`` sets numbers to the
-    right. ``help`` explains the column in a sentence. A ``wide`` column is shown where there is room for it: in the
-    page and in the files for programs, not in Markdown.
+    right. ``help`` explains the column in a sentence. ``name`` is what programs call it. A ``wide`` column is shown where
+    there is room for it: in the page and in the files for programs, not in Markdown.
     """
 
     title: Words
@@ -133,6 +133,7 @@ class Column(Generic[Row]):
     value: Callable[[Row], object] | None = None
     right: bool = False
     help: Words = ""
+    name: str = ""
     wide: bool = False
 
 

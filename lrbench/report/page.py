@@ -28,6 +28,7 @@ from lrbench.report.findings import Findings
 from lrbench.report.render import html as rendering
 from lrbench.report.render.html import Pictures
 from lrbench.report.study import opening
+from lrbench.report.study.response import MEASURES
 
 DIGITS = 5
 """Significant digits of a measure."""
@@ -59,8 +60,9 @@ LIMITS = Limits()
 def embedded(found: Findings, limits: Limits = LIMITS) -> dict[str, object]:
     """Everything that the page shows, as values that JSON has.
 
-    Keys: ``study`` (name, summary, warnings), ``axes`` (labels), ``workloads`` (how to write their metric), ``rows``,
-    ``cells`` (sorted by row, then lr), ``curves`` (of some rows, on ``grids`` of steps), ``limits`` and ``left_out``.
+    Keys: ``study`` (name, summary, warnings), ``axes`` (labels), ``workloads`` (how to write their metric), ``measures``
+    (names and titles of those that have a column), ``rows``, ``cells`` (sorted by row, then lr), ``curves`` (of some rows,
+    on ``grids`` of steps), ``limits`` and ``left_out``.
     """
     table = _rows(found)
     kept = _kept(found, table, limits)
@@ -75,8 +77,11 @@ def embedded(found: Findings, limits: Limits = LIMITS) -> dict[str, object]:
         },
         "axes": dict(zip(STRATEGY, labels, strict=True)),
         "workloads": [_workload(found, w) for w in labels[0]],
+        "measures": [{"id": of.name, "label": plain(of.title), "help": plain(of.help)} for of in MEASURES],
         "rows": {axis: [labels[i].index(row.place[i]) for row in kept] for i, axis in enumerate(STRATEGY)}
-        | {name: [_value(of(row)) for row in kept] for name, of in ROW.items()},
+        | {name: [_value(of(row)) for row in kept] for name, of in ROW.items()}
+        | {of.name: [_value(of.value and of.value(row.response)) for row in kept] for of in MEASURES}
+        | {f"{of.name}_shown": [plain(of.show(row.response)) for row in kept] for of in MEASURES},
         "cells": {"row": [i for i, _ in cells]}
         | {name: [_value(of(cell)) for _, cell in cells] for name, of in CELL.items()}
         | {"keys": [" ".join(cell.keys.split()[: limits.keys]) for _, cell in cells]},
@@ -131,13 +136,8 @@ ROW: dict[str, Callable[[StrategyRow], object]] = {
     "seconds_low": lambda row: row.time and row.time.seconds.low,
     "seconds_high": lambda row: row.time and row.time.seconds.high,
     "step_seconds": lambda row: row.time and row.time.step_seconds,
-    "width": lambda row: row.response.width,
-    "open": lambda row: row.response.usable_open,
     "usable_low": lambda row: Exact(row.response.usable_low),
     "usable_high": lambda row: Exact(row.response.usable_high),
-    "largest_stable": lambda row: Exact(row.response.largest_stable),
-    "cliff_seen": lambda row: row.response.cliff_seen,
-    "sensitivity": lambda row: row.response.sensitivity,
     "default_lr": lambda row: Exact(row.response.default_lr),
     "lrs": lambda row: row.response.lrs,
     "runs": lambda row: row.counts.runs,

@@ -96,9 +96,9 @@ def test_there_is_a_row_for_every_strategy_at_the_best_lr_of_its_optimizer(rows)
 
 
 def test_the_rows_have_the_numbers_of_the_tables(found, rows):
-    measures = found.responses.merge(found.times, on=["workload", "optimizer", "layer_lr", "schedule"]).to_dict(
-        "records"
-    )
+    measures = found.response_table.merge(
+        found.time_table, on=["workload", "optimizer", "layer_lr", "schedule"]
+    ).to_dict("records")
     told = {(row["workload"], row["optimizer"], row["layer_lr"], row["schedule"]): row for row in rows}
     for m in measures:
         row = told[m["workload"], m["optimizer"], m["layer_lr"], m["schedule"]]
@@ -112,7 +112,7 @@ def test_the_rows_have_the_numbers_of_the_tables(found, rows):
 
 
 def test_what_is_not_separated_is_what_the_verdict_says(found, rows):
-    for v in found.verdicts.itertuples():
+    for v in found.verdicts:
         mine = [row for row in rows if row["workload"] == v.workload and row["alike"]]
         assert sorted(f"{r['optimizer']} / {r['layer_lr']} / {r['schedule']}" for r in mine) == sorted(v.not_separated)
 
@@ -143,12 +143,12 @@ def test_a_median_that_never_reaches_the_target_is_never_not_nothing(rows):
 
 
 def test_a_curve_is_the_median_of_its_runs(found, document):
-    data = data_of(document)
+    data, stored = data_of(document), found.study.runs.set_index("key")
     rows, curves = rows_of(data), table(data["curves"])
     assert len(curves) == len(rows)
     for curve in curves:
         [cell] = [cell for cell in rows[curve["row"]]["cells"] if cell["lr"] == rows[curve["row"]]["best_lr"]]
-        losses = np.stack([found.curves.loc[key].val_loss for key in cell["keys"].split()])
+        losses = np.stack([stored.loc[key].val_loss for key in cell["keys"].split()])
         assert data["grids"][curve["grid"]] == list(range(0, STEPS + 1, 3))
         assert curve["seeds"] == 5
         for name, of in (("loss", np.median), ("loss_least", np.min), ("loss_most", np.max)):

@@ -283,7 +283,7 @@ def test_axes_ranges_and_colours_can_be_chosen(opened):
     choose(opened, "#curve .axes label:nth-of-type(2)", "seconds")
     assert "training time" in one(opened, "#curve .panel svg").get_attribute("aria-label")
     choose(opened, "#scatter .axes label:nth-of-type(2)", "width")
-    assert "usable lr width" in one(opened, "#scatter .panel svg").get_attribute("aria-label")
+    assert "usable width" in one(opened, "#scatter .panel svg").get_attribute("aria-label")
     choose(opened, "#colour", "schedule")
     assert [chip.text for chip in all_of(opened, ".chip.key")] == ["cosine", "constant"]
     assert len({g.get_attribute("class") for g in all_of(opened, "#response g.series")}) == 2

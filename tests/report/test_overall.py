@@ -110,8 +110,8 @@ def test_single_seeds_have_no_brackets(tmp_path):
 
 def test_equal_strategies_everywhere_leave_nothing_to_test(tmp_path):
     found, _ = told(tmp_path, optimizers=["adam"])
-    flat = found.ranking.assign(score=0.8)
-    runs = found.best.assign(score=0.8)
+    flat = found.ranking_table.assign(score=0.8)
+    runs = found.best_runs.assign(score=0.8)
     tied = Findings(found.study)
-    tied.__dict__.update(ranking=flat, best=runs)
+    tied.__dict__.update(ranking_table=flat, best_runs=runs)
     assert "All are tied everywhere" in told_in(overall(tied))

@@ -41,7 +41,7 @@ def test_without_costs_steps_stand_for_times(plain, tmp_path):
     assert "figures/performance-profile.png" in text
     found = Findings(plain).standings
     assert found.measure == "steps"
-    best = Findings(plain).best
+    best = Findings(plain).best_runs
     adam = best[(best.workload == "digits_mlp") & (best.optimizer == "adam") & (best.schedule == "cosine")]
     at = found.workloads.index("digits_mlp"), found.strategies.index("adam / uniform / cosine")
     assert found.time_WS[at] == adam.steps_to_target.median()
@@ -58,7 +58,7 @@ def test_with_costs_times_are_those_of_the_report(costed):
     assert "Times are steps to target x the measured cost of a step" in told(costed)
     found = Findings(costed)
     assert found.standings.measure == "seconds"
-    times = found.times.set_index(["workload", "strategy"]).seconds
+    times = {(t.workload, t.strategy): t.seconds.value for t in found.times}
     for w, workload in enumerate(found.standings.workloads):
         for s, name in enumerate(found.standings.strategies):
             assert found.standings.time_WS[w, s] == times[workload, name]

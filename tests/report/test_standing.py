@@ -30,8 +30,7 @@ def test_every_workload_has_a_table_in_rank_order(made):
         rows = lines(table)
         assert table.most == BRIEF
         assert [row["Rank"] for row in rows] == [f"{i} of 6" for i in range(1, 7)]
-        here = found.ranking[found.ranking.workload == workload]
-        assert [row["Strategy"] for row in rows] == here.strategy.tolist()
+        assert [row["Strategy"] for row in rows] == [row.strategy for row in found.ranked(workload)]
         assert (rows[0]["Behind the best"], rows[0]["More seeds to tell apart"]) == ("best", "-")
         assert all(row["Behind the best"].startswith(("-", "+", "±")) for row in rows[1:])
 

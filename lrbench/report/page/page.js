@@ -33,9 +33,6 @@
     return String(Number(value.toPrecision(digits)));
   }
 
-  // two digits, and a zero where the second is one, so that the numbers of a column line up
-  const aligned = (value) => (finite(value) && value >= 0.001 && value < 10 ? value.toPrecision(2) : number(value, 2));
-
   // a time and its bounds in the unit that suits it
   const TIMES = [[7200, 3600, "h"], [120, 60, "min"], [1, 1, "s"], [1e-3, 1e-3, "ms"], [0, 1e-6, "µs"]];
   const unit = (value) => TIMES.find(([least]) => value >= least) || TIMES[4];
@@ -134,9 +131,8 @@
     { id: "reached", label: "Reached", number: true, down: () => true, value: (row) => (row.at_best ? row.reached / row.at_best : null),
       show: (row) => (known(row.reached) ? `${row.reached} of ${row.at_best}` : "-") },
     { id: "diverged", label: "Diverged", number: true, down: () => true, value: (row) => (row.trained ? row.diverged / row.trained : null), show: diverged },
-    { id: "width", label: "Usable width", number: true, down: () => true, value: (row) => row.width,
-      show: (row) => (known(row.width) ? `${row.open ? "≥ " : ""}${row.width.toFixed(1)}` : "-") },
-    { id: "sensitivity", label: "Sensitivity", number: true, within: true, value: (row) => row.sensitivity, show: (row) => aligned(row.sensitivity) },
+    ...data.measures.map((of) => ({ id: of.id, label: of.label, title: of.help, number: true, within: true,
+      value: (row) => row[of.id], show: (row) => row[`${of.id}_shown`], lacking: !rows.some((row) => known(row[of.id])) })),
     { id: "runs", label: "Runs", number: true, value: (row) => row.runs, show: runsButton },
   ].filter((column) => !column.lacking);
   const column = (id) => COLUMNS.find((of) => of.id === id);
@@ -181,7 +177,7 @@
   }
 
   function buildHead() {
-    const head = COLUMNS.map((of) => el("th", { scope: "col", "data-column": of.id, class: of.number ? "number" : "" },
+    const head = COLUMNS.map((of) => el("th", { scope: "col", "data-column": of.id, class: of.number ? "number" : "", title: of.title || null },
       el("button", { type: "button", onclick: () => sortBy(of) }, of.label)));
     $("table").tHead.append(el("tr", {}, el("th", { scope: "col", class: "plain" }, "Chart"), head));
   }
@@ -324,8 +320,7 @@
     seconds: { name: () => "time to target", log: 10, value: (row) => row.seconds, show: (_, v) => time(v), tick: (_, v) => time(v) },
     step_seconds: { name: () => "time of a step", log: 10, value: (row) => row.step_seconds, show: (_, v) => time(v), tick: (_, v) => time(v) },
     diverged: { name: () => "diverged, %", value: (row) => (row.trained ? row.diverged / row.trained : null), show: (_, v) => share(v, 1), tick: percentTick },
-    width: { name: () => "usable lr width, decades", value: (row) => row.width },
-    sensitivity: { name: () => "lr sensitivity", value: (row) => row.sensitivity },
+    ...Object.fromEntries(data.measures.map((of) => [of.id, { name: () => of.label.toLowerCase(), value: (row) => row[of.id] }])),
     default: { name: () => "default lr", log: 10, value: (row) => row.default_lr },
   };
   for (const [id, of] of Object.entries(MEASURES)) if (!some((row) => finite(of.value(row)))) delete MEASURES[id];
@@ -619,7 +614,7 @@
     const workload = row.workload;
     $("runs-name").textContent = row.name;
     const best = row.rank === null ? "no run finished" : `rank ${row.rank}, best lr ${number(row.best_lr)}, usable from ${number(row.usable_low)} to ${number(row.usable_high)}`;
-    const stable = known(row.largest_stable) ? `; largest stable lr ${row.cliff_seen ? "" : "≥ "}${number(row.largest_stable)}` : "";
+    const stable = known(row.largest_stable) ? `; largest stable lr ${row.largest_stable_shown}` : "";
     $("runs-about").textContent = `${workload.name}, target ${workload.metric} ${workload.higher ? "≥" : "≤"} ${metric(workload, workload.target)}: ${best}${stable}`;
     const head = ["lr", "Validation", "Median and range", "Median loss", "Steps", "Reached", "Diverged", "Keys: click one for its command"];
     const body = row.cells.map((cell) => el("tr", { class: cell === here ? "here" : "" },

@@ -1,7 +1,7 @@
 """How the outcome depends on the lr, how the loss falls, and how optimizers do with schedules and layer-lr policies."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
@@ -71,6 +71,47 @@ largest stable one, negative if the default lies above it; ≥ where the grid en
 initial loss; it depends on the grid, so compare it between strategies with as many lrs only."""
 
 
+def _bound(value: float, *, is_open: bool) -> str:
+    return ("≥ " if is_open and not math.isnan(value) else "") + text.number(value, 2)
+
+
+MEASURES: list[Column[Response]] = [
+    Column(
+        "Usable width, decades",
+        lambda r: _bound(r.width, is_open=r.usable_open == 1.0),
+        lambda r: r.width,
+        right=True,
+        help="decades of lr around the best one that reach the target or keep 95 % of the best improvement",
+        name="width",
+    ),
+    Column(
+        "Largest stable lr",
+        lambda r: _bound(r.largest_stable, is_open=not r.cliff_seen),
+        lambda r: r.largest_stable,
+        right=True,
+        help="up to it no run exploded",
+        name="largest_stable",
+    ),
+    Column(
+        "Default to cliff, decades",
+        lambda r: _bound(r.headroom, is_open=not r.cliff_seen),
+        lambda r: r.headroom,
+        right=True,
+        help="from the optimizer's default lr to the largest stable one",
+        name="headroom",
+    ),
+    Column(
+        "Sensitivity",
+        lambda r: text.number(r.sensitivity, 2),
+        lambda r: r.sensitivity,
+        right=True,
+        help="mean over the grid of the final validation loss above the best",
+        name="sensitivity",
+    ),
+]
+"""The measures of a strategy over its lrs: a column here shows in the table, in its files, and in the page to sort by."""
+
+
 def sensitivity_table(found: Findings) -> "Table[Response]":
     """The lr response of every strategy in numbers."""
 
@@ -80,25 +121,15 @@ def sensitivity_table(found: Findings) -> "Table[Response]":
     def best(r: Response) -> str:
         return text.lr(r.best_lr) + (" (grid boundary)" if r.edge else "")
 
-    def bound(title: str, value: Callable[[Response], float], is_open: Callable[[Response], bool]) -> Column[Response]:
-        return Column(title, lambda r: _bound(value(r), is_open=is_open(r)), value, right=True)
-
     columns: list[Column[Response]] = [
         Column("Workload", lambda r: r.workload),
         Column("Strategy", lambda r: Code(r.strategy)),
         Column("Lrs", lambda r: str(r.lrs), lambda r: r.lrs, right=True),
         Column("Best lr", best, lambda r: r.best_lr, right=True),
         Column("Usable lrs", usable, right=True),
-        bound("Width, decades", lambda r: r.width, lambda r: r.usable_open == 1.0),
-        bound("Largest stable lr", lambda r: r.largest_stable, lambda r: not r.cliff_seen),
-        bound("Default to cliff, decades", lambda r: r.headroom, lambda r: not r.cliff_seen),
-        Column("Sensitivity", lambda r: text.number(r.sensitivity, 2), lambda r: r.sensitivity, right=True),
+        *MEASURES,
     ]
     return Table("lr-sensitivity", columns, *found.notable_first(found.responses))
-
-
-def _bound(value: float, *, is_open: bool) -> str:
-    return ("≥ " if is_open and not math.isnan(value) else "") + text.number(value, 2)
 
 
 def optimizer_responses(found: Findings) -> Gallery:
