@@ -1,1 +1,1 @@
-"""What a user can say: matrices, runs and their keys, catalogs, outcomes, and how bad input is told."""
+"""What a user can say: matrices, runs and their keys, catalogs, outcomes; and the errors for bad input."""

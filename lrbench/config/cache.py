@@ -1,4 +1,4 @@
-"""Where lrbench keeps what it can make or fetch again."""
+"""The folder for what lrbench can compute or download again."""
 
 import os
 from pathlib import Path
@@ -7,5 +7,5 @@ import platformdirs
 
 
 def cache_folder() -> Path:
-    """Of data, prepared weights, compiled kernels and measured paces: ``LRBENCH_CACHE``, or the user's cache folder."""
+    """Data, prepared weights, compiled kernels, step times: in ``LRBENCH_CACHE``, or the user's cache folder."""
     return Path(os.environ.get("LRBENCH_CACHE") or platformdirs.user_cache_path("lrbench"))

@@ -1,11 +1,11 @@
-"""A catalog: the named, documented choices of one axis. A function and one decorator line make an entry."""
+"""Catalogs: the named choices of each axis. A function and one line of decorator make an entry."""
 
 import inspect
 import math
 import sys
 import typing
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from types import MappingProxyType
 from typing import Annotated, Any, Generic, NoReturn, TypeVar
 
@@ -28,8 +28,8 @@ class Entry(Generic[F]):
     """One choice of an axis.
 
     ``settings`` is a strict model of the keyword-only parameters of ``build``: what a matrix may set, with defaults and
-    ranges. ``revision`` is part of every run key: raise it when the same settings come to mean something else. That of
-    an entry which lrbench did not make has the fingerprint of its code, and ``origin`` is where it was made.
+    ranges. ``revision`` is part of every run key: raise it when the same settings come to mean something else. lrbench
+    adds the fingerprint of its code to a plug-in's ``revision``; ``origin`` says where the plug-in comes from.
     """
 
     name: str
@@ -40,11 +40,11 @@ class Entry(Generic[F]):
     flags: frozenset[str] = frozenset()
     revision: int | str = 1
     cites: tuple[str, ...] = ()
-    """Keys of the works in ``references.bib`` that stand behind it; empty: those that the text of ``source`` names."""
+    """Citation keys, from ``references.bib``. Where there are none, the text of ``source`` names the works."""
     origin: Origin | None = field(default=None, compare=False)
 
     def resolve(self, settings: Mapping[str, Any]) -> dict[str, Any]:
-        """The settings of a run as ``build`` takes them: what a run of old does not have is as it was then.
+        """The settings of a run as ``build`` takes them. Settings added after it was stored are at their neutral value.
 
         Raises: pydantic.ValidationError with every fault in them.
         """
@@ -52,19 +52,19 @@ class Entry(Generic[F]):
 
     @property
     def own(self) -> frozenset[str]:
-        """The settings that ``build`` itself takes; the others are common to all entries, and others look after them."""
+        """The settings that ``build`` itself takes. The others are common to all entries of the catalog."""
         return frozenset(_own(self.build))
 
     def defaults(self) -> dict[str, Any]:
-        """Every setting that has a default, with it."""
+        """The defaults, by setting; a setting without a default is left out."""
         return {name: f.default for name, f in self.settings.model_fields.items() if not f.is_required()}
 
     def listed(self) -> dict[str, Any]:
-        """What ``lrbench list`` says of it before its settings."""
+        """Facts that ``lrbench list`` shows in front of the settings."""
         return {}
 
     def stored(self, settings: Mapping[str, Any]) -> dict[str, Any]:  # noqa: ARG002 - an axis may store what they mean
-        """What ``study.toml`` says of it with these settings."""
+        """Facts that ``study.toml`` stores of the entry with these settings."""
         return {"name": self.name, "meaning": self.meaning, "source": self.source, "cites": list(self.cites)}
 
 
@@ -79,9 +79,13 @@ class Catalog(dict[str, E]):
         flags: Mapping[str, str] = MappingProxyType({}),
         common: Callable[[frozenset[str]], dict[str, Any]] = lambda _: {},
     ) -> None:
-        """``entry`` is the class of its entries. ``flags`` are those that one can have, each with what it says.
+        """Start a catalog without entries.
 
-        ``common`` gives the settings that every entry with certain flags has beside its own, as pydantic fields.
+        Args:
+            kind: what an entry is called in messages.
+            entry: the class of the entries.
+            flags: the flags that an entry can have, each with its meaning.
+            common: from an entry's flags to the settings that it has besides its own, as pydantic fields.
         """
         super().__init__()
         self.kind, self.entry = kind, entry
@@ -89,7 +93,7 @@ class Catalog(dict[str, E]):
         self._common = common
         self._given: dict[str, int | str] = {}
         self.added: dict[str, Origin] = {}
-        """Where code was made that was added to entries afterwards."""
+        """By entry, the origin of code that a plug-in added to it afterwards, such as an update rule."""
 
     def __missing__(self, name: str) -> NoReturn:
         raise LookupError(f"no {self.kind} called {name!r}. {nearest(name, self)}")
@@ -105,16 +109,17 @@ class Catalog(dict[str, E]):
     ) -> Callable[[F], F]:
         """Enter a function: its keyword-only parameters become its settings, its docstring its documentation.
 
-        ``facts`` are the further fields of the catalog's entries.
+        ``facts`` are the fields that entries of this catalog have and others do not.
 
-        Raises: LookupError for a flag that the catalog does not know, or a name that is taken.
+        Raises: LookupError for an unknown flag or fact, or a name that is taken.
         """
         check_name(self.kind, name)
         given = frozenset(flags)
-        if unknown := sorted(given - set(self.flags)):
-            raise LookupError(
-                f"{self.kind} {name!r}: there is no flag {unknown[0]!r}. {nearest(unknown[0], self.flags)}"
-            )
+        known_facts = {f.name for f in fields(self.entry)} - {f.name for f in fields(Entry)}
+        for word, names, known_names in (("flag", given, set(self.flags)), ("fact", facts.keys(), known_facts)):
+            if unknown := sorted(names - known_names):
+                hint = nearest(unknown[0], known_names)
+                raise LookupError(f"{self.kind} {name!r}: there is no {word} {unknown[0]!r}. {hint}")
 
         def enter(build: F) -> F:
             known, origin = self.get(name), None
@@ -124,9 +129,9 @@ class Catalog(dict[str, E]):
             if (
                 known
                 and known.build.__code__ is not build.__code__
-                and not (known.origin and origin and known.origin.gives_way(origin))
+                and not (known.origin and origin and known.origin.is_replaced_by(origin))
             ):
-                where = f" (from {known.origin.told})" if known.origin else ""
+                where = f" (from {known.origin.place})" if known.origin else ""
                 raise LookupError(f"there is one {self.kind} called {name!r} already{where}: choose another name.")
             meaning, source = _read(inspect.getdoc(build) or "")
             settings = _settings(build, self._common(given))
@@ -140,7 +145,7 @@ class Catalog(dict[str, E]):
         return enter
 
     def extend(self, name: str, part: Callable[..., Any]) -> None:
-        """Let the revision of an entry tell of code that was added to it, if lrbench did not make that."""
+        """Add code to an entry: a plug-in's code becomes part of the entry's revision."""
         if is_ours(part.__module__):
             return
         self.added[name] = origin_of(outside(sys._getframe(1)), {"part": part})
@@ -148,30 +153,30 @@ class Catalog(dict[str, E]):
             self[name] = replace(self[name], revision=self._revision(self[name]))
 
     def _revision(self, entry: E) -> int | str:
-        told = self._given.get(entry.name, entry.revision)
+        revision = self._given.get(entry.name, entry.revision)
         for origin in (entry.origin, self.added.get(entry.name)):
-            told = joined(told, origin.now()) if origin else told
-        return told
+            revision = joined(revision, origin.now()) if origin else revision
+        return revision
 
     def renew(self) -> None:
-        """Take the fingerprints anew of what can change without being entered again."""
+        """Compute the fingerprints again of entries that can change without being entered again."""
         for name, entry in self.items():
             if any(origin and origin.live for origin in (entry.origin, self.added.get(name))):
                 self[name] = replace(entry, revision=self._revision(entry))
 
     def forget(self, file: str) -> None:
-        """Let go of what a file entered."""
+        """Remove what a file entered."""
         for name in [name for name, entry in self.items() if entry.origin and entry.origin.file == file]:
             del self[name]
 
 
 def _own(build: Callable[..., Any]) -> dict[str, inspect.Parameter]:
-    """The keyword-only parameters of a function: an entry's own settings."""
+    """The keyword-only parameters of a function, which are an entry's own settings."""
     return {p.name: p for p in inspect.signature(build).parameters.values() if p.kind is p.KEYWORD_ONLY}
 
 
 def _settings(build: Callable[..., Any], common: dict[str, Any]) -> type[Strict]:
-    """The model of an entry's settings: its own, and the common ones that it has none of the same name for."""
+    """The model of an entry's settings: its own, and the common ones whose names it does not use itself."""
     hints = typing.get_type_hints(build, include_extras=True)
     fields: dict[str, Any] = {}
     for name, parameter in _own(build).items():
@@ -187,7 +192,7 @@ def _settings(build: Callable[..., Any], common: dict[str, Any]) -> type[Strict]
 
 
 def _accepting(hint: Any, default: Any) -> Any:
-    """A type as its author means it: a list of a matrix is a tuple of Python, and a default is a value that can be."""
+    """A type as its author means it: it takes a list for a tuple, and any default that the function has."""
     if typing.get_origin(hint) is tuple or hint is tuple:
         return Annotated[hint, Field(strict=False)]
     if isinstance(default, float) and not math.isfinite(default):
@@ -196,7 +201,7 @@ def _accepting(hint: Any, default: Any) -> Any:
 
 
 def _guessed(parameter: inspect.Parameter) -> Any:
-    """The type of a parameter that is not annotated: that of its default; of None, any."""
+    """The type of a parameter without annotation: that of its default; any type where the default is None."""
     if parameter.default is parameter.empty:
         raise LookupError(
             f"parameter {parameter.name!r} needs a type annotation, such as {parameter.name}: float = 0.1."

@@ -1,4 +1,4 @@
-"""What one training step costs on one device, as it was measured there."""
+"""Step costs: what one training step costs on one device, as measured there."""
 
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -8,17 +8,20 @@ from lrbench.config.types import Count, Strict
 
 PARTS = ("forward", "backward", "optimizer", "scheduler")
 """The parts of a step whose shares are measured."""
-IN_DOUBT = "repeated visits still differed by 5 % or more, something else used the processor, or it is not what it was when last measured"
+IN_DOUBT = (
+    "repeated visits still differed by 5 % or more, something else used the processor, or it is not what it was when "
+    "last measured"
+)
 """What it means that a step cost is in doubt."""
 Implementation = Literal["default", "for-loop", "foreach", "fused"]
 Grouping = Literal["policy", "one", "two", "layer", "parameter"]
 
 
 class Case(Strict):
-    """One thing to measure: a step of a run, whose lr and seed do not matter, by some implementation of its optimizer.
+    """One case to measure: a step of a run, with one implementation of its optimizer. Lr and seed do not matter.
 
-    ``grouping`` is the policy's own, or so many groups of one lr: what groups cost is a question of their number.
-    ``stage`` is the number of steps done before: a policy that unfreezes has one case per stage.
+    ``grouping`` is the policy's own parameter groups, or a number of groups with one lr, which measures what groups
+    cost. ``stage`` is the number of steps done before: a policy that unfreezes has one case per stage.
     """
 
     run: Run
@@ -30,9 +33,9 @@ class Case(Strict):
 
 @dataclass(frozen=True)
 class StepCost:
-    """The cost of one case on one device. Times in seconds per optimizer step; None where a number could not be had.
+    """The cost of one case on one device. Times are in seconds per optimizer step; None: not measured.
 
-    A step consumes ``batch_size * accumulate`` examples. Shares are of the time between the step's beginning and end.
+    A step consumes ``batch_size * accumulate`` examples. Shares are of the time from the step's beginning to its end.
     """
 
     device: str
@@ -47,16 +50,16 @@ class StepCost:
     grouping: Grouping
     compiled: bool
     from_step: int
-    """The step from which it holds: 0, or when later layers have joined."""
+    """The first step with this cost: 0, or the step at which further layers join."""
     groups: int
     """Parameter groups of the optimizer."""
     strategies: tuple[tuple[str, str, str], ...] = ()
-    """The strategies (optimizer, layer-lr policy, schedule) of the matrix whose step this is; empty for a case of costs
-    alone."""
+    """The strategies of the matrix that take this step, as (optimizer, layer-lr policy, schedule). Empty: the case is
+    measured for its cost alone."""
     reason: str = ""
-    """Why it could not be measured; empty if it was."""
+    """Why it could not be measured; empty if it was measured."""
     seconds: float | None = None
-    """Median over windows of several steps."""
+    """Median over windows; a window is several steps."""
     seconds_low: float | None = None
     """First quartile."""
     seconds_high: float | None = None
@@ -72,32 +75,31 @@ class StepCost:
     """``scheduler.step()``."""
     shares_reason: str = ""
     peak_bytes: int | None = None
-    """The most bytes of tensors at any time of a step: parameters, gradients, state, activations and the training
-    data."""
+    """Peak memory of tensors during a step: parameters, gradients, state, activations and the training data."""
     peak_reason: str = ""
     flops: float | None = None
     """Floating-point operations of matrix products and convolutions in a step."""
     flops_per_second: float | None = None
     peak_share: float | None = None
-    """``flops_per_second`` against the matrix products of the same precision measured on the device."""
+    """``flops_per_second`` as a share of the device's measured peak in the same precision."""
     joules: float | None = None
-    """Energy of the device per step, what it draws when idle included."""
+    """Energy of the device per step, with its idle power."""
     joules_reason: str = ""
     varies: bool = False
-    """Whether a step costs more or less as training goes on, as one does that evaluates a closure as often as it likes:
-    then the time of a training cannot be told from one of its steps."""
+    """Whether the cost changes during training, as with an optimizer that evaluates its closure a varying number of
+    times. Then one step does not predict the time of a training."""
     noise: tuple[str, ...] = ()
-    """What made the measurement doubtful, and stayed so when it was repeated; empty for a quiet one."""
+    """Reasons for doubt that remained after repeating the measurement; empty: none."""
 
     @property
     def measured(self) -> bool:
-        """Whether there is a time."""
+        """Whether it was measured."""
         return self.seconds is not None
 
 
 @dataclass(frozen=True)
 class TimedRun:
-    """A run trained whole and alone by the reference trainer, to be compared with what its step cost predicts."""
+    """A run trained whole and alone by the reference trainer, to compare with what its step cost predicts."""
 
     key: str
     device: str
@@ -107,7 +109,7 @@ class TimedRun:
     schedule: str
     steps: int
     seconds: float
-    """Training time, evaluations left out."""
+    """Training time, without evaluations."""
     joules: float | None = None
 
 
@@ -124,7 +126,10 @@ class Peak:
 
 @dataclass(frozen=True)
 class Costs:
-    """What was measured in one go on one machine. ``conditions`` are facts of that time: threads, load, what telemetry could be read."""
+    """The measurements of one session on one machine.
+
+    ``conditions`` are facts about the machine at that time: threads, load, the telemetry that could be read.
+    """
 
     costs: tuple[StepCost, ...] = ()
     timed: tuple[TimedRun, ...] = ()

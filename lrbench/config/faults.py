@@ -1,4 +1,4 @@
-"""Bad input is a list of sentences for the person who typed it, never a traceback."""
+"""Errors for bad input: a list of sentences for the person who typed it, never a traceback."""
 
 import tomllib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -13,7 +13,7 @@ from pydantic_core import PydanticCustomError
 
 
 class BadInput(Exception):  # noqa: N818 - named for what it tells the reader
-    """Something the user gave cannot be used; ``faults`` says what is wrong, where, and what to do."""
+    """The user's input cannot be used; ``faults`` says what is wrong, where, and what to do."""
 
     def __init__(self, faults: str | Iterable[str]) -> None:
         self.faults: tuple[str, ...] = (faults,) if isinstance(faults, str) else tuple(faults)
@@ -22,7 +22,7 @@ class BadInput(Exception):  # noqa: N818 - named for what it tells the reader
 
 @contextmanager
 def renamed(place: object, shown: object) -> Iterator[None]:
-    """Tell faults of one place, such as a temporary folder, as of another one that the user knows."""
+    """In faults raised inside, name a place that the user knows instead of another, such as a temporary folder."""
     try:
         yield
     except BadInput as error:
@@ -30,12 +30,12 @@ def renamed(place: object, shown: object) -> Iterator[None]:
 
 
 def fault(text: str) -> PydanticCustomError:
-    """An error for a validator to raise, told to the user as it stands."""
+    """An error for a validator to raise; the user reads ``text`` as it stands."""
     return PydanticCustomError("lrbench_fault", "{text}", {"text": text})
 
 
 def one_line(text: object, most: int = 200) -> str:
-    r"""A text, or an error's words, on one line of bounded length.
+    r"""A text, or the message of an error, on one line of at most ``most`` characters.
 
     >>> one_line("no\nluck  today", 9)
     'no luck t'
@@ -43,8 +43,8 @@ def one_line(text: object, most: int = 200) -> str:
     return " ".join(str(text).split())[:most]
 
 
-def told(error: BaseException, most: int = 200) -> str:
-    """An error's kind and words on one line of bounded length."""
+def message_of(error: BaseException, most: int = 200) -> str:
+    """The type and message of an error, on one line of at most ``most`` characters."""
     return one_line(f"{type(error).__name__}: {error}", most)
 
 
@@ -59,7 +59,7 @@ def closest(name: str, known: Iterable[str]) -> str:
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
-    """A sentence that names the closest known word, if one is close, and all of them.
+    """A hint that names the closest known word, if one is close, and then all known words.
 
     >>> nearest("admw", ["adam", "adamw", "sgd"])
     "Did you mean 'adamw'? Known: adam, adamw, sgd."
@@ -69,7 +69,7 @@ def nearest(name: str, known: Iterable[str]) -> str:
 
 
 def path_of(location: Sequence[str | int]) -> str:
-    """The dotted path of a pydantic location, as the user wrote it: a list of lrs stands for a grid with these ``values``.
+    """The dotted path of a pydantic location, as the user wrote it. A plain list of lrs is a grid's ``values``.
 
     >>> path_of(("optimizer", 2, "betas")), path_of(("lr", "values", 0))
     ('optimizer[2].betas', 'lr[0]')
@@ -83,7 +83,7 @@ def path_of(location: Sequence[str | int]) -> str:
 
 
 def sentence(error: Mapping[str, Any]) -> str:
-    """One pydantic error as `must ..., got ...`."""
+    """The message of a pydantic error: `must ..., got ...`."""
     kind, given, limits = error["type"], error["input"], error.get("ctx", {})
     if kind.startswith("lrbench_"):
         return str(error["msg"])
@@ -113,7 +113,7 @@ def sentence(error: Mapping[str, Any]) -> str:
 
 
 def faults_of(error: ValidationError, where: str) -> list[str]:
-    """Every fault of a validation, one line each: ``where: path: what is wrong``."""
+    """The faults of a validation, one line each: ``where: path: what is wrong``."""
     lines = [
         f"{where}: {path_of(e['loc'])}: {sentence(e)}" if e["loc"] else f"{where}: {sentence(e)}"
         for e in error.errors()
@@ -122,7 +122,7 @@ def faults_of(error: ValidationError, where: str) -> list[str]:
 
 
 def read_toml(path: Path, kind: str) -> dict[str, Any]:
-    """The values of a TOML file; ``kind`` says what it should be, such as "a matrix file".
+    """The values of a TOML file; ``kind`` says in messages what the file should be, such as "a matrix file".
 
     Raises: BadInput when it cannot be read, is not UTF-8, or is not TOML.
     """

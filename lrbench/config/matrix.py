@@ -1,4 +1,4 @@
-"""The matrix file: axes that multiply out to runs, checked whole, with every fault told at once."""
+"""The matrix file: axes whose product is the runs. It is checked whole, and all faults are reported at once."""
 
 import itertools
 import re
@@ -18,10 +18,10 @@ from lrbench.config.run import Precision
 from lrbench.config.types import Count, Positive, Seed, Strict
 
 Vocabulary = Mapping[str, Mapping[str, Any]]
-"""The names that each of the axes workload, optimizer, layer_lr and schedule can take, with their catalog entries."""
+"""For each of the axes workload, optimizer, layer_lr and schedule, the catalog of its entries."""
 AXES = ("workload", "optimizer", "layer_lr", "schedule")
 MOST_VALUES = 10_000
-"""The most lrs of a grid, or seeds, that a count may ask for."""
+"""The largest count of lrs in a grid, or of seeds."""
 EMPTY = "must not be empty: name at least one value, or leave the key out"
 
 
@@ -32,11 +32,15 @@ def _not_empty(value: tuple[Any, ...] | None) -> tuple[Any, ...] | None:
 
 
 Lr = Annotated[float, Field(ge=1e-30, le=1e30)]
-"""A base lr, or a multiple of one, within what arithmetic can multiply."""
+"""A base lr or a multiple of one; products of two such numbers neither overflow nor underflow."""
 
 
 class Grid(Strict):
-    """Base lrs: ``values`` as they are, ``count`` of them spread evenly in log space over ``log``, or ``multiples`` of the default lr."""
+    """A grid of base lrs, in one of three forms.
+
+    ``values``: the lrs themselves. ``log`` and ``count``: so many lrs between two bounds, evenly spaced in log space.
+    ``multiples``: multiples of the optimizer's default lr.
+    """
 
     values: Annotated[tuple[Lr, ...] | None, Field(strict=False), AfterValidator(_not_empty)] = None
     log: Annotated[tuple[Lr, Lr] | None, Field(strict=False)] = None
@@ -52,16 +56,14 @@ class Grid(Strict):
         return self
 
     def lrs(self, default: float) -> tuple[float, ...]:
-        """The lrs, rounded to six significant digits so that grids that share a point share its runs."""
-        if self.log:
-            found = np.geomspace(*self.log, self.count or 2).tolist()
-        else:
-            found = self.values or [default * m for m in self.multiples or ()]
-        return tuple(dict.fromkeys(float(f"{lr:.6g}") for lr in found))
+        """The lrs, rounded to six significant digits, so that two grids with a common point share its runs."""
+        spaced = np.geomspace(*self.log, self.count or 2).tolist() if self.log else ()
+        lrs = spaced or self.values or [default * m for m in self.multiples or ()]
+        return tuple(dict.fromkeys(float(f"{lr:.6g}") for lr in lrs))
 
 
 class Pick(Strict):
-    """One choice that a matrix names: a catalog entry with every setting resolved, and its own lr grid if it has one."""
+    """One choice that a matrix names: a catalog entry, every setting resolved, and an lr grid if it has its own."""
 
     name: str
     settings: dict[str, Any] = Field(default_factory=dict)
@@ -102,7 +104,7 @@ def _known(axis: str, name: Any, info: ValidationInfo) -> Any:
 
 
 def _picks(value: Any, info: ValidationInfo) -> list[Pick]:
-    """A name, or a table with settings of which lists multiply out, as the choices it stands for."""
+    """The choices that a name stands for, or a table with settings, of which lists multiply out."""
     if isinstance(value, Pick):
         return [value]
     table = {"name": value} if isinstance(value, str) else dict(value) if isinstance(value, dict) else {}
@@ -111,7 +113,7 @@ def _picks(value: Any, info: ValidationInfo) -> list[Pick]:
     axis = str(info.field_name)
     entry: Entry[Any] = _known(axis, table.pop("name"), info)
     grid = table.pop("lr", None) if axis == "optimizer" else None
-    lrs, found = None, []
+    lrs, picks = None, []
     combinations = list(_products(table, entry))
     faults: list[Any] = [
         {"loc": (n,), "msg": EMPTY, "input": v} for n, v in table.items() if v == [] and not combinations
@@ -122,7 +124,7 @@ def _picks(value: Any, info: ValidationInfo) -> list[Pick]:
         faults += [dict(e) | {"loc": ("lr", *e["loc"])} for e in error.errors()]
     for settings in combinations:
         try:
-            found.append(Pick(name=entry.name, settings=entry.settings.model_validate(settings).resolved(), lr=lrs))
+            picks.append(Pick(name=entry.name, settings=entry.settings.model_validate(settings).resolved(), lr=lrs))
         except ValidationError as error:
             faults += error.errors()
     if faults:
@@ -131,11 +133,11 @@ def _picks(value: Any, info: ValidationInfo) -> list[Pick]:
             entry.name,
             [InitErrorDetails(type=fault(f["msg"]), loc=f["loc"], input=f["input"]) for f in once.values()],
         )
-    return found
+    return picks
 
 
 def _pattern(value: Any, info: ValidationInfo) -> dict[str, Any]:
-    """A name, or a table with some settings, as the settings that a choice must have to match."""
+    """The settings that a choice must have to match a name, or a table with some settings."""
     table = {"name": value} if isinstance(value, str) else value
     if not isinstance(table, dict) or not isinstance(table.get("name"), str):
         raise fault(f"must be a name, or a table with a name, got {value!r}")
@@ -172,11 +174,11 @@ Picks = Annotated[Any, BeforeValidator(_picks)]
 Pattern = Annotated[Any, BeforeValidator(_pattern)]
 Tuple = Annotated[tuple[T, ...], Field(strict=False), AfterValidator(_not_empty)]
 Axis = Annotated[Tuple[T] | None, BeforeValidator(_listed)]
-"""One value or a list of them; None where the axis is left out."""
+"""One value, or a list of values. None: the axis is left out."""
 
 
 class Block(Strict):
-    """A product of axes. In an ``[[include]]``, an axis left out is that of the matrix."""
+    """A product of axes. An axis that an ``[[include]]`` leaves out is that of the matrix."""
 
     workload: Axis[Name] = None
     optimizer: Axis[Picks] = None
@@ -190,7 +192,10 @@ class Block(Strict):
 
 
 class CostBlock(Block):
-    """A product of cases whose step is to be measured, besides the steps of the matrix's strategies. Left out, an axis is as in a block."""
+    """A product of cases whose step cost is measured besides those of the matrix's strategies.
+
+    An axis that is left out is that of the matrix.
+    """
 
     implementation: Axis[Implementation] = None
     grouping: Axis[Grouping] = None
@@ -204,7 +209,10 @@ class CostBlock(Block):
 
 
 class Budget(Strict):
-    """How long a workload trains, in steps or epochs, how often it is evaluated, and its target; left out, the workload's own."""
+    """The length of a workload's training, in steps or epochs, its evaluation interval and its target.
+
+    What is left out is the workload's own.
+    """
 
     steps: Count | None = None
     epochs: Count | None = None
@@ -219,7 +227,7 @@ class Budget(Strict):
 
 
 class Exclude(Strict):
-    """A pattern: runs that match every key given are left out. A table matches the settings that it names."""
+    """A pattern: it excludes the runs that match every key. A table matches the settings that it names."""
 
     workload: Axis[Name] = None
     optimizer: Axis[Pattern] = None
@@ -264,13 +272,13 @@ class Matrix(Block):
         return self
 
     def blocks(self) -> Iterator[Block]:
-        """The products that the matrix is the union of, every axis filled in."""
+        """The blocks whose union is the matrix, every axis filled in."""
         own = Block.model_construct(**{axis: getattr(self, axis) for axis in Block.model_fields})
         for block in [own, *self.include] if self.workload else self.include:
             yield self.completed(block)
 
     def completed(self, block: Block) -> Block:
-        """A block with what it leaves out as the top of the file has it."""
+        """A block whose missing axes are those at the top of the file."""
         return Block.model_construct(
             **{
                 axis: value if (value := getattr(block, axis)) is not None else getattr(self, axis)
@@ -296,7 +304,7 @@ def _plain(value: Any) -> Any:
 
 
 def parse_matrix(values: Mapping[str, Any], vocabulary: Vocabulary, *, where: str = "matrix") -> Matrix:
-    """Check a matrix given as values of Python: what NumPy, pandas, torch and ``range`` give counts as the lists and numbers it holds.
+    """Check a matrix given as Python values. Arrays, series, tensors and ranges count as lists of numbers.
 
     Raises: BadInput with every fault.
     """

@@ -1,4 +1,4 @@
-"""Where an entry was made that lrbench did not make, and whether worker processes come to have it."""
+"""The origin of plug-ins: which code made a catalog entry, and whether worker processes have the entry too."""
 
 import ast
 import sys
@@ -18,29 +18,31 @@ MAIN, ENTRY_POINTS = "the main script", "entry points"
 
 @dataclass(frozen=True)
 class Origin:
-    """Where an entry was made. ``file`` is that of its module, None for a session: ``__main__``, a notebook, text given to ``exec``."""
+    """Where a plug-in's entry was made.
+
+    ``file`` is that of its module; None for a session: ``__main__``, a notebook, text given to ``exec``.
+    """
 
     file: str | None
     code: CodeType
-    """What was running: another one when the same file is run again."""
+    """The code that was running. When the same file is run again, it is another code object."""
     through: str | None
-    """By what a worker process comes to have it: the main script, entry points, or a plug-in's file; None where by
-    nothing."""
+    """What brings the entry to a worker process: the main script, entry points, or a plug-in's file. None: nothing."""
     fingerprint: str
     live: Callable[[], str] | None = None
-    """Its fingerprint as it is now, where that can change: a session's globals do."""
+    """Computes the fingerprint again, where it can change: the globals of a session do."""
 
-    def gives_way(self, other: "Origin") -> bool:
-        """Whether an entry of this origin is replaced by one of another: a cell or a file that is run again, a file in place of a cell."""
+    def is_replaced_by(self, other: "Origin") -> bool:
+        """Whether the other entry may replace this one: a cell or file that is run again, or a file after a cell."""
         return self.file is None or (self.file == other.file and self.code is not other.code)
 
     def now(self) -> str:
-        """The fingerprint, taken anew where it can change."""
+        """The fingerprint of now."""
         return self.live() if self.live else self.fingerprint
 
     @property
-    def told(self) -> str:
-        """The place, for people."""
+    def place(self) -> str:
+        """Where it was made, for messages."""
         return self.file or "this session"
 
 
@@ -49,7 +51,7 @@ _loading: list[str] = []
 
 @contextmanager
 def loading(through: str) -> Iterator[None]:
-    """What is entered meanwhile is entered by each worker process, too: from a plug-in's file, or through ``ENTRY_POINTS``."""
+    """Mark what is entered inside as reaching worker processes ``through`` a plug-in's file, or ``ENTRY_POINTS``."""
     _loading.append(through)
     try:
         yield
@@ -58,7 +60,7 @@ def loading(through: str) -> Iterator[None]:
 
 
 def origin_of(caller: FrameType, values: Mapping[str, Any]) -> Origin:
-    """The origin of what a frame enters, which is made of some values: functions, classes, and plain settings."""
+    """The origin of an entry that a frame makes of some values: functions, classes, and plain settings."""
     module = module_of(caller.f_globals)
     file = None if module is None or module in SESSION else file_of(module)
 
@@ -76,7 +78,7 @@ def origin_of(caller: FrameType, values: Mapping[str, Any]) -> Origin:
 
 
 def joined(revision: int | str, fingerprint: str) -> str:
-    """The revision of an entry with a fingerprint, whose author may have given it one too.
+    """The revision of a plug-in's entry: the fingerprint, after the author's own revision if there is one.
 
     >>> joined(1, "0123456789ab"), joined("b", "0123456789ab")
     ('0123456789ab', 'b-0123456789ab')
@@ -85,12 +87,12 @@ def joined(revision: int | str, fingerprint: str) -> str:
 
 
 def refuse_edited(module: str) -> None:
-    """Raises: BadInput when a file was edited that a module imported."""
+    """Raises: BadInput when a file that a module imports was edited after it was imported."""
     Prints(module)
 
 
 def runs_with_main(frame: FrameType) -> bool:
-    """Whether a process that imports the main script runs what a frame is running: not in a session, nor under the guard."""
+    """Whether importing the main script runs this frame's code: not in a session, nor under ``if __name__ == ...``."""
     main = sys.modules.get("__main__")
     file = getattr(main, "__file__", None)
     if main is None or not file or not Path(file).is_file():
@@ -122,7 +124,7 @@ def is_ours(module: object) -> bool:
 
 
 def outside(frame: FrameType | None) -> FrameType:
-    """The nearest frame, from one on, that is not lrbench's own."""
+    """The nearest frame that is not lrbench's own, from the given one outwards."""
     while frame and frame.f_back and is_ours(frame.f_globals.get("__name__")):
         frame = frame.f_back
     if frame is None:

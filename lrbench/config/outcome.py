@@ -1,4 +1,4 @@
-"""What a run produced. A failed run is an outcome too: never an exception, never a gap."""
+"""Outcomes: what a run produced. A failed run has an outcome too, never an exception and never a gap."""
 
 import hashlib
 from collections.abc import Iterable
@@ -41,10 +41,9 @@ class Outcome:
     key: str
     status: Status
     reason: str = ""
-    """Why it was skipped or how it crashed; empty otherwise."""
+    """Why it was skipped, or how it crashed; else empty."""
     diverged_at: int | None = None
-    """The step (1 = the first update) whose training loss was not finite or exploded; 0 if the untrained model was not
-    finite."""
+    """The step (1 = the first update) whose training loss was not finite or exploded; 0: the untrained model's was."""
     eval_step: Ints = field(default_factory=_ints)
     """[E] steps done at each evaluation."""
     val_metric: Floats = field(default_factory=_floats)
@@ -54,13 +53,13 @@ class Outcome:
     step_loss: Floats = field(default_factory=_floats)
     """[T] loss of each step's own batch, before its update."""
     lowest_loss: float = 0.0
-    """What no loss of the workload can be below; minus infinity where it is unknown."""
+    """The lower bound of the workload's loss; minus infinity where it is unknown."""
     groups: tuple[str, ...] = ()
     """[G] names of the parameter groups."""
     group_lr: NDArray[np.float64] = field(default_factory=lambda: np.zeros((0, 0)))
-    """[E, G] the lr each group was last stepped with; NaN before it joined."""
+    """[E, G] the lr of each group's last step; NaN before the group joined."""
     train_loss: float | None = None
-    """Loss at the end on a fixed part of the training set, as large as the validation set and evaluated like it."""
+    """Final loss on a fixed part of the training set, which has the validation set's size."""
     test_metric: float | None = None
     test_loss: float | None = None
     train_seconds: float = 0.0
@@ -68,13 +67,11 @@ class Outcome:
     record_seconds: float = 0.0
     trainer: str = "reference"
     mode: str = "eager"
-    """``eager``, ``compiled`` or ``graph``; behind a colon, what was given up, or what a mode does without, and why."""
+    """``eager``, ``compiled`` or ``graph``; after a colon, which mode failed or what it lacks, and why."""
     width: int = 1
-    """How many runs were being trained together when this one began, itself among them; empty slots of a population do
-    not count."""
+    """How many runs trained together when this one began, itself included; empty slots do not count."""
     population: str = ""
-    """The name of the set of runs that were given to its population, as ``population_name`` makes it; empty for a run
-    trained alone."""
+    """The ``population_name`` of all runs that its population was given; empty for a run trained alone."""
 
     @property
     def steps(self) -> int:
@@ -83,7 +80,7 @@ class Outcome:
 
 
 def mode_used(mode: str) -> tuple[str, str]:
-    """The mode of an outcome, and why a faster one was given up or what it does without; empty where there is nothing.
+    """The two parts of an outcome's ``mode``: the mode itself, and the note after the colon, which may be empty.
 
     >>> mode_used("eager: compiled given up: no compiler"), mode_used("graph")
     (('eager', 'compiled given up: no compiler'), ('graph', ''))
@@ -93,5 +90,5 @@ def mode_used(mode: str) -> tuple[str, str]:
 
 
 def population_name(keys: Iterable[str]) -> str:
-    """The name of a set of runs by their keys, whatever their order: eight hexadecimal digits."""
+    """The name of a set of runs: eight hexadecimal digits of a hash of their keys, in any order."""
     return hashlib.sha256(" ".join(sorted(keys)).encode()).hexdigest()[:8]

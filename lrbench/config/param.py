@@ -1,4 +1,4 @@
-"""What a layer-lr policy may know of a parameter: a description, not the tensor."""
+"""Descriptions of a model's parameters. Layer-lr policies see these, not the tensors."""
 
 from dataclasses import dataclass
 
@@ -8,7 +8,7 @@ class Param:
     """One parameter of a model.
 
     ``layer`` counts the workload's layers from 0 (input) to the last (head); ``shape`` is the tensor's shape. A tied
-    parameter, which has several names, lies in the last of the layers that use it, and has its widths and roles there.
+    parameter has several names. It belongs to the last layer that uses it, and has its widths and roles there.
     """
 
     name: str
@@ -19,23 +19,23 @@ class Param:
     is_norm: bool
     is_head: bool
     is_frozen: bool = False
-    """Whether the model itself keeps it from training, or it holds no numbers that could: no strategy moves it."""
+    """Whether the model itself freezes it, or its numbers are whole: no strategy trains it."""
     is_sparse: bool = False
     """Whether its gradients are sparse tensors."""
     is_complex: bool = False
     is_embedding: bool = False
-    """Whether its rows are picked by number, or it is added to all inputs or put before them; of a tied one, whether
-    any use is such."""
+    """Whether its rows are looked up by index, or it is added to all inputs or put before them. A tied parameter is
+    an embedding if any of its uses is."""
     is_input: bool = False
-    """Whether it is an embedding, or the first weight that the data meets: then its inputs do not grow with the
-    model."""
+    """Whether it is an embedding, or the first weight that the data meets: the number of its inputs does not grow with
+    the model."""
     tied: tuple[str, ...] = ()
     """Its other names in the model."""
     widths: tuple[int, int] | None = None
-    """Input and output units, or channels, of a weight: of each group of a grouped convolution the inputs. None: those
-    of its shape."""
+    """Input and output units, or channels, of a weight; inputs per group for a grouped convolution. None: as its shape
+    says."""
     taps: int = 1
-    """The places of a kernel."""
+    """The number of positions of a convolution's kernel."""
 
     @property
     def width_in(self) -> int:
@@ -49,15 +49,15 @@ class Param:
 
     @property
     def fan_in(self) -> int:
-        """How many inputs one output sums."""
+        """The number of inputs that one output sums."""
         return self.width_in * self.taps
 
     @property
     def is_vector(self) -> bool:
-        """Whether it scales or shifts each unit by itself: biases, norms, and whatever has one dimension."""
+        """Whether it scales or shifts units one by one: a bias, a norm, or anything with at most one dimension."""
         return self.is_bias or self.is_norm or len(self.shape) < 2
 
     @property
     def is_hidden_matrix(self) -> bool:
-        """Whether it is a matrix of real numbers between two layers of units: neither an embedding nor the head's."""
+        """Whether it is a real matrix between two layers of units: neither an embedding nor the head's."""
         return len(self.shape) == 2 and not (self.is_vector or self.is_embedding or self.is_head or self.is_complex)

@@ -1,10 +1,10 @@
-"""A fingerprint of code and of the values that it is made with: what was edited is another thing.
+"""Fingerprints of plug-ins: an edit of their code, or of the values that it uses, makes another one.
 
-A module counts whole, by its syntax. With it count the local modules that it imports, wherever in it, likewise, and the
-versions of the installed packages that it names. What has no module that can be imported again (``__main__``, a
-notebook, text given to ``exec``) counts by its compiled code, with the values of the globals that it uses, as far as
-they lead. ``torch`` and ``lrbench`` are recorded with the machine, as Python is, and do not count. Files that are no
-code are not seen.
+Of a module in a file, the whole syntax counts; so do the local modules that it imports, anywhere in its code, and the
+versions of the installed packages that it names. Code without a module that can be imported again (``__main__``, a
+notebook, text given to ``exec``) counts as compiled, with the values of the globals that it uses, and what these refer
+to. ``torch`` and ``lrbench`` do not count: like Python, they are recorded with the machine. Files other than code are
+not seen.
 """
 
 import dis
@@ -33,16 +33,16 @@ from lrbench.config.sources import (
 )
 
 EXCEPTED = ("torch", "lrbench")
-"""Packages that are recorded with the machine."""
+"""Packages whose versions are recorded with the machine."""
 PLUGIN = "lrbench_plugin_"
-"""How the names of modules begin that are made of plug-in files: of these, the name does not count."""
+"""The prefix of modules made from plug-in files. Their names do not count."""
 FOR_PEOPLE = {"for_people": True}
-"""The metadata of a field of a dataclass that decides nothing of a result, so that no fingerprint covers it."""
+"""Metadata for a field of a dataclass that does not affect results: no fingerprint covers it."""
 PLAIN = (type(None), bool, int, float, complex, str, bytes, type(...), PurePath)
 
 
 class Prints:
-    """What a fingerprint is made of, as it is collected. ``root`` is the module that it begins with, which may be an installed one."""
+    """Collects what a fingerprint covers, from the module ``root`` on, which may be an installed one."""
 
     def __init__(self, root: str | None) -> None:
         self.own = (root or "").partition(".")[0]
@@ -50,22 +50,22 @@ class Prints:
         self.modules: dict[str, str] = {}
         self.seen: dict[int, Any] = {}
         self.live = False
-        """Whether it depends on values that can change."""
+        """Whether it covers values that can change."""
         if root:
             self.module(root)
 
     @property
     def digest(self) -> str:
-        """Twelve hexadecimal digits of all of it."""
+        """The fingerprint: twelve hexadecimal digits."""
         modules = sorted(f"{name} {text}" for name, text in self.modules.items() if text)
         return hashlib.sha256("\0".join([*modules, "", *self.lines]).encode(errors="surrogatepass")).hexdigest()[:12]
 
     def add(self, line: str) -> None:
-        """One more line."""
+        """Cover one more line."""
         self.lines.append(line)
 
     def module(self, name: str, *, surely: bool = True) -> None:
-        """A module, the packages that it lies in, and what it imports."""
+        """Cover a module, the packages that contain it, and what it imports."""
         top, _, inner = name.partition(".")
         known = "plug-in" if name.startswith(PLUGIN) else name
         if top in EXCEPTED or name in SESSION or known in self.modules:
@@ -90,11 +90,11 @@ class Prints:
                     self.module(other, surely=is_module)
 
     def _is_known(self, module: str | None) -> bool:
-        """Whether a module says by its name, or its file, what is in it."""
+        """Whether the name of a module, or its file, identifies its content."""
         return module is not None and module not in SESSION and spec_of(module) is not None
 
     def value(self, value: Any) -> None:
-        """A value, as far as it leads."""
+        """Cover a value and what it refers to."""
         if isinstance(value, PLAIN):
             self.add(f"{type(value).__name__} {value!r}" if not isinstance(value, PurePath) else f"path {value}")
             return
@@ -115,7 +115,7 @@ class Prints:
             self._object(value)
 
     def values(self, name: str, *values: Any) -> None:
-        """Several values under a name."""
+        """Cover several values under a name."""
         self.add(f"{name} of {len(values)}")
         for value in values:
             self.value(value)
@@ -143,20 +143,20 @@ class Prints:
             self._instance(value)
 
     def _array(self, value: Any) -> bool:
-        """Take a tensor or an array by its numbers."""
+        """Cover a tensor or an array by its numbers. Returns: whether it was one."""
         try:
             if hasattr(value, "detach"):
                 value = value.detach().cpu()
                 value = value.double() if str(value.dtype) == "torch.bfloat16" else value
             if not hasattr(value, "__array__"):
                 return False
-            found = np.ascontiguousarray(value)
+            array = np.ascontiguousarray(value)
         except (TypeError, ValueError, RuntimeError, NotImplementedError):
             return False
-        if found.dtype.hasobject:
-            self.values("array", *found.ravel().tolist())
+        if array.dtype.hasobject:
+            self.values("array", *array.ravel().tolist())
         else:
-            self.add(f"array {found.dtype} {found.shape} {hashlib.sha256(found.tobytes()).hexdigest()}")
+            self.add(f"array {array.dtype} {array.shape} {hashlib.sha256(array.tobytes()).hexdigest()}")
         return True
 
     def _instance(self, value: Any) -> None:
@@ -170,11 +170,11 @@ class Prints:
                 del inside[one.name]
         if ours and inside:
             self.values("inside", *(part for item in inside.items() for part in item))
-        elif " at 0x" not in (told := repr(value)):
-            self.add(told)
+        elif " at 0x" not in (text := repr(value)):
+            self.add(text)
 
     def _is_foreign(self, module: str) -> bool:
-        """Whether a module is Python's, or of an installed package that counts by its version."""
+        """Whether a module is Python's own, or of an installed package that counts by its version."""
         spec = None if module in SESSION else spec_of(module)
         if spec is None:
             return module == "builtins"
@@ -223,7 +223,7 @@ class Prints:
                 self.values(name, value)
 
     def _code(self, code: CodeType, names: Mapping[str, Any] | None = None) -> None:
-        """Compiled code without its lines, and the globals that it uses."""
+        """Cover compiled code, without line numbers, and the globals that it uses."""
         self.live = True
         _dump_code(code, self.lines)
         for kind, name in _used(code):
@@ -234,8 +234,9 @@ class Prints:
 
 
 _OF_EVERY_CLASS = {
-    "__module__", "__dict__", "__weakref__", "__doc__", "__qualname__", "__firstlineno__", "__static_attributes__", "__annotations__",
-    "__annotate__", "__annotate_func__", "__annotations_cache__", "__parameters__", "__abstractmethods__", "_abc_impl",
+    "__module__", "__dict__", "__weakref__", "__doc__", "__qualname__", "__firstlineno__", "__static_attributes__",
+    "__annotations__", "__annotate__", "__annotate_func__", "__annotations_cache__", "__parameters__",
+    "__abstractmethods__", "_abc_impl",
 }  # fmt: skip
 
 
@@ -270,7 +271,7 @@ def _loads(code: CodeType, constant: int) -> bool:
 
 
 def _used(code: CodeType) -> Iterator[tuple[str, str]]:
-    """The globals and modules that code names, that of inner functions too."""
+    """The globals and modules that code uses, inner functions included."""
     imported = ""
     for step in dis.get_instructions(code):
         if step.opname in ("LOAD_GLOBAL", "LOAD_NAME"):

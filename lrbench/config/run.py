@@ -1,4 +1,4 @@
-"""A run: every resolved value that decides what a training does, and nothing else."""
+"""A run: the resolved values that determine a training, and nothing else."""
 
 import hashlib
 import json
@@ -13,9 +13,9 @@ Precision = Literal["fp64", "fp32", "tf32", "bf16", "fp16"]
 
 
 def has_fingerprint(revision: int | str) -> bool:
-    """Whether a revision covers code that lrbench did not make. Such a revision is a text, lrbench's own are numbers.
+    """Whether a revision has the fingerprint of a plug-in's code: then it is a text. Revisions of lrbench are numbers.
 
-    Stored runs say in no other way which of their choices come from a plug-in.
+    A stored run marks the choices that come from plug-ins in no other way.
     """
     return isinstance(revision, str)
 
@@ -30,11 +30,14 @@ class Choice(Strict):
 
     @property
     def is_plugin(self) -> bool:
-        """Whether lrbench did not make the entry, or a part of it."""
+        """Whether the entry, or a part of it, comes from a plug-in."""
         return has_fingerprint(self.revision)
 
     def identity(self) -> dict[str, Any]:
-        """What the key sees: the label is for people. The order within a table counts: of two patterns, the first one wins."""
+        """The values that the key covers: all but the label.
+
+        The order within a table counts, since the first of two matching patterns wins.
+        """
         settings = {
             name: list(value.items()) if isinstance(value, dict) else value for name, value in self.settings.items()
         }
@@ -44,7 +47,7 @@ class Choice(Strict):
 class Run(Strict):
     """One training. ``key`` is the content hash of these values: no file name, no default left out, no device.
 
-    A value that is added from now on is marked ``Added``: at its default it leaves the keys as they were.
+    A field that is added later is marked ``Added``: at its neutral value, keys stay as they were.
 
     ``steps`` and ``eval_every`` count optimizer steps; ``batch_size`` is the number of examples of one backward pass,
     so a step consumes ``batch_size * accumulate`` examples; ``target`` is in the units of the workload's metric.
@@ -80,7 +83,7 @@ class Run(Strict):
 
     @cached_property
     def asked(self) -> str:
-        """What a matrix asked for, without what it meant at the time: ``identity`` as text, every revision left out."""
+        """``identity`` as text without revisions: what a matrix asked for, whatever it meant at the time."""
         values = {
             n: {k: v for k, v in c.items() if k != "revision"} if isinstance(c, dict) else c
             for n, c in self.identity().items()
@@ -88,15 +91,15 @@ class Run(Strict):
         return json.dumps(values, sort_keys=True)
 
     def but(self, **changes: Any) -> "Run":
-        """The same run with other values, and so another key."""
+        """A copy with other values, and so another key."""
         return Run(**{name: getattr(self, name) for name in type(self).model_fields} | changes)
 
     @property
     def has_plugin(self) -> bool:
-        """Whether a part of it is not of lrbench's own making."""
+        """Whether one of its choices comes from a plug-in."""
         return any(choice.is_plugin for choice in (self.workload, self.optimizer, self.layer_lr, self.schedule))
 
     @property
     def strategy(self) -> str:
-        """The three axes of the strategy, for people."""
+        """The labels of the strategy's three axes."""
         return f"{self.optimizer.label} / {self.layer_lr.label} / {self.schedule.label}"

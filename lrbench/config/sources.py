@@ -1,6 +1,6 @@
-"""The modules that code is made of: where they lie, what their text means, and what they import.
+"""Modules as files: where they lie, what their code is without comments and layout, and what they import.
 
-Comments, docstrings and layout mean nothing. Nothing is imported to find out.
+Nothing is imported to find out.
 """
 
 import ast
@@ -19,21 +19,21 @@ from typing import Any
 from lrbench.config.faults import BadInput
 
 SESSION = ("__main__", "__mp_main__")
-"""Modules that cannot be imported by their names."""
+"""Modules that cannot be imported by name."""
 INSTALLED = {"site-packages", "dist-packages"}
 BUILD = re.compile(r"\+(cpu|cu\d+|rocm[\d.]+|xpu)$")
-"""A package for another kind of device is the same version of it."""
+"""The part of a version that names a kind of device. It does not count."""
 
 
 def module_of(names: Mapping[str, Any]) -> str | None:
-    """The module whose globals these are, if any."""
+    """The name of the module with these globals, or None."""
     name = names.get("__name__")
     module = sys.modules.get(name) if isinstance(name, str) else None
     return name if module is not None and vars(module) is names else None
 
 
 def spec_of(name: str) -> ModuleSpec | None:
-    """Where a module is or would be found. Imports nothing."""
+    """The spec of a module, whether it is imported or not, or None. Imports nothing."""
     if name in sys.modules:
         return getattr(sys.modules[name], "__spec__", None)
     parent = name.rpartition(".")[0]
@@ -48,7 +48,7 @@ def spec_of(name: str) -> ModuleSpec | None:
 
 
 def file_of(name: str) -> str | None:
-    """The file of a module, if it has one."""
+    """The file of a module, or None."""
     spec = spec_of(name)
     return spec.origin if spec and spec.has_location else None
 
@@ -59,7 +59,7 @@ def _standard() -> tuple[Path, ...]:
 
 
 def is_standard(spec: ModuleSpec) -> bool:
-    """Whether a module is Python's own."""
+    """Whether a module belongs to Python itself."""
     if not spec.has_location or not spec.origin:
         return not spec.submodule_search_locations
     return not is_installed(spec.origin) and any(
@@ -68,13 +68,13 @@ def is_standard(spec: ModuleSpec) -> bool:
 
 
 def is_installed(file: str) -> bool:
-    """Whether a file lies where packages are installed."""
+    """Whether a file lies in a folder for installed packages."""
     return bool(INSTALLED & set(Path(file).parts))
 
 
 @cache
 def versions_of(top: str) -> tuple[str, ...]:
-    """The distributions that a package comes from, with their versions."""
+    """The distributions that provide a package, with their versions."""
     try:
         return (f"{top}=={BUILD.sub('', importlib.metadata.version(top))}",)
     except importlib.metadata.PackageNotFoundError:
@@ -83,20 +83,20 @@ def versions_of(top: str) -> tuple[str, ...]:
 
 
 def bytes_of(spec: ModuleSpec) -> bytes:
-    """What lies in the file of a module, or in an archive under its name."""
+    """The content of a module's file, which may lie in an archive."""
     get: Any = getattr(spec.loader, "get_data", None)
     data: bytes = get(spec.origin) if get else Path(str(spec.origin)).read_bytes()
     return data
 
 
 _read: dict[str, tuple[ModuleSpec, str]] = {}
-"""What was read of the files of modules, and for which import of them."""
+"""By file, the import for which it was read, and the text."""
 
 
 def text_of(name: str, spec: ModuleSpec) -> str:
-    """The syntax of a module's file, or a digest of its bytes where it is no source.
+    """The ``canonical`` text of a module's file, or a digest of its bytes where it is no Python source.
 
-    Raises: BadInput when the file is not what was imported.
+    Raises: BadInput when the file was edited after it was imported.
     """
     file = str(spec.origin)
     data = bytes_of(spec)
@@ -113,7 +113,7 @@ def text_of(name: str, spec: ModuleSpec) -> str:
 
 @lru_cache(maxsize=256)
 def canonical(data: bytes) -> str:
-    """A source file without comments, docstrings and layout: the same for every version of Python that reads it alike.
+    """A source file as syntax, without comments, docstrings and layout. Versions of Python agree on it.
 
     >>> canonical(b"x = 1  # one") == canonical(b"x  =  1") != canonical(b"x = 2")
     True
@@ -152,21 +152,21 @@ def _dump(node: Any, parts: list[str]) -> None:
 
 
 def _is_text(node: Any) -> bool:
-    """Whether a statement is a text and nothing else: a docstring."""
+    """Whether a statement is a docstring: a text and nothing else."""
     return isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)
 
 
 @lru_cache(maxsize=256)
 def imports_of(data: bytes, package: str) -> tuple[tuple[str, bool], ...]:
-    """The modules that a source file imports, wherever in it, and of each whether it surely is one."""
-    found: dict[str, bool] = {}
+    """The names that a source file imports, anywhere in it, and of each whether it surely is a module."""
+    imports: dict[str, bool] = {}
     try:
         nodes = list(ast.walk(ast.parse(data)))
     except (SyntaxError, ValueError):
         return ()
     for node in nodes:
         if isinstance(node, ast.Import):
-            found |= {alias.name: True for alias in node.names}
+            imports |= {alias.name: True for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
             try:
                 name = (
@@ -176,14 +176,14 @@ def imports_of(data: bytes, package: str) -> tuple[tuple[str, bool], ...]:
                 )
             except ImportError:
                 continue
-            found |= {name: True} | {
-                f"{name}.{alias.name}": False for alias in node.names if f"{name}.{alias.name}" not in found
+            imports |= {name: True} | {
+                f"{name}.{alias.name}": False for alias in node.names if f"{name}.{alias.name}" not in imports
             }
         elif isinstance(node, ast.Call) and _is_import(node.func) and node.args:
             [first, *_] = node.args
             if isinstance(first, ast.Constant) and isinstance(first.value, str) and not first.value.startswith("."):
-                found.setdefault(first.value, True)
-    return tuple(found.items())
+                imports.setdefault(first.value, True)
+    return tuple(imports.items())
 
 
 def _is_import(function: ast.expr) -> bool:

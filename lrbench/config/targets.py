@@ -1,4 +1,4 @@
-"""The targets file: for each workload the metric, the value to reach, and which way is better; and how strategies are scored."""
+"""The targets file: the metric, target and direction of each workload, and how strategies are scored."""
 
 from pathlib import Path
 from typing import Annotated, Literal, Self
@@ -12,7 +12,7 @@ Name = Annotated[str, Field(min_length=1)]
 
 
 class Target(Strict):
-    """What a workload must reach; a variant is held out, and only says whether its base workload counts."""
+    """The target of a workload. A variant is held out: it only decides whether its base workload counts."""
 
     metric: Name
     target: float
@@ -21,16 +21,15 @@ class Target(Strict):
 
     @property
     def sign(self) -> float:
-        """1.0 where higher is better, -1.0 where lower is: times it, more is better."""
+        """1.0 where higher is better, -1.0 where lower is: multiplied with it, more is better."""
         return 1.0 if self.better == "higher" else -1.0
 
 
 class Targets(Strict):
     """A whole targets file.
 
-    ``tau_max``: slower than the fastest by more than this factor counts as not reached. ``trial``: which of a study's
-    trials gives its time, the one that reaches the target in the least time or the one that does in the fewest
-    evaluations.
+    ``tau_max``: a strategy slower than the fastest by more than this factor counts as not reaching the target.
+    ``trial``: the time of a study is that of the trial that reaches the target fastest, or in the fewest evaluations.
     """
 
     tau_max: Annotated[float, Field(gt=1.0)] = 4.0

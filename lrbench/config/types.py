@@ -1,4 +1,4 @@
-"""The kinds of number a setting can be, each with its range in its name."""
+"""The types of settings, each with its range, and the strict models that are made of them."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -22,18 +22,17 @@ from lrbench.config.faults import fault, nearest, sentence
 
 @dataclass(frozen=True)
 class Added:
-    """Marks a field that came after results had been published: ``accent: Annotated[float, Added(0.0)] = 0.0``.
+    """Marks a field that was added after results were published: ``accent: Annotated[float, Added(0.0)] = 0.0``.
 
-    ``neutral`` is the value that means what was done before there was the field; the default may be another. At it the
-    field is no part of a run key, so that stored runs keep theirs, and none of a label, so that a label goes on to mean
-    what it meant.
+    ``neutral`` is the value that changes nothing; the default may be another. With the neutral value, the field is part
+    neither of the run key nor of the label, so that stored runs keep both.
     """
 
     neutral: Any
 
 
 class Strict(BaseModel):
-    """A frozen value that accepts no unknown key and no value of another type."""
+    """A frozen model that accepts neither unknown keys nor values of another type."""
 
     model_config = ConfigDict(
         frozen=True,
@@ -57,13 +56,13 @@ class Strict(BaseModel):
 
     @classmethod
     def neutral(cls) -> dict[str, Any]:
-        """The fields that were added since keys were first published, with the values that change nothing."""
+        """The ``Added`` fields, with their neutral values."""
         return {
             name: m.neutral for name, field in cls.model_fields.items() for m in field.metadata if isinstance(m, Added)
         }
 
     def resolved(self) -> dict[str, Any]:
-        """Every value as JSON has it, defaults among them, but for added fields at their neutral value."""
+        """The values as JSON, with defaults, without ``Added`` fields at their neutral value."""
         values, neutral = self.model_dump(mode="json"), self.neutral()
         return {
             name: value
@@ -110,15 +109,15 @@ Count = Annotated[int, Field(ge=1, lt=2**31)]
 Seed = Annotated[int, Field(ge=-(2**63), lt=2**63)]
 Betas = Annotated[tuple[float, float], Field(strict=False), AfterValidator(_all_half_open)]
 Span = Annotated[int | float, BeforeValidator(_span)]
-"""A stretch of training: a whole number counts scheduler steps, a fraction in (0, 1] is that share of the budget."""
+"""A stretch of training: a whole number of scheduler steps, or a share of the budget in (0, 1]."""
 Rise = Annotated[
     int | float, BeforeValidator(lambda value: 0 if value == 0 and not isinstance(value, bool) else _span(value))
 ]
-"""A span that may also be 0: none at all."""
+"""A span, or 0."""
 
 
 def steps_of(span: float, total: int) -> int:
-    """The number of steps that a span stands for within ``total`` steps; at least one unless it is 0.
+    """The number of steps of a span within ``total`` steps; at least 1, unless the span is 0.
 
     >>> steps_of(30, 200), steps_of(0.25, 200), steps_of(0, 200)
     (30, 50, 0)
@@ -127,16 +126,16 @@ def steps_of(span: float, total: int) -> int:
 
 
 def known(value: Any) -> Any:
-    """A value as JSON has it: None in place of what is no number."""
-    return None if value != value else value  # noqa: PLR0124 - so NaN is told from all else
+    """A value as JSON has it: None in place of NaN."""
+    return None if value != value else value  # noqa: PLR0124 - only NaN differs from itself
 
 
 LONGEST_NAME = 100
-"""The most letters of a name."""
+"""The most characters of a name."""
 
 
 def check_name(kind: str, name: Any) -> None:
-    """Hold the name of a catalog entry to what tables, matrices and files can carry: printable parts, between slashes if there are several.
+    """Check the name of a catalog entry: printable parts, divided by slashes, that tables and file names can hold.
 
     Raises: LookupError.
     """
@@ -145,14 +144,13 @@ def check_name(kind: str, name: Any) -> None:
         part.isprintable() and part == part.strip() and part.strip(".") for part in parts
     ):
         raise LookupError(
-            f"{kind} {name!r}: is no name. Give up to {LONGEST_NAME} printable letters; slashes may divide it, into parts "
-            f"that are neither "
-            "empty, dots alone, nor begin or end with a blank."
+            f"{kind} {name!r}: is no name. Give up to {LONGEST_NAME} printable letters; slashes may divide it, into "
+            "parts that are neither empty, dots alone, nor begin or end with a blank."
         )
 
 
 def file_name(name: str) -> str:
-    """The name of a file for what has a name: every character that some system does not take is written as %XX.
+    """A file name made of a name: characters that some systems do not allow are written as %XX.
 
     >>> file_name("digits-mlp"), file_name("glue/sst2")
     ('digits-mlp', 'glue%2Fsst2')

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from lrbench.config.cost import PARTS, Case, Peak, StepCost
-from lrbench.config.faults import told
+from lrbench.config.faults import message_of
 from lrbench.cost.cases import Wanted, groups_for
 from lrbench.cost.step import CannotMeasure, Step
 from lrbench.device import OTHERS_CORES, Device, Load, Marks, Telemetry, extra_memory, name_of
@@ -113,7 +113,7 @@ class Bench:
         except CannotMeasure as reason:
             return str(reason)
         except Exception as error:  # noqa: BLE001 - a case that fails is a value; the others go on
-            return told(error, 300)
+            return message_of(error, 300)
 
     def _beside_others(self, visit: Visit) -> Visit:
         """Now and then, look at what other processes used meanwhile; it is held against every visit since the last look."""

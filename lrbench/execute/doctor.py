@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from lrbench.config.faults import told
+from lrbench.config.faults import message_of
 from lrbench.config.matrix import parse_matrix
 from lrbench.config.run import Run
 from lrbench.device import Device, Telemetry, describe, deterministic, kernels_missing, name_of, provenance
@@ -55,7 +55,7 @@ def _kept(name: str, look: Callable[[], tuple[str, str, str]]) -> Check:
     try:
         return Check(name, *look())
     except Exception as error:  # noqa: BLE001 - whatever breaks is what the user must learn of
-        return Check(name, "fault", told(error, 300), "see whether torch itself works here")
+        return Check(name, "fault", message_of(error, 300), "see whether torch itself works here")
 
 
 def _data() -> Iterator[Check]:

@@ -16,7 +16,7 @@ from lrbench.analyse.agreement import DIFFERENT, NOT_RUN, Pair, compare, judge, 
 from lrbench.analyse.frames import STRATEGY, groups
 from lrbench.analyse.reproduction import Reproduction, Rerun
 from lrbench.analyse.sample import stratified
-from lrbench.config.faults import BadInput, one_line, told
+from lrbench.config.faults import BadInput, message_of, one_line
 from lrbench.config.outcome import Outcome, Status, mode_used
 from lrbench.config.run import Choice, Run
 from lrbench.device import Device, cpu_cores, describe, fast_modes, no_tf32, provenance, select, settle
@@ -183,7 +183,7 @@ def _impossible(run: Run, device: Device) -> str | None:
         tf32 = no_tf32(device) if run.precision == "tf32" else None
         return tf32 or workload.missing() or impossible(run, params_of(workload))
     except Exception as error:  # noqa: BLE001 - a plug-in may fail in any way, and it is a row of the certificate
-        return told(error, 300)
+        return message_of(error, 300)
 
 
 def _way(values: dict[str, Any], run: Run, device: Device) -> Recorded:

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from lrbench.config.cache import cache_folder
-from lrbench.config.faults import told
+from lrbench.config.faults import message_of
 from lrbench.config.outcome import mode_used
 from lrbench.config.run import Run
 from lrbench.device import Device, describe, fast_modes, memory_limit
@@ -278,7 +278,7 @@ class Trial:
                     break
                 best = best.tried("eager", Way(width, each))
         except Exception as error:  # noqa: BLE001 - a model may fail in any way
-            return replace(best, why=f"measuring populations failed: {told(error)}")
+            return replace(best, why=f"measuring populations failed: {message_of(error)}")
         return best
 
     def _fast(self, mode: str, pace: Pace, device: Device) -> Pace:
@@ -292,7 +292,7 @@ class Trial:
             try:
                 each, came_to = self._in_mode(mode, width, device)
             except Exception as error:  # noqa: BLE001 - what cannot be made is not used
-                return found.tried(mode, *failed, why=f"measuring {mode} mode failed: {told(error)}")
+                return found.tried(mode, *failed, why=f"measuring {mode} mode failed: {message_of(error)}")
             used, note = mode_used(came_to)
             if used == "eager":
                 return found.tried(mode, *failed, why=note)

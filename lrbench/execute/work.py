@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from lrbench.config.faults import one_line, told
+from lrbench.config.faults import message_of, one_line
 from lrbench.config.outcome import Outcome, Status
 from lrbench.config.run import Run
 from lrbench.device import Device, free_memory, is_lost, is_out_of_memory, name_of, settle
@@ -73,7 +73,7 @@ class Worker:
             return
         except Exception as error:  # noqa: BLE001 - one member's fault is no other's: trained alone, each tells its own
             _raise_if_lost(error, self.device)
-            note = f"population given up: {told(error)}"
+            note = f"population given up: {message_of(error)}"
             if is_out_of_memory(error):
                 width = -(-min(unit.width, len(unit.runs)) // 2)
         if left:

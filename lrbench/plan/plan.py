@@ -10,7 +10,7 @@ import torch
 from torch import nn
 from torch.nn.parameter import is_lazy
 
-from lrbench.config.faults import BadInput, told
+from lrbench.config.faults import BadInput, message_of
 from lrbench.config.matrix import Matrix
 from lrbench.config.metric import usual_unit
 from lrbench.config.param import Param
@@ -153,7 +153,7 @@ def _unbuilt(workload: Workload) -> str | None:
     except Unavailable as reason:
         return str(reason)
     except Exception as error:  # noqa: BLE001 - a model may fail in any way, and other workloads go on
-        return f"its model cannot be built: {told(error)}"
+        return f"its model cannot be built: {message_of(error)}"
     return None
 
 

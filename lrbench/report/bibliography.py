@@ -21,10 +21,10 @@ KINDS = {
     "schedule": "learning-rate schedule",
 }
 METHODS = ("agarwal2021deep", "dahl2023benchmarking", "holm1979simple", "paszke2019pytorch")
-"""What the way of measuring rests on, whatever was measured."""
+"""The works behind the methods, cited for every study."""
 
 IDENTIFIER = re.compile(r"arXiv:\d{4}\.\d{4,5}|doi:10\.\d+/[^\s,;]+")
-"""What in the text of a source names a work beyond doubt."""
+"""Identifiers of works in the text of a source."""
 WORDS = {
     "Sutskever et al. 2013": "sutskever2013importance",
     "Dozat 2016": "dozat2016incorporating",
@@ -43,7 +43,7 @@ WORDS = {
     "torchvision": "torchvision2016",
     "Holm 1979": "holm1979simple",
 }
-"""What names a work without an identifier, in studies stored before entries had citation keys and in plug-ins."""
+"""Words that name a work without an identifier, in plug-ins, and in studies stored before there were citation keys."""
 
 
 @cache
@@ -55,7 +55,7 @@ def references() -> dict[str, str]:
 
 @cache
 def named_in(source: str) -> tuple[frozenset[str], tuple[str, ...]]:
-    """The keys of the works that the text of a source names, and the identifiers in it that no reference has."""
+    """The keys of the works that the text of a source names, and the identifiers in it without a reference."""
     named = {key for words, key in WORDS.items() if words in source}
     unknown = []
     for identifier in dict.fromkeys(name.rstrip(".") for name in IDENTIFIER.findall(source)):
@@ -69,37 +69,37 @@ def named_in(source: str) -> tuple[frozenset[str], tuple[str, ...]]:
 
 @dataclass(frozen=True)
 class Used:
-    """An entry of a catalog that a study used, with the keys of what to cite for it."""
+    """A catalog entry that a study used, with the citation keys for it."""
 
     axis: str
     name: str
     source: str
     keys: tuple[str, ...]
     own: bool
-    """Whether it has an entry made of its own text, because it is a plug-in's or its source is not known here."""
+    """Whether an entry is made of its text, because it is a plug-in's, or its source has no reference."""
 
 
 def used(study: Study) -> list[Used]:
-    """Everything that the runs of a study used, each name once, in the order of ``TABLES`` and then of names."""
+    """The catalog entries that the runs of a study used, each once, in the order of ``TABLES``, then by name."""
     is_plugin: dict[tuple[str, str], bool] = {}
     for axis, choice in choices(study):
         at = (axis, str(choice["name"]))
         is_plugin[at] = is_plugin.get(at, False) or has_fingerprint(choice["revision"])
-    found: dict[tuple[str, str], Used] = {}
+    entries: dict[tuple[str, str], Used] = {}
     for axis, table in TABLES.items():
         for _, facts in sorted(study.facts.get(table, {}).items()):
             at = (axis, str(facts["name"]))
-            if at in is_plugin and at not in found:
+            if at in is_plugin and at not in entries:
                 source = str(facts.get("source", ""))
                 named, unknown = named_in(source)
                 keys = tuple(key for key in references() if key in named or key in facts.get("cites", ()))
                 own = is_plugin[at] or not keys or bool(unknown)
-                found[at] = Used(*at, source, keys + ((_own_key(*at),) if own else ()), own)
-    return sorted(found.values(), key=lambda one: (list(TABLES).index(one.axis), one.name))
+                entries[at] = Used(*at, source, keys + ((_own_key(*at),) if own else ()), own)
+    return sorted(entries.values(), key=lambda one: (list(TABLES).index(one.axis), one.name))
 
 
 def choices(study: Study) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Each choice as its runs hold it: name, revision, label, every setting; in the order of axes and labels."""
+    """The choices of the stored runs (name, revision, label, settings), by axis, then by label."""
     for axis in TABLES:
         for run in study.runs[[axis, "key", "run"]].sort_values([axis, "key"]).drop_duplicates(axis).run:
             yield axis, json.loads(str(run))[axis]
@@ -109,9 +109,9 @@ def _own_key(axis: str, name: str) -> str:
     return f"lrbench-{axis.replace('_', '-')}-{_plain(name)}"
 
 
-def study_key(study: Study, found: str) -> str:
-    """The key of the study's own entry; ``found`` is its digest."""
-    return f"lrbench-study-{_plain(study.name)}-{found[:8]}"
+def study_key(study: Study, digest_of_runs: str) -> str:
+    """The key of the study's own entry."""
+    return f"lrbench-study-{_plain(study.name)}-{digest_of_runs[:8]}"
 
 
 def _plain(name: str) -> str:
@@ -119,7 +119,7 @@ def _plain(name: str) -> str:
 
 
 def bibtex(study: Study, year: int) -> str:
-    """The entries: the study, lrbench, then what was used and what the statistics rest on, by key. Keys are unique."""
+    """The entries: the study, lrbench, then the works behind what was used and the methods, by key. Keys are unique."""
     everything = used(study)
     keys = sorted({key for one in everything for key in one.keys if key in references()} | set(METHODS))
     own = [
@@ -136,19 +136,19 @@ def bibtex(study: Study, year: int) -> str:
 
 
 def _study_and_software(study: Study, year: str) -> Iterator[str]:
-    machine, found = study.machine, digest(study.runs)
+    machine, hashed = study.machine, digest(study.runs)
     version, commit = str(machine.get("packages", {}).get("lrbench", "unknown")), machine.get("commit")
     said = [
         f"{len(study.runs):,} runs on {machine.get('model', machine['slug'])} ({machine['slug']})",
-        f"SHA-256 of keys and outcomes {found}",
+        f"SHA-256 of keys and outcomes {hashed}",
         f"lrbench {version}",
         *([f"commit {commit}"] if commit else []),
     ]
     yield _entry(
-        study_key(study, found),
+        study_key(study, hashed),
         title=f"{{{latex(study.name)}}}: Learning-Rate Strategies Compared with lrbench",
         year=year,
-        version=f"digest {found[:16]}",
+        version=f"digest {hashed[:16]}",
         note="; ".join(map(latex, said)),
     )
     yield _entry(

@@ -1,4 +1,4 @@
-"""What a study has that others need to reproduce it, and what it lacks; each answer from its facts."""
+"""A checklist for reproducibility: what a study has and what it lacks, answered from its facts."""
 
 import json
 import math
@@ -21,24 +21,24 @@ from lrbench.store.study import CERTIFICATE
 
 @dataclass(frozen=True)
 class Item:
-    """One requirement, whether the study meets it, and what was found."""
+    """One requirement, whether the study meets it, and the evidence."""
 
     met: bool
     asks: str
-    found: str
+    evidence: str
 
     def line(self) -> str:
         """The item to read."""
-        return f"- [{'x' if self.met else ' '}] {self.asks}: {self.found}"
+        return f"- [{'x' if self.met else ' '}] {self.asks}: {self.evidence}"
 
 
-def checklist(found: Findings) -> list[Item]:
-    """All items, in a fixed order. An item that cannot be answered from the facts is not met."""
-    study = found.study
+def checklist(findings: Findings) -> list[Item]:
+    """All items, in a fixed order. An item without an answer in the facts is not met."""
+    study = findings.study
     return [
         *_settings(study),
         *_conduct(study),
-        *_choice(found),
+        *_choice(findings),
         *_measured(study),
         *_machine(study),
         *_sources(study),
@@ -85,23 +85,23 @@ def _conduct(study: Study) -> Iterator[Item]:
     )
 
 
-def _choice(found: Findings) -> Iterator[Item]:
-    verdicts = found.verdicts
+def _choice(findings: Findings) -> Iterator[Item]:
+    verdicts = findings.verdicts
     doubts = [f"{v.workload}: {v.edge or 'no run ended'}" for v in verdicts if v.edge or not math.isfinite(v.lr)]
     asks = "The best lr of the best strategy lies inside its grid"
-    told = f"not on {'; '.join(doubts)}" if doubts else f"on {text.count(len(verdicts), 'workload')}"
-    yield Item(len(verdicts) > 0 and not doubts, asks, told)
+    evidence = f"not on {'; '.join(doubts)}" if doubts else f"on {text.count(len(verdicts), 'workload')}"
+    yield Item(len(verdicts) > 0 and not doubts, asks, evidence)
 
 
 def _measured(study: Study) -> Iterator[Item]:
     doubtful = sum(bool(cost.noise) for cost in study.costs.costs)
     meaning = f" ({IN_DOUBT})" if doubtful else ""
-    found = (
+    evidence = (
         f"{len(study.costs.costs):,} measured, {doubtful:,} of them in doubt{meaning}"
         if study.costs.costs
         else "none was measured"
     )
-    yield Item(bool(study.costs.costs) and not doubtful, "Step costs were measured alone and without doubt", found)
+    yield Item(bool(study.costs.costs) and not doubtful, "Step costs were measured alone and without doubt", evidence)
 
 
 VERSIONS = ("python", "torch", "numpy", "lrbench")
@@ -111,11 +111,11 @@ def _machine(study: Study) -> Iterator[Item]:
     machine = study.machine
     known = machine.get("packages", {}) | {name: machine[name] for name in ("python", "torch") if machine.get(name)}
     lacking = [name for name in VERSIONS if name not in known]
-    told = ", ".join(f"{name} {known[name]}" for name in VERSIONS if name in known)
+    evidence = ", ".join(f"{name} {known[name]}" for name in VERSIONS if name in known)
     yield Item(
         not lacking,
         "The versions of the software are recorded",
-        told + (f"; not {', '.join(lacking)}" if lacking else ""),
+        evidence + (f"; not {', '.join(lacking)}" if lacking else ""),
     )
     commit, dirty = machine.get("commit"), machine.get("dirty")
     asks = "The code is a known commit without changes"
@@ -137,26 +137,26 @@ def _sources(study: Study) -> Iterator[Item]:
     everything = used(study)
     own = [one.name for one in everything if one.own]
     of = f"{len(everything) - len(own)} of {len(everything)} workloads, optimizers, policies and schedules"
-    found = of + (f"; only their own text is known of {', '.join(own)}" if own else "")
-    yield Item(not own, "Everything that was used has a publication to cite", found)
+    evidence = of + (f"; only their own text is known of {', '.join(own)}" if own else "")
+    yield Item(not own, "Everything that was used has a publication to cite", evidence)
     present = set(study.runs.workload)
     lacking = sorted(
         label
         for label, fact in study.facts.get("workloads", {}).items()
         if label in present and not fact.get("licence")
     )
-    found = f"not of {', '.join(lacking)}" if lacking else f"of {text.count(len(present), 'workload')}"
-    yield Item(not lacking and bool(present), "The licences of the data are known", found)
+    evidence = f"not of {', '.join(lacking)}" if lacking else f"of {text.count(len(present), 'workload')}"
+    yield Item(not lacking and bool(present), "The licences of the data are known", evidence)
 
 
 def _certificate(study: Study) -> Item:
-    """Whether a certificate lies in the study's folder, and is of this record."""
+    """Whether there is a certificate in the study's folder, for this record."""
     asks = "The record was trained again, and a certificate is with it"
     if study.certificate is None:
         return Item(False, asks, f"there is no {CERTIFICATE} in its folder: lrbench reproduce STUDY --output STUDY")
     try:
         facts = json.loads(study.certificate)
-        same, told, different = (
+        same, evidence, different = (
             facts["study"]["digest"] == digest(study.runs),
             str(facts["verdict"]),
             bool(facts["different"]),
@@ -166,4 +166,4 @@ def _certificate(study: Study) -> Item:
         return Item(False, asks, f"its {CERTIFICATE} is damaged: lrbench reproduce STUDY --output STUDY")
     if not same:
         return Item(False, asks, f"its {CERTIFICATE} is of another record")
-    return Item(not different and compared > 0, asks, told)
+    return Item(not different and compared > 0, asks, evidence)

@@ -1,4 +1,4 @@
-"""How to cite a study, and what to say of it: ``lrbench cite``."""
+"""``lrbench cite``: BibTeX for a study, and the text about its methods."""
 
 import datetime
 import textwrap
@@ -16,13 +16,14 @@ WIDTH = 110
 
 
 def cited(place: Path, form: str = "all", year: int | None = None) -> str:
-    """What there is to print for a study: BibTeX, the text for a paper, or both. Ends with a new line.
+    """The output for a study: BibTeX, the text for a paper, or both. It ends with a newline.
 
-    Args: place: its folder, one with this single study below it, or a bundle.
+    Args:
+        place: the study's folder, a folder with this study alone below it, or a bundle.
+        form: one of ``FORMS``.
+        year: that of the study's own entry, by default the current one; a record holds no date.
 
-    ``year`` is that of the study's own entry, since a record holds no date; by default the current one.
-
-    Raises: BadInput when the form is unknown or the study cannot be read.
+    Raises: BadInput when the form is unknown, or the study cannot be read.
     """
     if form not in FORMS:
         raise BadInput(f"--format {form}: there is no such format. {nearest(form, FORMS)}")
@@ -34,12 +35,12 @@ def cited(place: Path, form: str = "all", year: int | None = None) -> str:
 
 
 def _text(study: Study) -> str:
-    found = Findings(study)
+    findings = Findings(study)
     parts = [
         "# Methods",
-        "\n".join(map(_wrapped, methods(found).split("\n"))),
+        "\n".join(map(_wrapped, methods(findings).split("\n"))),
         "# Reproducibility",
-        "\n".join(item.line() for item in checklist(found)),
+        "\n".join(item.line() for item in checklist(findings)),
         "# Data",
         "\n".join(_licences(study)),
     ]
@@ -52,13 +53,13 @@ def _wrapped(line: str) -> str:
 
 
 def _licences(study: Study) -> list[str]:
-    """A line for each data set that was used."""
+    """One line for each data set."""
     present = set(study.runs.workload)
-    told: dict[tuple[str, str], list[str]] = {}
+    labels: dict[tuple[str, str], list[str]] = {}
     for label, fact in sorted(study.facts.get("workloads", {}).items()):
         if label in present:
-            told.setdefault((str(fact.get("source", "")), str(fact.get("licence", ""))), []).append(label)
+            labels.setdefault((str(fact.get("source", "")), str(fact.get("licence", ""))), []).append(label)
     return [
         f"- {', '.join(names)}: {source or 'no source is given'}. Licence: {licence or 'unknown'}."
-        for (source, licence), names in told.items()
+        for (source, licence), names in labels.items()
     ]

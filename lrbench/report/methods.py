@@ -1,4 +1,4 @@
-"""What a paper should say of how a study was made: a paragraph, the grids of each workload, and every setting."""
+"""The methods section of a paper about a study: a paragraph, the grids of each workload, and every setting."""
 
 import json
 from collections import Counter
@@ -15,15 +15,15 @@ from lrbench.report.findings import Findings
 from lrbench.store import Study, digest
 
 
-def methods(found: Findings) -> str:
-    """The paragraph, lines of workloads and of settings, sources; works are cited by BibTeX keys in brackets: ``[kingma2015adam]``."""
+def methods(findings: Findings) -> str:
+    """The section as text. Works are cited by their BibTeX keys in brackets, such as ``[kingma2015adam]``."""
     return "\n\n".join(
         [
-            _paragraph(found.study),
-            _listed(_workloads(found)),
+            _paragraph(findings.study),
+            _listed(_workloads(findings)),
             SETTINGS,
-            _listed(_settings(found.study)),
-            _cited(found.study),
+            _listed(_settings(findings.study)),
+            _cited(findings.study),
         ]
     )
 
@@ -87,8 +87,7 @@ def _machine(machine: dict[str, Any]) -> str:
 
 
 def _ended(counts: Counter[str]) -> str:
-    told = ", ".join(f"{counts[name]:,} {words}" for name, words in _ENDS.items() if counts[name])
-    return f"Of the runs {told}"
+    return "Of the runs " + ", ".join(f"{counts[name]:,} {words}" for name, words in _ENDS.items() if counts[name])
 
 
 _ENDS = {
@@ -100,20 +99,20 @@ _ENDS = {
 
 
 def _trainers(runs: pd.DataFrame) -> str:
-    told = [f"{len(part):,} runs by the {trainer} trainer" for (trainer,), part in groups(runs, ["trainer"])]
-    return f"Trained: {', '.join(told)}."
+    each = [f"{len(part):,} runs by the {trainer} trainer" for (trainer,), part in groups(runs, ["trainer"])]
+    return f"Trained: {', '.join(each)}."
 
 
 def _span(values: list[int]) -> str:
-    """Whole numbers, a gapless row of them by its ends."""
+    """Whole numbers; a range without gaps as its two ends."""
     row = len(values) > 2 and values == list(range(values[0], values[-1] + 1))
     return f"{values[0]} to {values[-1]}" if row else ", ".join(map(str, values))
 
 
-def _workloads(found: Findings) -> Iterator[str]:
-    for (label,), part in groups(found.runs, ["workload"]):
-        facts = found.fact(str(label))
-        metric = found.metric(str(label))
+def _workloads(findings: Findings) -> Iterator[str]:
+    for (label,), part in groups(findings.runs, ["workload"]):
+        facts = findings.fact(str(label))
+        metric = findings.metric(str(label))
         first = part.iloc[0]
         sizes = " / ".join(
             f"{facts[f'{name}_examples']:,}" for name in ("train", "validation", "test") if f"{name}_examples" in facts
@@ -135,7 +134,7 @@ def _batch(run: Any) -> str:
 
 
 def _grids(runs: pd.DataFrame) -> Iterator[str]:
-    """The lr grids, each with the optimizers that were run on it."""
+    """The lr grids, each with its optimizers."""
     on: dict[tuple[float, ...], list[str]] = {}
     for (optimizer,), part in groups(runs, ["optimizer"]):
         on.setdefault(tuple(sorted(set(part.lr))), []).append(str(optimizer))
@@ -144,11 +143,11 @@ def _grids(runs: pd.DataFrame) -> Iterator[str]:
 
 
 def _settings(study: Study) -> Iterator[str]:
-    """A line for every choice that has settings."""
+    """One line for each choice with settings."""
     for axis, choice in choices(study):
-        told = ", ".join(f"{name} = {_value(value)}" for name, value in choice["settings"].items())
-        if told:
-            yield f"{KINDS[axis]} {choice['label']}: {told}."
+        settings = ", ".join(f"{name} = {_value(value)}" for name, value in choice["settings"].items())
+        if settings:
+            yield f"{KINDS[axis]} {choice['label']}: {settings}."
 
 
 def _value(value: Any) -> str:
@@ -159,5 +158,5 @@ def _value(value: Any) -> str:
 
 
 def _cited(study: Study) -> str:
-    """What to cite for each thing that was used."""
+    """The citation keys of each catalog entry that was used."""
     return "Sources: " + "; ".join(f"{one.name} [{', '.join(one.keys)}]" for one in used(study)) + "."

@@ -1,4 +1,4 @@
-"""A folder as one archive: gzipped tar, the same bytes for the same files, with a checksum of each."""
+"""Archives: a folder as a gzipped tar file, the same bytes for the same files, with a checksum of each file."""
 
 import gzip
 import hashlib
@@ -10,17 +10,20 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 
-from lrbench.config.faults import BadInput, told
+from lrbench.config.faults import BadInput, message_of
 
 SUMS = "SHA256SUMS"
-"""In the archive's one folder, as ``sha256sum -c`` reads it."""
+"""The file of checksums in the archive's folder, as ``sha256sum -c`` reads it."""
 ENDING = ".tar.gz"
 LARGEST_UNPACKED = 16 * 2**30
-"""The most bytes that an archive may unpack to."""
+"""The size limit of an unpacked archive, in bytes."""
 
 
 def pack(name: str, files: Mapping[str, bytes]) -> bytes:
-    """Files by their paths as an archive with the one folder ``name``. The bytes depend on nothing else but Python's zlib."""
+    """An archive of files, given by their paths in its one folder ``name``.
+
+    The bytes depend on the name and the files alone, and on Python's zlib.
+    """
     sums = "".join(f"{hashlib.sha256(files[path]).hexdigest()}  {path}\n" for path in sorted(files))
     buffer = io.BytesIO()
     with (
@@ -36,7 +39,9 @@ def pack(name: str, files: Mapping[str, bytes]) -> bytes:
 
 @contextmanager
 def opened(file: Path) -> Iterator[Path]:
-    """The one folder of an archive, unpacked into a temporary place that goes when the block ends, after every sum was checked.
+    """Unpack an archive into a temporary place, for the length of the block, and check the sum of every file.
+
+    Yields: the archive's folder.
 
     Raises: BadInput when it is not such an archive, is damaged, or holds anything but files inside its folder.
     """
@@ -45,17 +50,17 @@ def opened(file: Path) -> Iterator[Path]:
             folder = _unpack(file, Path(place))
             _check(file, folder)
         except (tarfile.TarError, EOFError, gzip.BadGzipFile, zlib.error, ValueError, LookupError) as error:
-            raise BadInput(f"{file}: is not a bundle, or is damaged: {told(error)}. Fetch it again.") from error
+            raise BadInput(f"{file}: is not a bundle, or is damaged: {message_of(error)}. Fetch it again.") from error
         except OSError as error:
             if error.filename:
                 raise
-            raise BadInput(f"{file}: is not a bundle, or is damaged: {told(error)}. Fetch it again.") from error
+            raise BadInput(f"{file}: is not a bundle, or is damaged: {message_of(error)}. Fetch it again.") from error
         yield folder
 
 
 @contextmanager
 def unpacked(place: Path) -> Iterator[Path]:
-    """A folder as it is, or what is in a bundle, while the block lasts. Raises: BadInput as ``opened``."""
+    """A folder itself, or the folder in a bundle for the length of the block. Raises: BadInput as ``opened``."""
     if place.is_file():
         with opened(place) as folder:
             yield folder
@@ -64,7 +69,7 @@ def unpacked(place: Path) -> Iterator[Path]:
 
 
 def _unpack(file: Path, place: Path) -> Path:
-    """Write the members below ``place``, each a plain file with a plain path in the one folder. Returns: that folder."""
+    """Write the members below ``place``: plain files with plain paths in one folder. Returns: that folder."""
     tops, total = set(), 0
     with gzip.open(file) as whole, tarfile.open(fileobj=whole, mode="r:") as archive:
         for member in archive:
@@ -86,9 +91,7 @@ def _unpack(file: Path, place: Path) -> Path:
             target.parent.mkdir(parents=True, exist_ok=True)
             target.write_bytes(content.read())
             tops.add(path.parts[0])
-        while whole.read(
-            2**20
-        ):  # what lies behind the last member counts for gzip's own sum, which is checked at the end
+        while whole.read(2**20):  # to the end, where gzip checks its own sum
             pass
     if len(tops) != 1:
         raise ValueError(f"it has {len(tops)} folders instead of one")
@@ -96,24 +99,20 @@ def _unpack(file: Path, place: Path) -> Path:
 
 
 def _is_plain(name: str) -> bool:
-    """Whether a member's path leads from the archive's folder to a file below it, on any system."""
+    """Whether a member's path stays inside the archive's folder, on every system."""
     parts = name.split("/")
     return len(parts) > 1 and all(part not in ("", ".", "..") for part in parts) and not any(c in name for c in "\\:\0")
 
 
 def _check(file: Path, folder: Path) -> None:
-    """Hold every file to its sum; all must be listed, and all that are listed must be there."""
+    """Check every file against its sum. The files listed and the files there must be the same."""
     lines = (folder / SUMS).read_text(encoding="utf-8").splitlines() if (folder / SUMS).is_file() else []
     if not lines:
         raise ValueError(f"it has no {SUMS}")
     sums = {path: digest for digest, path in (line.split("  ", 1) for line in lines)}
-    found = {
-        p.relative_to(folder).as_posix(): hashlib.sha256(p.read_bytes()).hexdigest()
-        for p in folder.rglob("*")
-        if p.is_file()
-    }
-    del found[SUMS]
-    wrong = sorted(path for path in sums.keys() | found.keys() if sums.get(path) != found.get(path))
+    files = [path for path in folder.rglob("*") if path.is_file() and path != folder / SUMS]
+    here = {path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
+    wrong = sorted(path for path in sums.keys() | here.keys() if sums.get(path) != here.get(path))
     if wrong:
         more = f" and {len(wrong) - 1} more" if len(wrong) > 1 else ""
         raise BadInput(f"{file}: is damaged: {wrong[0]}{more} has not the content that {SUMS} says. Fetch it again.")

@@ -1,4 +1,4 @@
-"""A study as one file to hand on, which every command that reads studies takes in place of the folder."""
+"""Bundles: a study as one file. Commands that read studies accept it in place of the folder."""
 
 from pathlib import Path
 
@@ -9,12 +9,10 @@ from lrbench.store.study import LEFT_OUT, load, one_study
 
 
 def bundle(folder: Path, output: Path | None = None) -> Path:
-    """Write all of a study, or of the only one below a folder, into one archive. Returns: its path.
+    """Write a study, or the only study below a folder, into one archive. Returns: its path.
 
-    By default it is ``<matrix>-<machine>.tar.gz`` in the current folder.
-
-    The same files give the same bytes: no clock, owner or order of the disk enters. Unfinished work (checkpoints, files
-    being written) is left out.
+    The default name is ``<matrix>-<machine>.tar.gz`` in the current folder. The same files give the same bytes: clocks,
+    owners and the order on disk do not matter. Unfinished work (checkpoints, temporary files) is left out.
 
     Raises: BadInput when the folder is not a study or is damaged, or a link is in it.
     """
@@ -30,7 +28,7 @@ def bundle(folder: Path, output: Path | None = None) -> Path:
 
 
 def _files(folder: Path, target: Path) -> dict[str, bytes]:
-    found = {}
+    files = {}
     for path in sorted(folder.rglob("*")):
         parts = path.relative_to(folder).parts
         if (
@@ -43,5 +41,5 @@ def _files(folder: Path, target: Path) -> dict[str, bytes]:
         if path.is_symlink():
             raise BadInput(f"{path}: is a link, which a bundle cannot hold: put the file itself in its place.")
         if path.is_file() and path.resolve() != target.resolve():
-            found[path.relative_to(folder).as_posix()] = path.read_bytes()
-    return found
+            files[path.relative_to(folder).as_posix()] = path.read_bytes()
+    return files

@@ -14,16 +14,19 @@ SCHEMA = 1
 Kind = TypeVar("Kind", StepCost, TimedRun, Peak)
 
 
-def write_costs(folder: Path, found: Costs) -> Path:
-    """Write the costs of a study whole, in place of those from before."""
-    parts = {"costs": found.costs, "timed": found.timed, "peaks": found.peaks}
-    lines = [f' "schema": {SCHEMA}', f' "conditions": {json.dumps(found.conditions, sort_keys=True)}']
+def write_costs(folder: Path, costs: Costs) -> Path:
+    """Write the costs of a study whole, in place of earlier ones."""
+    parts = {"costs": costs.costs, "timed": costs.timed, "peaks": costs.peaks}
+    lines = [f' "schema": {SCHEMA}', f' "conditions": {json.dumps(costs.conditions, sort_keys=True)}']
     lines += [f' "{name}": {_list(values)}' for name, values in parts.items()]
     return write_whole(folder / FILE, "{\n" + ",\n".join(lines) + "\n}\n")
 
 
 def _list(values: Iterable[Any]) -> str:
-    """A JSON array with a line for each value, sorted, and numbers to six significant digits: what changes is its line alone."""
+    """A JSON array with one sorted line per value, and numbers to six significant digits.
+
+    So a change of one value changes one line.
+    """
     lines = sorted(json.dumps(_rounded(asdict(value))) for value in values)
     return "[\n  " + ",\n  ".join(lines) + "\n ]" if lines else "[]"
 
@@ -35,7 +38,7 @@ def _rounded(value: Any) -> Any:
 
 
 def read_costs(folder: Path) -> Costs:
-    """The costs of a study; none where nothing was measured.
+    """The costs of a study; empty where nothing was measured.
 
     Raises: ValueError, LookupError or TypeError when the file is damaged or newer than this lrbench.
     """
@@ -55,7 +58,7 @@ def read_costs(folder: Path) -> Costs:
 
 
 def _made(kind: type[Kind], values: dict[str, Any]) -> Kind:
-    """A record from JSON, whose lists are tuples here."""
+    """A record from JSON, with tuples in place of lists."""
     known = {field.name for field in fields(kind)}
     if unknown := values.keys() - known:
         raise ValueError(f"{FILE}: unknown {sorted(unknown)}")

@@ -1,4 +1,4 @@
-"""Curves that other tools recorded: tidy tables, CSV or Parquet, one row per measurement."""
+"""Curves that other tools recorded, as tidy tables: CSV or Parquet, one row per measurement."""
 
 import os
 import re
@@ -23,16 +23,16 @@ LABELS = (*TRIAL, "metric")
 NUMBERS = ("step", "seconds", "value")
 COLUMNS = (*TRIAL, "step", "seconds", "metric", "value")
 MISSING = ("", "nan", "na", "n/a", "null", "none", "-nan")
-"""What stands for no number, in lower case."""
+"""Words for a missing number, in lower case."""
 
 
 @dataclass(frozen=True)
 class Curves:
-    """Measured trials, in an order that does not depend on that of rows or files.
+    """Measured trials. The order does not depend on the order of rows or files.
 
-    ``trials`` has a row for each, whatever it measured: workload, strategy, study, trial. ``evaluations`` has those of
-    the metric that has a target: ``trial`` (a row of ``trials``), step, seconds, value (NaN where it was no number), by
-    trial and step.
+    ``trials`` has a row for each trial: workload, strategy, study, trial. ``evaluations`` has the measurements of the
+    metric with a target, sorted by trial and step: ``trial`` (a row of ``trials``), step, seconds, value (NaN where the
+    value was no number).
     """
 
     trials: pd.DataFrame
@@ -40,11 +40,11 @@ class Curves:
 
 
 def parse_names(given: Sequence[str]) -> dict[str, str]:
-    """For each column, the name that it has in the files, from ``COLUMN=NAME`` each; ``NAME=COLUMN`` is understood too.
+    """The names of columns in the files, from texts ``COLUMN=NAME``; ``NAME=COLUMN`` works too.
 
-    Raises: BadInput for what has no such form, names no column, or a column twice.
+    Raises: BadInput for a text of another form, an unknown column, or a column that is given twice.
     """
-    found: dict[str, str] = {}
+    names: dict[str, str] = {}
     for word in given:
         left, equals, right = word.partition("=")
         column, name = (left, right) if left in COLUMNS or right not in COLUMNS else (right, left)
@@ -52,20 +52,24 @@ def parse_names(given: Sequence[str]) -> dict[str, str]:
             raise BadInput(f"--map {word}: must be COLUMN=NAME, such as --map strategy=submission.")
         if column not in COLUMNS:
             raise BadInput(f"--map {word}: no column is called {column!r}. {nearest(column, COLUMNS)}")
-        if column in found:
+        if column in names:
             raise BadInput(f"--map {word}: {column} is mapped already: give one name for each column.")
-        found[column] = name
-    return found
+        names[column] = name
+    return names
 
 
 def read_curves(paths: Sequence[Path], targets: Targets, names: Mapping[str, str] | None = None) -> Curves:
-    """Read the measurements of files together.
+    """Read the measurements of several files together.
 
-    Args: names: what columns are called in the files, where not by their own name; see ``parse_names``.
-    Rows of metrics without a target say only that the trial exists.
-    Raises: BadInput, a line for each fault: a file that cannot be read, a column that is missing, a workload without a
-    target, what should be a number and is not, a step or a time that is missing, an evaluation that is there twice, no
-    rows at all.
+    Rows of metrics without a target only say that the trial exists.
+
+    Args:
+        paths: the files.
+        targets: the metric and the target of each workload.
+        names: the names of columns in the files, where they differ; see ``parse_names``.
+
+    Raises: BadInput with a line per fault: a file that cannot be read, a missing column, a workload without a target, a
+    text in place of a number, a missing step or time, a repeated evaluation, no rows.
     """
     called = {column: (names or {}).get(column, column) for column in COLUMNS}
     tables: list[pa.Table] = []
@@ -81,7 +85,7 @@ def read_curves(paths: Sequence[Path], targets: Targets, names: Mapping[str, str
 
 
 def _read(path: Path, called: Mapping[str, str]) -> pa.Table:
-    """The known columns of a file under their own names."""
+    """The known columns of a file, under their own names."""
     read = _read_parquet if path.suffix.lower() in (".parquet", ".pq") else _read_csv
     try:
         return read(path, called)
@@ -148,14 +152,14 @@ def _complete(path: Path, header: Sequence[str], called: Mapping[str, str]) -> N
 
 
 def _wide(header: Sequence[str]) -> str:
-    """The export of another tool that a header without any label is of; empty if none is known."""
+    """The tool whose export has such a header without labels; empty if none is known."""
     if {"Wall time", "Step", "Value"} <= set(header):
         return "an export of TensorBoard"
     return "a table of Weights & Biases with a column for each run" if any(" - " in name for name in header) else ""
 
 
 def _checked(path: Path, table: pa.Table, targets: Targets) -> pa.Table:
-    """Labels as texts, numbers as such where they count; ``counts`` says where: on rows of the metric with a target."""
+    """Labels as texts, and numbers where they count. ``counts`` marks the rows of the metric with a target."""
     if not table.num_rows:
         raise BadInput(f"{path}: has no rows.")
     labels = {column: _labels(path, column, table[column]) for column in LABELS}
@@ -175,7 +179,7 @@ def _checked(path: Path, table: pa.Table, targets: Targets) -> pa.Table:
 
 
 def _labels(path: Path, column: str, values: pa.ChunkedArray) -> pa.DictionaryArray:
-    """Labels as texts, so that study 1 of a CSV file is study 1 of a Parquet file; each once, in order of the dictionary."""
+    """Labels as texts, so that study 1 is the same in CSV and in Parquet, as an array without repeated words."""
     values = values.combine_chunks()
     if pa.types.is_dictionary(values.type):
         values = values.cast(pa.dictionary(pa.int32(), pa.string()))
@@ -197,7 +201,7 @@ def _labels(path: Path, column: str, values: pa.ChunkedArray) -> pa.DictionaryAr
 
 
 def _plain(column: str, word: str) -> str:
-    """A label without blanks around it; a study or trial that is numbered 1.0, as tools write whole numbers with gaps, is 1."""
+    """A label without blanks around it. Study or trial 1.0 is 1: so tools write whole numbers if some are missing."""
     trimmed = word.strip()
     is_number = column in ("study", "trial") and re.fullmatch(r"-?\d+\.0+", trimmed)
     return trimmed.partition(".")[0] if is_number else trimmed
@@ -214,25 +218,25 @@ def _of_metric(labels: Mapping[str, pa.DictionaryArray], known: Mapping[str, str
 
 
 def _numbers(path: Path, column: str, values: pa.ChunkedArray, counts: pa.Array) -> pa.Array:
-    """Numbers where they count, NaN elsewhere and where there is none."""
+    """Numbers where they count; NaN elsewhere, and where one is missing."""
     values = values.combine_chunks()
     if pa.types.is_dictionary(values.type):
         values = values.cast(values.type.value_type)
     if pa.types.is_string(values.type) or pa.types.is_large_string(values.type):
-        found = _parsed(path, column, values, counts)
+        numbers = _parsed(path, column, values, counts)
     elif pa.types.is_integer(values.type) or pa.types.is_floating(values.type) or pa.types.is_decimal(values.type):
-        found = np.asarray(values.cast(pa.float64(), safe=False).fill_null(np.nan))
+        numbers = np.asarray(values.cast(pa.float64(), safe=False).fill_null(np.nan))
     elif pa.types.is_null(values.type):
-        found = np.full(len(values), np.nan)
+        numbers = np.full(len(values), np.nan)
     else:
         raise BadInput(f"{path}: column {column}: must hold numbers, got {values.type}.")
     if column != "value":
-        _positions(path, column, found, counts)
-    return pa.array(found)
+        _positions(path, column, numbers, counts)
+    return pa.array(numbers)
 
 
 def _parsed(path: Path, column: str, values: pa.Array, counts: pa.Array) -> NDArray[np.float64]:
-    found = np.full(len(values), np.nan)
+    column_numbers = np.full(len(values), np.nan)
     rows = np.flatnonzero(np.asarray(counts))
     words = pd.Series(values.take(pa.array(rows)).to_pandas(), dtype=object)
     numbers = pd.to_numeric(words, errors="coerce").to_numpy(np.float64)
@@ -240,16 +244,16 @@ def _parsed(path: Path, column: str, values: pa.Array, counts: pa.Array) -> NDAr
     if strange:
         first = int(np.flatnonzero(words.isin(strange))[0])
         raise BadInput(f"{path}: data row {rows[first] + 1}: {column} must be a number, got {words.iloc[first]!r}.")
-    found[rows] = numbers
-    return found
+    column_numbers[rows] = numbers
+    return column_numbers
 
 
-def _positions(path: Path, column: str, found: NDArray[np.float64], counts: pa.Array) -> None:
+def _positions(path: Path, column: str, numbers: NDArray[np.float64], counts: pa.Array) -> None:
     """Refuse steps and times that are missing, infinite or negative."""
-    wrong = np.asarray(counts) & ~(np.isfinite(found) & (found >= 0.0))
+    wrong = np.asarray(counts) & ~(np.isfinite(numbers) & (numbers >= 0.0))
     if wrong.any():
         row = int(np.flatnonzero(wrong)[0])
-        got = "none" if np.isnan(found[row]) else f"{found[row]:g}"
+        got = "none" if np.isnan(numbers[row]) else f"{numbers[row]:g}"
         more = f" ({int(wrong.sum()):,} such rows)" if wrong.sum() > 1 else ""
         raise BadInput(f"{path}: data row {row + 1}: {column} must be a finite number from 0 up, got {got}{more}.")
 
@@ -280,9 +284,9 @@ def _no_repeats(trials: pd.DataFrame, evaluations: pd.DataFrame, where: str) -> 
     again = (evaluations.trial.diff() == 0) & (evaluations.step.diff() == 0)
     if again.any():
         first = evaluations[again].iloc[0]
-        told = ", ".join(f"{column} {value!r}" for column, value in trials.iloc[int(first.trial)].items())
+        trial = ", ".join(f"{column} {value!r}" for column, value in trials.iloc[int(first.trial)].items())
         raise BadInput(
-            f"{where}: step {first.step:g} of {told} stands there twice with the metric of its target"
+            f"{where}: step {first.step:g} of {trial} stands there twice with the metric of its target"
             + (f", and {int(again.sum()) - 1:,} others do" if again.sum() > 1 else "")
             + ": keep one row of each."
         )

@@ -1,4 +1,4 @@
-"""What ``study.toml`` says of a study, whichever version of lrbench wrote it."""
+"""The facts of ``study.toml``, whichever version of lrbench wrote it."""
 
 from typing import Any
 
@@ -6,10 +6,10 @@ from lrbench.config.metric import usual_unit
 
 
 def as_now(facts: dict[str, Any]) -> dict[str, Any]:
-    """The facts of a study, each that was added later filled in where an older version did not store it.
+    """Add the facts that older versions of lrbench did not store.
 
-    A metric's unit followed from its name. The workloads with a known answer held no example back. One policy had one
-    lr for all layers, and one schedule no change over time unless it warmed up.
+    In their studies, the name of a metric implied its unit, and only workloads with a known answer had three parts of
+    equal size. Only the policy ``uniform`` had one lr for all layers; only ``constant`` without warm-up kept the lr.
     """
     for workload in facts.get("workloads", {}).values():
         sizes = {workload.get(f"{part}_examples") for part in ("train", "validation", "test")}

@@ -1,4 +1,4 @@
-"""Files that are there whole or not at all."""
+"""Atomic files: whole, or not there at all."""
 
 import os
 import tempfile
@@ -6,9 +6,9 @@ from pathlib import Path
 
 
 def write_whole(path: Path, content: bytes | str) -> Path:
-    """Write a file so that a reader, or a restart after a kill at any instant, sees all of it or none of it.
+    """Write a file atomically: after a kill at any instant, all of it is there or none of it.
 
-    The content goes to a temporary file beside ``path``, is flushed to the disk, then renamed over it.
+    The content goes to a temporary file beside ``path``, which is flushed to the disk and renamed.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     data = content.encode() if isinstance(content, str) else content

@@ -1,4 +1,4 @@
-"""Results as they are in a folder, or as they were in a revision of a git repository."""
+"""Results in a folder, or in a revision of a git repository."""
 
 import subprocess
 import tempfile
@@ -9,20 +9,20 @@ from pathlib import Path, PurePosixPath
 from lrbench.config.faults import BadInput, one_line, renamed
 
 WANTED = ("study.toml", "machine.json", "skipped.csv", "costs.json")
-"""What ``load`` reads of a study, besides its shards."""
+"""The files that ``load`` reads of a study, besides its shards."""
 REGULAR = "100"
-"""How the mode of a regular file begins: links and submodules are not followed."""
+"""The first digits of a regular file's mode. Links and submodules are not followed."""
 
 
 @contextmanager
 def results_of(place: str, inside: str = "results") -> Iterator[tuple[str, Path]]:
-    """What to call some results, and a folder with them, which lasts as long as the context.
+    """Results by their place: yields a name for them, and a folder that exists inside the context.
 
-    Args: place: a folder; or a git revision, whose folder ``inside`` is meant, from the top of the repository that
-    holds the working directory; or ``REVISION:FOLDER``. A folder is preferred to a revision of the same name. Nothing
-    is checked out, and of a revision only the files of studies are written, into a temporary folder.
-    Raises: BadInput when it is none of these; faults that are told of the temporary folder inside the context name the
-    revision.
+    ``place`` is a folder; or a git revision, for its folder ``inside``, from the top of the repository; or
+    ``REVISION:FOLDER``. A folder takes precedence over a revision of the same name. Nothing is checked out: the files
+    of studies are written into a temporary folder.
+
+    Raises: BadInput when it is none of these. Faults raised in the context name the revision, not the temporary folder.
     """
     if place and Path(place).exists():
         yield place, Path(place)
@@ -64,7 +64,7 @@ def _git(*arguments: str, given: bytes | None = None) -> bytes:
 
 
 def _files(commit: str, place: str, inside: str) -> dict[str, str]:
-    """The objects of the files to write, by their paths below the folder.
+    """The git objects of the files to write, by their paths below the folder.
 
     Raises: BadInput when the commit has no study there.
     """
@@ -74,18 +74,18 @@ def _files(commit: str, place: str, inside: str) -> dict[str, str]:
         listed = _git("ls-tree", "-r", "-z", "--full-tree", commit, *only)
     except subprocess.CalledProcessError:  # a folder outside of the repository
         listed = b""
-    found = {}
+    objects = {}
     for line in listed.split(b"\0"):
         facts, _, name = line.decode(errors="surrogateescape").partition("\t")
         path = PurePosixPath(name)
         if facts.startswith(REGULAR) and _of_a_study(path) and ".." not in path.parts:
-            found[str(path.relative_to(folder))] = facts.split()[2]
-    if not any(PurePosixPath(path).name == "study.toml" for path in found):
+            objects[str(path.relative_to(folder))] = facts.split()[2]
+    if not any(PurePosixPath(path).name == "study.toml" for path in objects):
         raise BadInput(
             f"{place}: that commit has no study in {folder}. Name the folder of its results: --path FOLDER, or "
             f"REVISION:FOLDER."
         )
-    return found
+    return objects
 
 
 def _of_a_study(path: PurePosixPath) -> bool:
@@ -93,17 +93,17 @@ def _of_a_study(path: PurePosixPath) -> bool:
 
 
 def _write(folder: Path, files: dict[str, str], commit: str) -> None:
-    """Write the objects into the folder, all read in one go."""
+    """Write the objects into the folder. One call of git reads them all."""
     names: Sequence[str] = sorted(files)
-    told = _git("cat-file", "--batch", given="".join(f"{files[name]}\n" for name in names).encode())
+    output = _git("cat-file", "--batch", given="".join(f"{files[name]}\n" for name in names).encode())
     at = 0
     for name in names:
-        end = told.index(b"\n", at)
-        _, kind, *size = told[at:end].decode().split()
+        end = output.index(b"\n", at)
+        _, kind, *size = output[at:end].decode().split()
         if kind != "blob":
             raise BadInput(f"{name}: git cannot read it in {commit[:10]} ({kind}). Fetch the whole repository.")
         at = end + 1 + int(size[0])
         path = folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(told[end + 1 : at])
+        path.write_bytes(output[end + 1 : at])
         at += 1

@@ -31,22 +31,20 @@ RUNS, RETIRED = "runs", "retired"
 LEFT_OUT = ("checkpoints",)
 """Folders of unfinished work."""
 RECORD = "published"
-"""The folder below ``results`` that is the record: complete, certified, tracked. Nothing but ``lrbench publish`` adds
-to it."""
+"""The folder below ``results`` of the record: complete, certified, tracked. Only ``lrbench publish`` adds to it."""
 CERTIFICATE = "certificate.json"
-"""What reproducing a study writes, if it is told to write it there."""
+"""The result of ``lrbench reproduce``, if it was written into the study's folder."""
 SCHEMA = 3
-"""The version of the layout; a newer lrbench reads every older one."""
+"""The version of the layout. Newer versions of lrbench read all older ones."""
 
 
 @dataclass(frozen=True)
 class Study:
     """The stored outcomes of one matrix on one machine.
 
-    ``runs`` has one row per run and the columns of ``store.table``; ``skipped`` has ``key, workload, optimizer,
+    ``runs`` has one row per run, with the columns of ``store.table``; ``skipped`` has ``key, workload, optimizer,
     layer_lr, schedule, lr, seed, reason``; ``facts`` is ``study.toml``; ``machine`` is ``machine.json``; ``costs`` is
-    ``costs.json``, empty where nothing was measured; ``certificate`` is the text of ``certificate.json``, None where
-    there is none.
+    ``costs.json``, empty where nothing was measured; ``certificate`` is the text of ``certificate.json``, or None.
     """
 
     folder: Path
@@ -64,24 +62,25 @@ class Study:
 
 
 class Store:
-    """The writing side of one study folder. Everything it writes is whole at every instant."""
+    """Writes one study folder. Every file is whole at every instant."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
     @property
     def checkpoints(self) -> Path:
-        """Where unfinished runs leave what they need to go on."""
+        """The folder for the state of unfinished runs."""
         return self.folder / "checkpoints"
 
     @contextmanager
     def alone(self) -> Iterator[None]:
-        """Hold the folder: of two that write to it at once, each would take the other's shards for its own and merge them away.
+        """Lock the folder inside the context. Two writers at once would merge away each other's shards.
 
-        The system lets go of it when the process ends, however that comes about.
-        Raises: BadInput when another process holds it.
+        The system releases the lock when the process ends, in whatever way.
+
+        Raises: BadInput when another process has the lock.
         """
-        for place in (self.folder, self.folder / RUNS):  # what cannot be written is told before anything is trained
+        for place in (self.folder, self.folder / RUNS):  # fail before anything is trained
             place.mkdir(parents=True, exist_ok=True)
         lock = FileLock(self.folder / ".lock")
         try:
@@ -101,10 +100,9 @@ class Store:
     def describe(
         self, facts: dict[str, Any], machine: dict[str, Any], skipped: pd.DataFrame, *, adds: bool = True
     ) -> None:
-        """Write what the study is: the resolved matrix, the machine, and the runs that cannot be.
+        """Write the description of the study: the resolved matrix, the machine, and the skipped runs.
 
-        ``adds`` says whether runs will be added. If not, the stored machine and its software stay as they were when the
-        runs were made.
+        ``adds`` says whether runs will be added. If not, the stored machine and software stay those of the stored runs.
         """
         write_whole(self.folder / "study.toml", tomli_w.dumps({"schema": SCHEMA} | _without_none(facts)))
         if adds or not (self.folder / "machine.json").is_file():
@@ -118,19 +116,22 @@ class Store:
         )
 
     def finished(self) -> set[str]:
-        """The keys that need no further work, retired ones too. A crashed run is not among them: it is tried again."""
+        """The keys of finished runs, retired ones included. Crashed runs are not finished: they are tried again."""
         with _damage(self.folder):
             known = read_parquet([*_shards(self.folder), *_shards(self.folder, RETIRED)], ["key", "status"]).to_pandas()
         return set(known.loc[known.status != Status.CRASHED, "key"])
 
     def unnamed(self, planned: Set[str]) -> list[str]:
-        """The stored runs that the matrix no longer names and that are not retired yet: their resolved values, as they were stored."""
+        """The stored runs, not retired yet, that the matrix no longer names. Returns: their resolved values as JSON."""
         with _damage(self.folder):
             stored = read_parquet(_shards(self.folder), ["key", "run"]).to_pylist()
         return [row["run"] for row in stored if row["key"] not in planned]
 
     def set_aside(self, planned: Set[str]) -> None:
-        """Retire the runs that the matrix no longer names, and let none come back: what describes the study does not know them yet."""
+        """Retire the runs that the matrix no longer names, and bring no other back.
+
+        Retired runs may return only once the study's description includes them.
+        """
         if self.unnamed(planned):
             with _damage(self.folder):
                 here = set(read_parquet(_shards(self.folder), ["key"])["key"].to_pylist())
@@ -139,8 +140,8 @@ class Store:
     def arrange(self, planned: Set[str]) -> None:
         """Merge shards into one file per workload, and retire the runs that the matrix no longer names.
 
-        Retired runs are kept aside, out of reports, and come back when the matrix names them again. Killed at any
-        instant, every run is still in one place or in two.
+        Reports do not see retired runs. They come back when the matrix names them again. After a kill at any instant,
+        every run is still in one place, or in two.
         """
         before = [*_shards(self.folder), *_shards(self.folder, RETIRED)]
         with _damage(self.folder):
@@ -156,7 +157,7 @@ class Store:
 
 
 def load(folder: Path) -> Study:
-    """Read a study from its folder, or from a bundle; that of a bundle has its name, without the ending, as its folder.
+    """Read a study from its folder, or from a bundle. The folder of a bundle's study is its name without the suffix.
 
     Raises: BadInput when it is not a study, is damaged, was written by a newer lrbench, or holds two different records
     of one run.
@@ -179,13 +180,13 @@ def _load(folder: Path) -> Study:
             raise BadInput(
                 f"{folder}: has schema {facts['schema']}, and this lrbench reads up to {SCHEMA}: upgrade lrbench."
             )
-        _there("matrix.name", facts["matrix"]["name"])
+        _require("matrix.name", facts["matrix"]["name"])
     with _damage(folder / "machine.json") as path:
         machine = json.loads(path.read_text(encoding="utf-8"))
-        _there("slug", machine["slug"])
+        _require("slug", machine["slug"])
     with _damage(folder / "skipped.csv") as path:
         skipped = pd.read_csv(path, keep_default_na=False, dtype={"key": str})
-        _there("reason", "reason" in skipped)
+        _require("reason", "reason" in skipped)
     with _damage(folder / COSTS):
         costs = read_costs(folder)
     with _damage(folder):
@@ -195,37 +196,37 @@ def _load(folder: Path) -> Study:
     return Study(folder, facts, machine, runs, skipped, costs, certificate)
 
 
-def _there(name: str, value: Any) -> None:
+def _require(name: str, value: Any) -> None:
     if not value:
         raise ValueError(f"it lacks {name}")
 
 
 def in_record(folder: Path) -> bool:
-    """Whether a folder is the record, or that of a matrix or a study in it: ``<results>/published/<matrix>/<machine>``."""
+    """Whether a folder is in the record, ``<results>/published/<matrix>/<machine>``, or is the record itself."""
     return RECORD in folder.resolve().parts[-3:]
 
 
 def studies(folder: Path, *, record: bool = False) -> list[Path]:
-    """The study folders at or below a folder, sorted; of a file, itself: it is taken for a bundle.
+    """The study folders at or below a folder, sorted. A file is taken for a bundle, and returned itself.
 
-    Those of the record below the folder are left out, unless ``record`` is set or there are no others: work in progress
-    and the record are never mixed by accident.
+    Studies of the record below the folder are left out, unless ``record`` is set or there are no others. So the record
+    and work in progress are never mixed by accident.
 
     Raises: BadInput when there is none.
     """
     if folder.is_file():
         return [folder]
-    found = sorted(_holding(folder, "study.toml"))
-    working = [path for path in found if RECORD not in path.relative_to(folder).parts]
-    if not found:
+    every = sorted(_holding(folder, "study.toml"))
+    working = [path for path in every if RECORD not in path.relative_to(folder).parts]
+    if not every:
         raise BadInput(
             f"{folder}: holds no study. Give a folder that `lrbench run` has written to, such as results/reference."
         )
-    return found if record else working or found
+    return every if record else working or every
 
 
 def _holding(folder: Path, name: str) -> Iterator[Path]:
-    """The folders at or below one that hold a file, links to folders followed; what two paths lead to counts once."""
+    """The folders at or below one that hold a file. Links are followed; a folder with two paths counts once."""
     seen = set()
     for root, folders, files in os.walk(folder, followlinks=True):
         folders.sort()
@@ -238,22 +239,21 @@ def _holding(folder: Path, name: str) -> Iterator[Path]:
 
 
 def one_study(place: Path) -> Path:
-    """The study folder, or the bundle, that a place stands for: itself, or the only one below it.
+    """The study folder or bundle at a place, or the only one below it.
 
     Raises: BadInput when there is none or there are several.
     """
-    found = studies(place)
-    if len(found) > 1:
-        names = ", ".join(str(path) for path in found[:3])
-        raise BadInput(
-            f"{place}: holds {len(found)} studies: {names}{', ...' if len(found) > 3 else ''}. Give one of them."
-        )
-    return found[0]
+    folders = studies(place)
+    if len(folders) > 1:
+        names = ", ".join(str(path) for path in folders[:3])
+        more = ", ..." if len(folders) > 3 else ""
+        raise BadInput(f"{place}: holds {len(folders)} studies: {names}{more}. Give one of them.")
+    return folders[0]
 
 
 @contextmanager
 def _damage(path: Path) -> Iterator[Path]:
-    """Tell of a file, or of one in a folder, that cannot be read as bad input."""
+    """Report a file that cannot be read, at ``path`` or below, as bad input."""
     try:
         yield path
     except (OSError, ValueError, LookupError, TypeError, AttributeError, pa.ArrowException) as error:
@@ -268,7 +268,7 @@ def _shards(folder: Path, place: str = RUNS) -> list[Path]:
 
 
 def _one_row_per_key(runs: pa.Table, folder: Path) -> pa.Table:
-    """Sort by key; drop crashes that a later try made good, and repeats; refuse two different results of one run."""
+    """Sort by key. Drop repeats, and crashes that succeeded later. Refuse two different results of one run."""
     seen: dict[str, int] = {}
     crashed = [status == Status.CRASHED for status in runs["status"].to_pylist()]
     for i, key in enumerate(runs["key"].to_pylist()):
@@ -283,7 +283,7 @@ def _one_row_per_key(runs: pa.Table, folder: Path) -> pa.Table:
 
 
 def _without_none(value: Any) -> Any:
-    """TOML has no word for nothing: what is None is left out."""
+    """A value without the parts that are None, which TOML cannot write."""
     if isinstance(value, dict):
         return {name: _without_none(v) for name, v in value.items() if v is not None}
     return [_without_none(v) for v in value if v is not None] if isinstance(value, list) else value

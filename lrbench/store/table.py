@@ -1,4 +1,4 @@
-"""The columns of a stored run, and the two ways between outcomes and a Parquet table."""
+"""Outcomes as rows of a Parquet table, and their digest."""
 
 import hashlib
 import io
@@ -73,24 +73,24 @@ CONTENT = [
     "test_metric",
     "test_loss",
 ]
-"""What two records of one key must agree on; clocks may differ."""
+"""Two records of one key must agree on these; clocks may differ."""
 WHOLE_CURVE = "step_loss"
-"""The column of every step's training loss, which studies of schema 2 and before have."""
+"""Schema 1 and 2 have the training loss of every step in this column."""
 
 
 def row(run: Run, outcome: Outcome) -> dict[str, Any]:
-    """One run and its outcome as the values of ``COLUMNS``."""
+    """A run and its outcome as the values of ``COLUMNS``."""
     strategy = {axis: getattr(run, axis).label for axis in ("workload", "optimizer", "layer_lr", "schedule")}
     plain = {
         name: getattr(run, name)
         for name in ("lr", "seed", "batch_size", "accumulate", "precision", "eval_every", "target")
     }
-    found = {name: getattr(outcome, name) for name in COLUMNS.names if hasattr(outcome, name)}
-    found |= {"status": str(outcome.status), "groups": list(outcome.groups), "group_lr": outcome.group_lr.tolist()}
+    result = {name: getattr(outcome, name) for name in COLUMNS.names if hasattr(outcome, name)}
+    result |= {"status": str(outcome.status), "groups": list(outcome.groups), "group_lr": outcome.group_lr.tolist()}
     return (
         strategy
         | plain
-        | found
+        | result
         | summary(outcome.step_loss, outcome.lowest_loss)
         | {"budget": run.steps, "run": json.dumps(run.model_dump())}
     )
@@ -115,23 +115,23 @@ def to_bytes(table: pa.Table) -> bytes:
 
 
 def read_parquet(paths: Sequence[Path], columns: list[str] | None = None) -> pa.Table:
-    """The rows of several Parquet files, older ones as this version has them."""
+    """The rows of several Parquet files. Rows of older schemas get the columns of this one."""
     wanted = columns or COLUMNS.names
     empty = pa.schema([COLUMNS.field(name) for name in wanted]).empty_table()
     return pa.concat_tables([empty, *(_as_now(path, wanted) for path in paths)], promote_options="default")
 
 
 def _as_now(path: Path, wanted: list[str]) -> pa.Table:
-    """Some columns of one file. What schema 1 and 2 kept otherwise is made from what they kept."""
+    """Some columns of a file, computed from what older schemas stored instead where they are missing."""
     stored = pq.read_schema(path).names
     table = pq.read_table(path, columns=[name for name in wanted if name in stored])
     if WHOLE_CURVE in stored and (lacking := [name for name in wanted if name in _OF_LOSSES and name not in stored]):
         curves = pq.read_table(path, columns=[WHOLE_CURVE])[WHOLE_CURVE].to_pylist()
-        kept = pa.Table.from_pylist(
+        computed = pa.Table.from_pylist(
             [summary(curve) for curve in curves], pa.schema([COLUMNS.field(name) for name in lacking])
         )
         for name in lacking:
-            table = table.append_column(COLUMNS.field(name), kept[name])
+            table = table.append_column(COLUMNS.field(name), computed[name])
     if "population" in wanted and "population" not in stored:
         table = table.append_column("population", pa.array([""] * len(table)))
     return _train_loss_at_the_end(table)
@@ -141,7 +141,7 @@ _OF_LOSSES = frozenset(Losses.__annotations__)
 
 
 def _train_loss_at_the_end(table: pa.Table) -> pa.Table:
-    """Schema 1 kept the training loss of every evaluation; now it is that at the end."""
+    """Replace the training losses of all evaluations, which schema 1 stored, by the last one."""
     at = table.schema.get_field_index("train_loss")
     if at < 0 or not pa.types.is_list(table.schema.field(at).type):
         return table
@@ -158,17 +158,17 @@ _CURVES = {"eval_step": "<i4", "val_metric": "<f4", "val_loss": "<f4"}
 
 
 def digest(runs: pd.DataFrame) -> str:
-    """The SHA-256 of every run's key, resolved values and outcome, in order of the keys; 64 hexadecimal digits.
+    """The SHA-256 of the runs of a ``Study``: keys, resolved values and outcomes; 64 hexadecimal digits.
 
-    Args: runs: those of a ``Study``. Clocks, how runs were trained, and in which files and order they are stored do not
-    enter, so the same results have the same digest wherever they were made.
+    Clocks, the way in which runs were trained, files and order do not enter. So the same results have the same digest
+    wherever they were made.
     """
-    found = hashlib.sha256()
+    total = hashlib.sha256()
     for run in runs.sort_values("key").to_dict("records"):
         plain = [known(run[name]) for name in CONTENT if name not in _CURVES]
         text = json.dumps([run["key"], json.loads(run["run"]), plain], sort_keys=True, separators=(",", ":"))
-        found.update(text.encode())
+        total.update(text.encode())
         for name, kind in _CURVES.items():
             curve = np.asarray(run[name], kind)
-            found.update(len(curve).to_bytes(8, "little") + curve.tobytes())
-    return found.hexdigest()
+            total.update(len(curve).to_bytes(8, "little") + curve.tobytes())
+    return total.hexdigest()

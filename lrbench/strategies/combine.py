@@ -1,4 +1,4 @@
-"""Which optimizer, layer-lr policy and schedule go together, and why the others do not."""
+"""Which optimizers, layer-lr policies and schedules can be combined, and why others cannot."""
 
 import warnings
 from collections.abc import Callable, Mapping, Sequence
@@ -17,7 +17,7 @@ from lrbench.strategies.schedules import SCHEDULES, sequential
 
 
 def groups_of(run: Run, params: Sequence[Param]) -> list[Group]:
-    """The parameter groups of a run; those of an optimizer for matrices hold matrices only, or none.
+    """The parameter groups of a run. For an optimizer of matrices, a group holds only matrices, or none.
 
     Raises: ValueError as ``param_groups``.
     """
@@ -27,7 +27,10 @@ def groups_of(run: Run, params: Sequence[Param]) -> list[Group]:
 
 
 def matrices_of(optimizer: Choice) -> Callable[[Param], bool] | None:
-    """Which parameters an optimizer for matrices steps as such: hidden ones, or all of two dimensions where its ``matrices`` says so."""
+    """A test for the parameters that an optimizer steps as matrices; None for an optimizer that treats all alike.
+
+    These are the hidden matrices, or everything of two dimensions where its setting ``matrices`` is "all".
+    """
     entry = OPTIMIZERS[optimizer.name]
     if "only_2d" not in entry.flags:
         return None
@@ -36,7 +39,7 @@ def matrices_of(optimizer: Choice) -> Callable[[Param], bool] | None:
 
 
 def impossible(run: Run, params: Sequence[Param]) -> str | None:
-    """The reason why a run's strategy cannot train a model with these parameters, or None."""
+    """Why a run's strategy cannot train a model with these parameters, or None."""
     entry = OPTIMIZERS[run.optimizer.name]
     if entry.needs and not find_spec(entry.needs):
         return f"{entry.name} needs the package {entry.needs}: pip install {entry.needs}"
@@ -89,7 +92,7 @@ def _matrix_of(optimizer: Choice) -> str:
 
 
 def _refused(run: Run, groups: Sequence[Group], shapes: Mapping[str, tuple[int, ...]]) -> str | None:
-    """Why the optimizer's own class refuses these settings, such as Nesterov's momentum without a momentum; tried without any memory."""
+    """Why the optimizer's own class refuses its settings, such as Nesterov without momentum. This uses no memory."""
     reason = _refusal(run.optimizer.model_dump_json(), tuple(groups), tuple(shapes.items()))
     return reason and f"{run.optimizer.label}: {reason}"
 
@@ -108,13 +111,13 @@ def _refusal(optimizer: str, groups: tuple[Group, ...], shapes: tuple[tuple[str,
 
 @cache
 def _refuses_sparse(optimizer: str) -> str | None:
-    """What an optimizer that takes a dense gradient says to a sparse one, or None: it is given both."""
+    """The error of an optimizer given a sparse gradient, or None. One that refuses dense gradients too gives None."""
     choice, dense = Choice.model_validate_json(optimizer), torch.ones(2, 2)
     return None if _fault_with(choice, dense) else _fault_with(choice, dense.to_sparse(1))
 
 
 def _fault_with(optimizer: Choice, gradient: torch.Tensor) -> str | None:
-    """What an optimizer raises in two steps with a gradient: at the second one it has a state."""
+    """The error of an optimizer in two steps with a gradient, or None. At the second step it has a state."""
     tensor = torch.nn.Parameter(torch.ones(2, 2))
     try:
         made: Any = built(optimizer, [{"params": [tensor], "lr": 1.0}], 1.0)
@@ -135,7 +138,10 @@ def _unfit_schedule(schedule: Choice, optimizer: Choice) -> str | None:
         if "momentum" not in OPTIMIZERS[optimizer.name].flags or not has_momentum:
             return f"{schedule.label} cycles the momentum, and {optimizer.label} has none"
         if "only_2d" in OPTIMIZERS[optimizer.name].flags:
-            return f"{schedule.label} cycles one kind of momentum, and {optimizer.label} is of two optimizers that have different ones"
+            return (
+                f"{schedule.label} cycles one kind of momentum, and {optimizer.label} is of two optimizers that have "
+                "different ones"
+            )
     for name in schedule.settings.get("others", {}):
         shared = name == "weight_decay" or "only_2d" not in OPTIMIZERS[optimizer.name].flags
         if not isinstance(optimizer.settings.get(name), float) or not shared:

@@ -1,4 +1,4 @@
-"""Optimizers made of others, which still look like one to a scheduler and to a training loop."""
+"""Optimizers made of others. A scheduler and a training loop see one optimizer."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -9,11 +9,11 @@ Groups = list[dict[str, Any]]
 
 
 class Paired(Optimizer):
-    """Two optimizers that divide the parameter groups between them.
+    """Two optimizers that share the parameter groups between them.
 
-    ``builds`` make an optimizer from groups: the first gets the groups that ``takes`` accepts, the second the others.
-    ``param_groups`` holds the very dicts of the two, in the order in which they were added, so that a schedule acts on
-    all of them.
+    ``builds`` are two functions that make an optimizer from groups. The first gets the groups that ``takes`` accepts,
+    the second the others. ``param_groups`` holds the same dicts as the two optimizers, in the order in which they were
+    added, so that a schedule changes all of them.
     """
 
     def __init__(
@@ -25,7 +25,7 @@ class Paired(Optimizer):
         super().__init__(groups, {})
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
-        """Hand a group to the optimizer that it belongs to."""
+        """Add a group to the optimizer that it belongs to."""
         i = 0 if self._takes(param_group) else 1
         if i in self._parts:
             self._parts[i].add_param_group(param_group)
@@ -38,7 +38,7 @@ class Paired(Optimizer):
         groups = {i: iter(part.param_groups) for i, part in self._parts.items()}
         self.param_groups = [next(groups[i]) for i in self._order]
 
-    def step(self, closure: None = None) -> None:  # type: ignore[override]  # noqa: ARG002 - neither part takes a closure
+    def step(self, closure: None = None) -> None:  # type: ignore[override]  # noqa: ARG002 - neither takes one
         """Step both."""
         for part in self._parts.values():
             part.step()
@@ -55,14 +55,14 @@ class Paired(Optimizer):
 
 
 class Adopted(Optimizer):
-    """An object that steps parameter groups and is no optimizer of torch, made to look like one to a scheduler."""
+    """Wraps an object that steps parameter groups but is no optimizer of torch, so that a scheduler accepts it."""
 
     def __init__(self, inner: Any) -> None:
         self.inner = inner
         super().__init__(inner.param_groups, {})
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
-        """Hand a group on. Those that torch adds at construction are there already."""
+        """Add a group to the object. The groups that torch adds at construction are there already."""
         if not any(param_group is group for group in self.inner.param_groups):
             self.inner.add_param_group(param_group)
         self.param_groups = self.inner.param_groups
@@ -94,10 +94,10 @@ class Adopted(Optimizer):
 
 
 class Staged(Optimizer):
-    """An optimizer whose later groups join with ``add_param_group`` while training, under a schedule that knows them from the start.
+    """An optimizer whose groups join one after the other during training, with ``add_param_group``.
 
-    ``param_groups`` lists all groups, joined or waiting, so that a scheduler built on this object keeps the lr of those
-    that wait up to date; the optimizer inside holds the joined ones, the very same dicts.
+    ``param_groups`` lists all groups, joined or waiting, so that a scheduler updates the lrs of waiting groups too. The
+    optimizer inside holds the joined groups, as the same dicts.
     """
 
     def __init__(self, groups: Groups, joins: Sequence[int], build: Callable[[Groups], Optimizer]) -> None:
@@ -106,7 +106,7 @@ class Staged(Optimizer):
         self.inner = build([g for g, at in zip(groups, joins, strict=True) if at == 0])
         self._waiting = [g for g, at in zip(groups, joins, strict=True) if at > 0]
         self._states: dict[Any, Any] = {}
-        """What an optimizer makes of a waiting parameter when it is built: Adagrad's sum, before torch 2.12."""
+        """States that an optimizer makes of parameters when it is built: Adagrad's sum, before torch 2.12."""
         for group in self._waiting:
             alone = build([dict(group)])
             group.update(
@@ -116,14 +116,14 @@ class Staged(Optimizer):
         super().__init__(groups, self.inner.defaults)
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:  # noqa: ARG002 - torch's signature
-        """Called by torch for each group at construction; the groups are known already."""
+        """Called by torch for each group at construction. The groups are known already."""
         self._link()
 
     def _link(self) -> None:
         self.param_groups = [*self.inner.param_groups, *self._waiting]
 
     def join(self, done: int) -> None:
-        """Add the groups whose time has come after ``done`` steps."""
+        """Add the groups that join after ``done`` steps."""
         while self._waiting and self.joins[len(self.inner.param_groups)] <= done:
             group = self._waiting.pop(0)
             if "train_mode" in group:
@@ -145,7 +145,7 @@ class Staged(Optimizer):
         self.inner.eval()  # type: ignore[attr-defined]  # called only where the optimizer inside has it
 
     def state_dict(self) -> dict[str, Any]:
-        """The state of the joined groups and the options of those that wait."""
+        """The state of the joined groups, and the options of the waiting ones."""
         waiting = [{k: v for k, v in g.items() if k != "params"} for g in self._waiting]
         return {"inner": self.inner.state_dict(), "waiting": waiting}
 
@@ -158,7 +158,7 @@ class Staged(Optimizer):
 
 
 def innermost(optimizer: Any) -> Any:
-    """The optimizer as its entry made it, without what lrbench put around it."""
+    """The optimizer as its entry made it, without lrbench's wrappers."""
     while isinstance(optimizer, Staged | Adopted):
         optimizer = optimizer.inner
     return optimizer

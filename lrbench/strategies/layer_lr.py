@@ -1,7 +1,7 @@
-"""The layer-lr policies: from descriptions of a model's parameters to an lr multiplier for each.
+"""The layer-lr policies: from descriptions of a model's parameters to an lr multiplier for each, and to groups.
 
 An entry is a function of settings that returns a policy; a policy maps every parameter to a ``Rate``. It never sees a
-tensor.
+tensor. Parameters with the same rate are a parameter group.
 """
 
 from collections import Counter
@@ -22,9 +22,9 @@ from lrbench.config.types import Added, Count, NonNegative, Positive, Span
 class Rate:
     """How one parameter learns.
 
-    ``multiplier`` scales the base lr; 0 freezes the parameter: it is not given to the optimizer at all. ``joins`` is
-    when it is added with ``add_param_group``: a step, or a share of the budget, 0 for the start. ``weight_decay``
-    overrides the optimizer's.
+    ``multiplier`` scales the base lr; 0 freezes the parameter: the optimizer does not get it at all. ``joins`` says
+    when ``add_param_group`` adds it: a step, or a share of the budget; 0 is the start. ``weight_decay`` overrides the
+    optimizer's.
     """
 
     multiplier: float = 1.0
@@ -65,7 +65,7 @@ def uniform() -> Policy:
 
 @layer_lr("groups", cites=[PYTORCH])
 def groups(*, multipliers: Patterns, rest: NonNegative = 1.0) -> Policy:
-    """Multiply the lr of the parameters whose name matches a pattern, such as {"layer1*" = 0.1, "layer2*" = 0.2}; 0 freezes.
+    """Multiply the lr of parameters whose name matches a pattern, as in {"layer1*" = 0.1, "layer2*" = 0.2}; 0 freezes.
 
     The first matching pattern counts; ``rest`` is the multiplier of all others.
 
@@ -73,8 +73,8 @@ def groups(*, multipliers: Patterns, rest: NonNegative = 1.0) -> Policy:
     """
 
     def policy(params: Sequence[Param]) -> dict[str, Rate]:
-        found = _matched(params, tuple(multipliers))
-        return {p.name: Rate(multipliers.get(found[p.name] or "", rest)) for p in params}
+        matched = _matched(params, tuple(multipliers))
+        return {p.name: Rate(multipliers.get(matched[p.name] or "", rest)) for p in params}
 
     return policy
 
@@ -87,8 +87,8 @@ def freeze(*, layers: Names) -> Policy:
     """
 
     def policy(params: Sequence[Param]) -> dict[str, Rate]:
-        found = _matched(params, layers)
-        return {p.name: FROZEN if found[p.name] else Rate() for p in params}
+        matched = _matched(params, layers)
+        return {p.name: FROZEN if matched[p.name] else Rate() for p in params}
 
     return policy
 
@@ -124,7 +124,7 @@ def discriminative(*, ratio: Annotated[float, Field(ge=1.0)] = 100.0) -> Policy:
 
 @layer_lr("gradual-unfreezing", cites=["howard2018universal"])
 def gradual_unfreezing(*, every: Span = 0.2) -> Policy:
-    """Start with the head and add the next layer below it with add_param_group after every so many steps; its state starts then.
+    """Start with the head; every so many steps, add the next layer below with add_param_group; its state starts then.
 
     Source: Howard & Ruder 2018, arXiv:1801.06146, section 3.3.
     """
@@ -148,7 +148,7 @@ def width_scaled(
     rule: Literal["adam", "sgd"] = "adam",
     width: Annotated[Literal["model", "layer"], Added("layer")] = "model",
 ) -> Policy:
-    """Scale lrs with width as muP does, relative to a model of ``base_width``, so that the best lr carries over between widths.
+    """Scale lrs with width as muP does, relative to a model of ``base_width``: one best lr fits all widths.
 
     The width of a model is how many outputs its first weight has; at ``base_width`` every multiplier is 1. With
     ``adam``, all weights but the first get base_width / width. With ``sgd``, the first weight, biases and norms get
@@ -172,7 +172,7 @@ def width_scaled(
 
 
 def _by_model_width(p: Param, times: float, rule: str) -> float:
-    """The multiplier of a parameter in a model of so many times the base width."""
+    """The multiplier of a parameter in a model that is ``times`` as wide as the base."""
     if p.is_head and not p.is_vector:
         return 1.0 / times
     if _sums_units(p) and not p.is_input:
@@ -182,7 +182,7 @@ def _by_model_width(p: Param, times: float, rule: str) -> float:
 
 
 def _by_layer_width(p: Param, base_width: int, rule: str) -> float:
-    """The multiplier of a parameter as if its own layer were the model."""
+    """The multiplier of a parameter by the width of its own layer."""
     if (_sums_units(p) or (p.is_head and not p.is_vector)) and p.layer > 0:
         return base_width / p.width_in if rule == "adam" or p.is_head else 1.0
     return 1.0 if rule == "adam" or p.is_head or not p.shape else p.shape[0] / base_width
@@ -198,7 +198,9 @@ def _head(params: Sequence[Param]) -> int:
 
 
 def _matched(params: Sequence[Param], patterns: Sequence[str]) -> dict[str, str | None]:
-    """The first pattern that each parameter matches, by its own name or its layer's; a tied one by any of its names, or their modules'.
+    """The first pattern that each parameter matches, by its own name or its layer's.
+
+    A tied parameter matches by any of its names, or of their modules.
 
     Raises: ValueError when a pattern matches nothing.
     """
@@ -222,7 +224,7 @@ def _matches(p: Param, pattern: str) -> bool:
 
 @dataclass(frozen=True)
 class Group:
-    """Parameters that share a rate. ``joins`` is the number of steps done when it is added to the optimizer."""
+    """Parameters that share a rate. ``joins`` is the number of steps done when the optimizer gets the group."""
 
     name: str
     params: tuple[str, ...]
@@ -230,11 +232,10 @@ class Group:
     joins: int
     weight_decay: float | None
     use_muon: bool | None = None
-    """Whether its parameters are the matrices of an optimizer that steps matrices otherwise than the rest; None for any
-    other optimizer."""
+    """Whether an optimizer that treats matrices differently steps them as such; None for other optimizers."""
 
     def options(self, tensors: Mapping[str, Any], base_lr: float) -> dict[str, Any]:
-        """The dict that ``torch.optim`` and ``add_param_group`` take, with no key that they do not know."""
+        """The group as ``torch.optim`` and ``add_param_group`` take it."""
         decay = {} if self.weight_decay is None else {"weight_decay": self.weight_decay}
         kind = {} if self.use_muon is None else {"use_muon": self.use_muon}
         return {"params": [tensors[name] for name in self.params], "lr": base_lr * self.multiplier} | decay | kind
@@ -243,13 +244,13 @@ class Group:
 def param_groups(
     policy: Policy, params: Sequence[Param], steps: int, *, is_matrix: Callable[[Param], bool] | None = None
 ) -> list[Group]:
-    """The groups that a policy makes of a model's parameters, in the order in which they join, then in the model's.
+    """The groups that a policy makes of a model's parameters, by the step at which they join, then in model order.
 
-    Where ``is_matrix`` is given, the parameters that it accepts are kept apart from the others. What the model itself
-    froze is in no group.
+    Parameters that ``is_matrix`` accepts are in other groups than the rest. Parameters that the model itself froze are
+    in none.
 
-    Raises: ValueError when the policy leaves a parameter out, names an unknown one, uses a negative multiplier, or
-    trains nothing at the start; when the model has nothing to train.
+    Raises: ValueError when the policy leaves a parameter out, names an unknown one, gives a negative multiplier, or
+    trains nothing at the start; and when the model has nothing to train.
     """
     if all(p.is_frozen for p in params):
         raise ValueError("finds nothing to train: the model has no parameter that it does not freeze itself.")
@@ -265,18 +266,18 @@ def param_groups(
     for p in params:
         if rates[p.name].multiplier > 0.0 and not p.is_frozen:
             together.setdefault((rates[p.name], is_matrix and is_matrix(p)), []).append(p)
-    found = _told_apart(
+    made = _numbered(
         [replace(_group(rate, members, steps), use_muon=kind) for (rate, kind), members in together.items()]
     )
-    if not any(g.joins == 0 for g in found):
+    if not any(g.joins == 0 for g in made):
         raise ValueError(
             "trains no parameter at the start: at least one must join at step 0 with a multiplier above 0."
         )
-    return sorted((g for g in found if g.joins < steps), key=lambda g: g.joins)
+    return sorted((g for g in made if g.joins < steps), key=lambda g: g.joins)
 
 
-def _told_apart(groups: list[Group]) -> list[Group]:
-    """The groups, with a number after a name that an earlier one has."""
+def _numbered(groups: list[Group]) -> list[Group]:
+    """The groups, with a number after a name that an earlier group has."""
     seen: Counter[str] = Counter()
     for i, group in enumerate(groups):
         seen[group.name] += 1

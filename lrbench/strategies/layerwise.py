@@ -1,4 +1,4 @@
-"""Lion, LARS and LAMB, which PyTorch does not have: the formulas of the papers as plain optimizers."""
+"""Lion, LARS and LAMB, which PyTorch does not have: the formulas of the papers, parameter by parameter."""
 
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -9,7 +9,7 @@ from torch.optim import Optimizer
 
 
 class _Simple(Optimizer):
-    """An optimizer whose step is one formula per parameter; its state starts as zeros of these names."""
+    """An optimizer whose step is one formula per parameter. Its state is ``averages``, which start at zero."""
 
     averages: tuple[str, ...] = ()
 
@@ -55,12 +55,12 @@ class Lion(_Simple):
 
 
 class LARS(_Simple):
-    """Momentum SGD whose lr, for each parameter tensor, is multiplied by trust_coefficient |p| / (|g| + weight_decay |p|).
+    """Momentum SGD with the lr of each tensor multiplied by trust_coefficient |p| / (|g| + weight_decay |p|).
 
-    As in the paper the lr is part of what the momentum sums up: v <- momentum v + lr ratio (g + weight_decay p), p <- p
-    - v. (Others multiply by the lr of the day outside of the sum; the two differ when the lr changes.) Where the
-    paper's ratio is 0 or 0 / 0, a tensor of zeros or without gradient, it is 1, or zeros would never train. With
-    ``exclude_1d``, tensors of at most one dimension, biases and norms, take ratio 1 and no weight decay.
+    As in the paper, the lr is inside the momentum's sum: v <- momentum v + lr ratio (g + weight_decay p), p <- p - v.
+    (Others multiply the sum by the current lr; the two differ when the lr changes.) Where the paper's ratio is 0 or
+    0 / 0, for a tensor of zeros or without gradient, it is 1 here, or zeros would never train. With ``exclude_1d``,
+    tensors of at most one dimension, biases and norms, have ratio 1 and no weight decay.
 
     Source: You, Gitman & Ginsburg 2017, Large batch training of convolutional networks, arXiv:1708.03888, algorithm 1.
     """
@@ -96,11 +96,11 @@ class LARS(_Simple):
 
 
 class LAMB(_Simple):
-    """Adam's step with decoupled weight decay, its length made lr x |p| for each parameter tensor.
+    """Adam's step with decoupled weight decay, scaled for each parameter tensor to the length lr x |p|.
 
-    As in the paper's final version the averages are bias-corrected and |p| is not clipped. Where |p| or the step is 0,
-    Adam's step is taken as it is. With ``exclude_1d``, tensors of at most one dimension, biases and norms, take Adam's
-    step without weight decay.
+    As in the paper's final version, the averages are bias-corrected and |p| is not clipped. Where |p| or the step is 0,
+    the step is not scaled. With ``exclude_1d``, tensors of at most one dimension, biases and norms, take Adam's step
+    without weight decay.
 
     Source: You et al. 2020, Large batch optimization for deep learning: training BERT in 76 minutes, arXiv:1904.00962,
     algorithm 2.

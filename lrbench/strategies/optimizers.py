@@ -1,7 +1,7 @@
 """The optimizers: each entry builds the real ``torch.optim`` object from parameter groups and a base lr.
 
-Keyword-only parameters are what a matrix may set; their defaults are those of PyTorch. ``default_lr`` is PyTorch's too,
-so that "a multiple of the default" and "the distance from the default to the cliff" mean what they say.
+A matrix may set the keyword-only parameters. Their defaults are PyTorch's, and so is ``default_lr``: a multiple of the
+default lr is a multiple of what PyTorch's users get.
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -44,19 +44,19 @@ class OptimizerEntry(Entry[Build]):
     """An optimizer, as a function of parameter groups and a base lr."""
 
     default_lr: float
-    """PyTorch's, or its author's."""
+    """PyTorch's default, or its author's."""
     needs: str | None = None
-    """The package that it is imported from, where lrbench does not bring it."""
+    """The package to install for it; None: lrbench installs it."""
     rounds_in: str | None = None
-    """A precision lower than that of the weights in which it computes."""
+    """The precision in which it computes, where that is lower than that of the weights."""
 
     def listed(self) -> dict[str, Any]:
-        """The default lr, and the others where they are given."""
+        """The default lr, and the other facts where they are given."""
         others = {"needs": self.needs, "rounds_in": self.rounds_in}
         return {"default_lr": self.default_lr} | {name: value for name, value in others.items() if value is not None}
 
     def stored(self, settings: Mapping[str, Any]) -> dict[str, Any]:
-        """The default lr besides."""
+        """The default lr too."""
         return super().stored(settings) | {"default_lr": self.default_lr}
 
 
@@ -73,11 +73,11 @@ def optimizer(
     rounds_in: str | None = None,
     cites: Iterable[str] = (),
 ) -> Callable[[Build], Build]:
-    """Enter an optimizer: a function of parameter groups and a base lr. ``FLAGS`` says what its ``flags`` mean.
+    """Enter an optimizer: a function of parameter groups and a base lr. ``FLAGS`` explains its ``flags``.
 
-    ``needs`` names the package that it is imported from. ``rounds_in`` names a precision lower than that of the weights
-    in which it computes: the bits of its result then depend on how many runs are stepped together. ``cites`` are keys
-    of ``references.bib``.
+    ``needs`` names the package to install for it. ``rounds_in`` names the precision in which it computes, if that is
+    lower than that of the weights: then the bits of a result depend on how many runs are stepped together. ``cites``
+    are keys of ``references.bib``.
     """
     optional = {"needs": needs, "rounds_in": rounds_in}
     facts = {name: value for name, value in optional.items() if value is not None}
@@ -85,7 +85,7 @@ def optimizer(
 
 
 def built(choice: Choice, groups: Groups, lr: float) -> Optimizer:
-    """The optimizer that a run chooses, over some parameter groups.
+    """Build the optimizer of a run over some parameter groups.
 
     Raises: ValueError when what its entry returns cannot be stepped, or has other groups than it was given.
     """
@@ -106,7 +106,7 @@ def built(choice: Choice, groups: Groups, lr: float) -> Optimizer:
 
 
 def swaps_weights(choice: Choice, optimizer: Any) -> bool:
-    """Whether an optimizer has weights for training and others for evaluation: its entry says so, or it has the two methods."""
+    """Whether an optimizer swaps weights for evaluation: its entry says so, or it has ``train`` and ``eval``."""
     made = innermost(optimizer)
     return "train_eval" in OPTIMIZERS[choice.name].flags or all(
         callable(getattr(made, name, None)) for name in ("train", "eval")
@@ -150,7 +150,7 @@ def adam(
     weight_decay: NonNegative = 0.0,
     amsgrad: bool = False,
 ) -> Optimizer:
-    """Scale the mean gradient by the root of its mean square, per parameter; eps steadies the division, it bounds no lr.
+    """Divide the mean gradient by the root of its mean square, per weight; eps steadies the division, it bounds no lr.
 
     Source: Kingma & Ba 2015, arXiv:1412.6980; amsgrad: Reddi et al. 2018, arXiv:1904.09237; torch.optim.Adam.
     """
@@ -268,7 +268,7 @@ def rmsprop(
 
 @optimizer("rprop", default_lr=1e-2, flags=["not_proportional"], cites=["riedmiller1993direct", PYTORCH])
 def rprop(groups: Groups, lr: float, *, etas: Etas = (0.5, 1.2), step_sizes: Pair = (1e-6, 50.0)) -> Optimizer:
-    """Use the gradient's sign only: a step size per weight grows while the sign holds and shrinks when it flips. lr is the first one.
+    """Use only the gradient's sign: each weight's step size, at first lr, grows while the sign holds, else it shrinks.
 
     Source: Riedmiller & Braun 1993, A direct adaptive method for faster backpropagation learning; torch.optim.Rprop.
     """
@@ -354,10 +354,10 @@ def muon(
     eps: NonNegative = 1e-8,
     matrices: Annotated[Literal["hidden", "all"], Added("all")] = "hidden",
 ) -> Optimizer:
-    """Orthogonalise the momentum of each hidden matrix, scaled to AdamW's step size; AdamW (betas, eps) trains the rest at the same lr.
+    """Orthogonalise the momentum of each hidden matrix, at AdamW's step size; AdamW (betas, eps) trains the rest.
 
-    As its authors do, embeddings and the head belong to the rest. With ``matrices = "all"`` every 2-D weight is
-    orthogonalised.
+    As its authors do, embeddings and the head belong to the rest, which has the same lr. With ``matrices = "all"``
+    every 2-D weight is orthogonalised.
 
     Source: Jordan et al. 2024, Muon: an optimizer for hidden layers in neural networks; Liu et al. 2025,
     arXiv:2502.16982; torch.optim.Muon.
@@ -374,7 +374,7 @@ def muon(
 
 @optimizer("lion", default_lr=1e-4, flags=["momentum"], cites=["chen2023symbolic"])
 def lion(groups: Groups, lr: float, *, betas: Betas = (0.9, 0.99), weight_decay: NonNegative = 0.0) -> Optimizer:
-    """Step by lr along the sign of the momentum, every weight alike. Good lrs are 3 to 10 times below AdamW's, whence the default.
+    """Step by lr along the sign of the momentum, every weight alike. Good lrs are 3 to 10 times below AdamW's.
 
     Source: Chen et al. 2023, arXiv:2302.06675.
     """
@@ -391,9 +391,9 @@ def lars(
     trust_coefficient: Positive = 1e-3,
     exclude_1d: bool = True,
 ) -> Optimizer:
-    """Momentum SGD whose step for each weight tensor is in proportion to the tensor's norm: lr x trust_coefficient of it per gradient.
+    """Momentum SGD; the step of each weight tensor is lr x trust_coefficient times the tensor's norm, per gradient.
 
-    So the default lr leaves the proportion to trust_coefficient. With exclude_1d, biases and norms take plain momentum
+    At the default lr of 1, the proportion is trust_coefficient. With exclude_1d, biases and norms have plain momentum
     SGD without weight decay.
 
     Source: You et al. 2017, arXiv:1708.03888.
@@ -413,8 +413,8 @@ def lamb(
 ) -> Optimizer:
     """AdamW's step, its length for each weight tensor made lr x the tensor's norm.
 
-    The default lr is Adam's, which is what biases get: a step of a thousandth of a tensor's norm. With exclude_1d,
-    biases and norms take Adam's step without weight decay.
+    The default lr is Adam's: biases take Adam's step, and a weight tensor one of a thousandth of its norm. With
+    exclude_1d, biases and norms take Adam's step without weight decay.
 
     Source: You et al. 2020, arXiv:1904.00962.
     """

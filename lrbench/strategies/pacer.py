@@ -1,4 +1,4 @@
-"""When a schedule is stepped, what lrs it gives, and whether a training used the lrs that its strategy declares."""
+"""When schedules are stepped, the lrs that they give, and the audit: were the lrs in use those declared?"""
 
 import inspect
 from collections.abc import Iterable, Sequence
@@ -18,13 +18,12 @@ from lrbench.strategies.schedules import SCHEDULES, Scheduler, Warmup, stand_in
 
 Lrs = NDArray[np.float64]
 LR_ROUNDING, PLUGIN_LR_ROUNDING = 1e-9, 1e-6
-"""How far a recorded lr may be from the declared one, as a share of the largest: of lrs computed in float64, and in
-float32."""
+"""How far a recorded lr may be from the declared one, as a share of the largest. A plug-in may compute in float32."""
 
 
 @dataclass(frozen=True)
 class Timing:
-    """The length of a training in optimizer steps, of its epochs, and of the intervals between its evaluations."""
+    """The lengths of a training, of its epochs and of its evaluation intervals, in optimizer steps."""
 
     steps: int
     steps_per_epoch: int
@@ -32,11 +31,11 @@ class Timing:
 
 
 class CallOrderError(Exception):
-    """The scheduler was to be stepped before the optimizer."""
+    """The scheduler was about to be stepped before the optimizer."""
 
 
 class Pacer:
-    """A scheduler together with the moments at which it is stepped.
+    """Steps a scheduler at the right moments.
 
     Open loop: after every optimizer step, or after every epoch. Closed loop: after every evaluation.
     """
@@ -66,7 +65,7 @@ class Pacer:
             _note_steps(optimizer)
 
     def after_step(self, done: int) -> None:
-        """To be called after the optimizer's ``done``-th step.
+        """Call this after the optimizer's ``done``-th step.
 
         Raises: CallOrderError when the optimizer has not stepped since the last call.
         """
@@ -82,22 +81,22 @@ class Pacer:
             self._noted["_opt_called"] = False
 
     def after_evaluation(self, loss: float, metric: float) -> None:
-        """To be called with the validation loss and metric of every evaluation but the one before training."""
+        """Call this after each evaluation but the one before training, with the validation loss and metric."""
         if self.closed_loop:
             self.scheduler.step(metric if self.watches_metric else loss)
 
     def state_dict(self) -> dict[str, Any]:
-        """The scheduler's state without its functions, which come back with the scheduler itself."""
+        """The scheduler's state without functions, which building the scheduler restores."""
         state: dict[str, Any] = _without_functions(self.scheduler.state_dict())
         return state
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Restore the scheduler; restore the optimizer after it."""
+        """Restore the scheduler. Restore the optimizer afterwards."""
         self.scheduler.load_state_dict(state)
 
 
 class Unpaced:
-    """What is in the place of a pacer for an optimizer that sets its own lr: no scheduler touches its groups."""
+    """Stands in for a pacer where the optimizer sets its own lr: no scheduler changes its groups."""
 
     def after_step(self, done: int) -> None:
         """Nothing."""
@@ -114,7 +113,7 @@ class Unpaced:
 
 
 def _unfit(scheduler: Any, *, closed_loop: bool) -> str | None:
-    """Why a scheduler cannot be stepped as its flag says, or None."""
+    """Why a scheduler cannot be stepped as its flags say, or None."""
     step = getattr(scheduler, "step", None)
     if not callable(step):
         return f"its builder returned {scheduler!r}, which cannot be stepped: return an LRScheduler"
@@ -132,7 +131,7 @@ def _unfit(scheduler: Any, *, closed_loop: bool) -> str | None:
 
 
 def _note_steps(optimizer: Optimizer) -> None:
-    """Have an optimizer note that it was stepped, as torch does for its own schedulers."""
+    """Let an optimizer record that it was stepped, as torch does for its own schedulers."""
     noted, step = optimizer.__dict__, optimizer.step
 
     def stepped(*arguments: Any, **more: Any) -> Any:
@@ -168,10 +167,9 @@ def lr_table(
     evaluations: Iterable[tuple[float, float]] = (),
     options: dict[str, Any] | None = None,
 ) -> Lrs:
-    """The lr of groups that start at ``lrs``, at every step: the schedule's own class, stepped over an optimizer that trains nothing.
+    """The lrs of groups that start at ``lrs``: the real scheduler, stepped over an optimizer that trains nothing.
 
-    ``evaluations`` are the (loss, metric) pairs that a closed-loop schedule reacts to; ``options`` are further group
-    options.
+    ``evaluations`` are the (loss, metric) pairs for a closed-loop schedule; ``options`` are further options of groups.
 
     Returns: [steps, groups], in the order in which optimizer steps use them.
     """
@@ -189,7 +187,7 @@ def lr_table(
 
 
 def rounding_of(*choices: Choice) -> float:
-    """How far the lrs of some choices may be from the declared ones: a plug-in's may be of float32."""
+    """How far lrs may be from the declared ones, given the choices that compute them."""
     return LR_ROUNDING if not any(choice.is_plugin for choice in choices) else PLUGIN_LR_ROUNDING
 
 
@@ -204,9 +202,9 @@ def audit_run(
     options: dict[str, Any] | None = None,
     rounding: float = LR_ROUNDING,
 ) -> str | None:
-    """``audit`` of lrs recorded in a run whose schedule saw these evaluations; of a plug-in's schedule, too, that it scales the base lr.
+    """``audit`` of the lrs of a run. A plug-in's schedule must also scale with the base lr.
 
-    Shapes: recorded [T, G]. ``options`` as of ``lr_table``, ``rounding`` as of ``audit``.
+    ``evaluations`` and ``options`` are as in ``lr_table``, ``rounding`` as in ``audit``. Shapes: recorded [T, G].
     """
 
     def curve_at(lr: float) -> Lrs:
@@ -231,7 +229,10 @@ def audit_run(
 
 
 def _no_factor(curve: Lrs, twice: Lrs, base_lr: float, rounding: float) -> str | None:
-    """Why a curve is no base lr x schedule; ``twice`` is twice the curve at half of the base lr. Rounding may bring an lr below 0."""
+    """Why a curve is not base lr x schedule, or None; ``twice`` is twice the curve at half of the base lr.
+
+    Rounding may bring an lr slightly below 0.
+    """
     most = np.fmax.reduce(curve, initial=0.0)
     if (wrong := ~(np.isfinite(curve) & (curve >= -1e-6 * most))).any():
         step = int(wrong.argmax())
@@ -259,8 +260,8 @@ def audit(
 
     Shapes: recorded [T, G], NaN before a group joined; curve [at least T], one group's lr; the rest [G].
 
-    Returns: None if they agree to ``rounding`` of each group's largest lr, else a sentence that names the first step
-    that does not.
+    Returns: None if they agree within ``rounding``, as a share of each group's largest lr; else a sentence about the
+    first step that differs.
     """
     recorded = recorded.reshape(-1, len(names))
     declared = curve[: len(recorded), None] * np.asarray(multipliers)

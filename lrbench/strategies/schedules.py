@@ -45,18 +45,18 @@ class ScheduleEntry(Entry[Build]):
     """A schedule, as a function of an optimizer and the length of the training."""
 
     is_constant: bool = False
-    """Whether the lr never changes, but for a warm-up."""
+    """Whether the lr never changes after the warm-up."""
     is_chainable: bool = False
-    """Whether it computes the next lr from the present one, so that several can act at once."""
+    """Whether it computes the next lr from the current one, so that several can act at once."""
     has_parts: bool = False
-    """Whether it is made of other schedules; then it can be no part of one."""
+    """Whether it is made of other schedules. Then it cannot be a part of another."""
 
     def keeps_lr(self, settings: Mapping[str, Any]) -> bool:
         """Whether the lr is the base lr at every step."""
         return self.is_constant and not settings.get("warmup")
 
     def stored(self, settings: Mapping[str, Any]) -> dict[str, Any]:
-        """Whether it is constant besides."""
+        """Whether it is constant too."""
         return super().stored(settings) | {"is_constant": self.keeps_lr(settings)}
 
 
@@ -65,6 +65,8 @@ SCHEDULES = Catalog("schedule", ScheduleEntry, flags=FLAGS, common=_common)
 ``warmup``."""
 schedule = SCHEDULES.register
 
+Others = Annotated[dict[str, NonNegative], AfterValidator(lambda given: dict(sorted(given.items())))]
+"""Factors by the name of a group's option; their order changes nothing."""
 Gamma = Annotated[float, Field(gt=0.0, le=1.0)]
 Anneal = Literal["cos", "linear"]
 
@@ -106,7 +108,7 @@ def points(
     *,
     points: Points = ((0.0, 1.0), (0.5, 1.0), (1.0, 0.0)),
 ) -> Scheduler:
-    """Any shape: straight lines between points (share of the budget, share of the base lr), by default flat, then down to 0.
+    """Straight lines between points (share of the budget, share of the base lr); by default flat, then down to 0.
 
     Source: torch.optim.lr_scheduler.LambdaLR.
     """
@@ -227,7 +229,7 @@ def one_cycle(
     base_momentum: Fraction = 0.85,
     max_momentum: Fraction = 0.95,
 ) -> Scheduler:
-    """Up from lr / div_factor to lr, then far down. Momentum is left alone unless cycle_momentum, so that the effect is the lr's.
+    """Up from lr / div_factor to lr, then far down. Momentum stays the same unless cycle_momentum is set.
 
     Source: Smith & Topin 2018, arXiv:1708.07120; torch.optim.lr_scheduler.OneCycleLR.
     """
@@ -259,7 +261,7 @@ def cyclic(
     base_momentum: Fraction = 0.8,
     max_momentum: Fraction = 0.9,
 ) -> Scheduler:
-    """Zigzag between base times the lr and the lr. Momentum is left alone unless cycle_momentum.
+    """Zigzag between base times the lr and the lr. Momentum stays the same unless cycle_momentum is set.
 
     Source: Smith 2017, arXiv:1506.01186; torch.optim.lr_scheduler.CyclicLR.
     """
@@ -286,7 +288,7 @@ def swa(
     anneal_epochs: Span = 0.25,
     anneal_strategy: Anneal = "cos",
 ) -> Scheduler:
-    """Anneal to swa_lr times the base lr, then stay there: the lr of stochastic weight averaging, without the averaging.
+    """Anneal to swa_lr times the base lr, then stay: the lr of stochastic weight averaging, without the averaging.
 
     Source: Izmailov et al. 2018, arXiv:1803.05407; torch.optim.swa_utils.SWALR.
     """
@@ -318,11 +320,10 @@ def plateau(
     min_lr: Share = 0.0,
     mode: Literal["min", "max"] = "min",
 ) -> Scheduler:
-    """Multiply the lr by factor when the validation loss has not improved for patience evaluations and one more.
+    """Multiply the lr by factor when the validation loss has not improved for more than patience evaluations.
 
-    Improved means better by threshold x the size of the best value, so that a constant in the loss changes it; 0 takes
-    any gain for one. With ``mode = "max"`` the validation metric is watched in place of the loss, for a metric of which
-    more is better.
+    Improved means better by threshold x the size of the best value, so a constant added to the loss matters; with 0,
+    any gain counts. ``mode = "max"`` watches the validation metric instead of the loss, where more is better.
 
     Source: torch.optim.lr_scheduler.ReduceLROnPlateau.
     """
@@ -337,9 +338,9 @@ def by_hand(
     *,
     every: Span = 0.1,
     factor: Gamma = 0.9,
-    others: Annotated[dict[str, NonNegative], AfterValidator(lambda given: dict(sorted(given.items())))] = {},  # noqa: B006
+    others: Others = {},  # noqa: B006 - nothing changes it
 ) -> Scheduler:
-    """Change ``optimizer.param_groups`` by hand: after every so many steps each group's lr x factor, and ``others`` x theirs.
+    """Change ``optimizer.param_groups`` by hand: every so many steps, each group's lr x factor and ``others`` x theirs.
 
     ``others`` names further group properties, such as {weight_decay = 0.5}.
 
@@ -400,8 +401,8 @@ def _part(value: Any) -> dict[str, Any]:
     if settings.get("cycle_momentum") or settings.get("others"):
         raise fault("must change nothing but the lr: a part of a schedule can not have cycle_momentum or others")
     neutral = SCHEDULES[name].settings.neutral()
-    kept = {k: v for k, v in settings.items() if k not in whole and not (k in neutral and v == neutral[k])}
-    return {"name": name} | kept
+    own = {k: v for k, v in settings.items() if k not in whole and not (k in neutral and v == neutral[k])}
+    return {"name": name} | own
 
 
 def _several(parts: tuple[Any, ...]) -> tuple[Any, ...]:
@@ -455,7 +456,7 @@ def sequential(
 def chained(
     optimizer: Optimizer, total: int, *, parts: ChainedParts = ({"name": "constant-factor"}, {"name": "exponential"})
 ) -> Scheduler:
-    """Several schedules at once, each acting on what the others left; by default a reduced start and an exponential decay.
+    """Several schedules at once, each acting on the lr that the others left; by default, a low start and a decay.
 
     Source: torch.optim.lr_scheduler.ChainedScheduler.
     """
@@ -494,11 +495,10 @@ class ByHand(LRScheduler):
 
 
 class OfEachGroup(LRScheduler):
-    """Drive every group by its base lr times the lr of one real scheduler that runs at lr 1.
+    """Sets every group's lr to its base lr times the lr of one real scheduler that runs at lr 1.
 
-    For schedulers with a single absolute bound, such as ``eta_min``, which would otherwise pull all groups to the same
-    lr; and for those that start late, which would otherwise take the lr they find, or the ``initial_lr`` that another
-    has set, for the base lr.
+    For schedulers with one absolute bound, such as ``eta_min``, which would pull all groups to the same lr. And for
+    schedulers that start late: they would take the current lr, or another scheduler's ``initial_lr``, for the base lr.
     """
 
     def __init__(self, optimizer: Optimizer, make: Callable[[Optimizer], LRScheduler]) -> None:
@@ -535,10 +535,10 @@ def _of_each_group(optimizer: Optimizer, make: Callable[[Optimizer], LRScheduler
 
 
 class Warmup:
-    """A linear rise to the first lr of any scheduler, open or closed loop, which then runs as if it had just started.
+    """A linear rise to the first lr of any scheduler, which then runs as if it had just started.
 
-    During step k of ``rise`` the lr is k / (rise + 1) of it. The same as ``SequentialLR`` of ``LinearLR`` and the
-    scheduler, for the schedulers that accept it.
+    In step k of ``rise`` the lr is k / (rise + 1) of that first lr. It is ``SequentialLR`` of ``LinearLR`` and the
+    scheduler, for closed-loop schedulers too.
     """
 
     def __init__(self, optimizer: Optimizer, rise: int, then: Callable[[Optimizer], Scheduler]) -> None:
@@ -571,5 +571,5 @@ class Warmup:
 
 
 def stand_in(lrs: Sequence[float], options: Mapping[str, Any] = {}) -> Optimizer:
-    """A do-nothing optimizer with one group per lr and the given group options, to run a scheduler without training anything."""
+    """An optimizer that trains nothing, with a group per lr and some options, to run a scheduler on."""
     return torch.optim.SGD([dict(options) | {"params": [torch.zeros(1)], "lr": lr} for lr in lrs], lr=1.0, momentum=0.9)

@@ -1,4 +1,4 @@
-"""Where an unfinished run leaves what it needs to go on, bit for bit."""
+"""Checkpoints: the state of an unfinished run, from which it goes on to the same result bit for bit."""
 
 import hashlib
 import io
@@ -15,34 +15,33 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from lrbench.config.faults import told
+from lrbench.config.faults import message_of
 from lrbench.store import write_whole
 from lrbench.train.notices import say_once
 
 READABLE: list[Any] = [np.ndarray, np.dtype, *(made.__reduce__()[0] for made in (np.float64(0.0), np.zeros(0)))]
 READABLE += {type(np.dtype(code)) for code in np.typecodes["All"]}
-"""What NumPy's scalars and arrays are read back with. They are no code, so that a checkpoint may hold them."""
+"""What reading NumPy's scalars and arrays needs. It is no code of others, so a checkpoint may hold it."""
 
 ASK_SECONDS = 0.1
-"""How often a training is looked at whether it is to stop: asking other processes takes as long as a step of a small
-model."""
+"""How often a training asks whether to stop. Asking another process takes as long as a step of a small model."""
 
 
 class Interrupted(Exception):  # noqa: N818 - not an error: the run goes on from its checkpoint
-    """Training was asked to stop, and has saved its checkpoint."""
+    """Training was asked to stop, and saved its checkpoint."""
 
 
 def to_bytes(state: dict[str, Any]) -> bytes:
-    """A state as the bytes of its file."""
+    """The bytes of a checkpoint file."""
     buffer = io.BytesIO()
     torch.save(state, buffer)
     return buffer.getvalue()
 
 
 def from_bytes(data: bytes) -> dict[str, Any]:
-    """The state that was packed, with tensors on the CPU.
+    """The state in the bytes of a checkpoint file, with tensors on the CPU.
 
-    Raises: UnpicklingError when it holds objects of other classes than ``READABLE``, which might be code; whatever a
+    Raises: UnpicklingError when it holds objects of classes outside ``READABLE``, which might run code; whatever a
     damaged file raises.
     """
     try:
@@ -57,11 +56,10 @@ def from_bytes(data: bytes) -> dict[str, Any]:
 
 @dataclass
 class Checkpoint:
-    """One run's checkpoint file, written at most every ``every_seconds`` and only at the edge of an evaluation interval.
+    """The checkpoint file of a run, written at the end of evaluation intervals, at most every ``every_seconds``.
 
-    ``stop`` says whether training is asked to stop; it then saves after the step that it is at, whatever the time. A
-    checkpoint that cannot be saved or read costs the work done so far if the run is interrupted, never the run: a line
-    on standard error says so, once.
+    ``stop`` says whether training is to stop: then it saves after the current step, at any time. If a checkpoint cannot
+    be saved or read, a line on standard error says so, once; an interrupted run then starts again.
     """
 
     path: Path
@@ -72,18 +70,18 @@ class Checkpoint:
     _off: bool = False
 
     def switch_off(self) -> None:
-        """Save and read nothing: the run cannot go on from a saved state."""
+        """Save and read nothing, since the run cannot go on from a saved state."""
         self._off = True
 
     def is_asked(self) -> bool:
-        """Whether training is asked to stop, as known within ``ASK_SECONDS``."""
+        """Whether training is to stop. The answer may be ``ASK_SECONDS`` old."""
         if time.monotonic() - self._asked < ASK_SECONDS:
             return False
         self._asked = time.monotonic()
         return self.stop()
 
     def visit(self, state: Callable[[], dict[str, Any]]) -> None:
-        """Save if it is time to, or if asked to stop.
+        """Save if it is time, or if training is to stop.
 
         Raises: Interrupted when asked to stop.
         """
@@ -93,29 +91,31 @@ class Checkpoint:
                 self.save(state())
             except Exception as error:  # noqa: BLE001 - whatever a plug-in's state cannot do, the run can go on
                 self.switch_off()
-                say_once(f"no checkpoint can be saved ({told(error)}): if the run is interrupted, it starts again")
+                say_once(
+                    f"no checkpoint can be saved ({message_of(error)}): if the run is interrupted, it starts again"
+                )
         if stop:
             raise Interrupted
 
     def save(self, state: dict[str, Any]) -> None:
-        """Write the state whole."""
+        """Write the state atomically."""
         write_whole(self.path, to_bytes(state))
         self._last = time.monotonic()
 
     def load(self, key: str) -> dict[str, Any] | None:
-        """The state that a run saved, or None if there is none that can be read: the run then starts again."""
+        """The saved state of a run, or None if there is none that can be read. Then the run starts again."""
         if self._off or not self.path.is_file():
             return None
         try:
             state = from_bytes(self.path.read_bytes())
-        except Exception as error:  # noqa: BLE001 - a damaged file can fail in any way, and means no more than starting again
+        except Exception as error:  # noqa: BLE001 - a damaged file can fail in any way, and the run can start again
             self.unreadable(error)
             return None
         return state if state["key"] == key else None
 
     def unreadable(self, error: Exception) -> None:
-        """Say that the run starts again because of what its state was met with."""
-        say_once(f"{self.path}: this checkpoint cannot be used ({told(error)}): the run starts again")
+        """Say that the run starts again because of an error with its state."""
+        say_once(f"{self.path}: this checkpoint cannot be used ({message_of(error)}): the run starts again")
 
     def clear(self) -> None:
         """Remove the file: the run is finished."""
@@ -123,23 +123,23 @@ class Checkpoint:
 
 
 CODE = (nn.Module, type, types.ModuleType, types.FunctionType, types.BuiltinFunctionType, types.MethodType)
-"""What a module may keep as an attribute that is no state."""
+"""Attributes of these types are no state of a module."""
 OF_TORCH = frozenset(vars(nn.Module()))
-"""The attributes that every module has."""
+"""The attributes of every module."""
 Attributes = dict[tuple[str, str], str | None]
-"""Digests of attributes by the names of module and attribute; None for a value that cannot be read."""
+"""Digests by the names of module and attribute; None for a value that cannot be pickled."""
 
 
 class CannotBeSaved(Exception):  # noqa: N818 - a described fact about a model
-    """A model keeps something that a checkpoint cannot hold, such as a generator."""
+    """A model has an attribute that a checkpoint cannot hold, such as a generator."""
 
 
 def model_state(model: nn.Module, at_start: Attributes) -> dict[str, Any]:
-    """Everything that the rest of a training depends on: parameters, buffers, persistent or not, and attributes that have changed.
+    """The state of a model: parameters, all buffers, persistent or not, and plain attributes that have changed.
 
-    ``at_start`` is what ``attributes`` returned of the untrained model.
+    ``at_start`` are the ``attributes`` of the untrained model.
 
-    Raises: CannotBeSaved when an attribute that has changed, or may have, holds more than numbers, words and tensors.
+    Raises: CannotBeSaved when an attribute changed, or may have, that holds more than numbers, texts and tensors.
     """
     persistent = model.state_dict()
     buffers = {name: value for name, value in model.named_buffers() if name not in persistent}
@@ -166,7 +166,7 @@ def load_model_state(model: nn.Module, state: dict[str, Any]) -> None:
 
 
 def attributes(model: nn.Module) -> Attributes:
-    """What the modules of a model keep as plain attributes. Those of torch itself keep no state there."""
+    """The plain attributes of a model's modules. Modules of torch itself have no state there."""
     return {
         (module, name): _digest(value)
         for module, owner in model.named_modules()
@@ -184,7 +184,7 @@ def _digest(value: Any) -> str | None:
 
 
 def _is_plain(value: Any) -> bool:
-    """Whether a value is made of numbers, words and tensors alone."""
+    """Whether a value consists of numbers, texts and tensors."""
     if isinstance(value, dict):
         return all(map(_is_plain, (*value, *value.values())))
     return (

@@ -1,4 +1,4 @@
-"""Faster ways to take a population's step than eager PyTorch, each held to it before it is used."""
+"""Faster modes than eager PyTorch for a population's step. Each is compared with eager mode before it is used."""
 
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor
 
-from lrbench.config.faults import told
+from lrbench.config.faults import message_of
 from lrbench.device import Compiled, Replayed, without_kernels
 from lrbench.train.reference import EVALUATION_BATCH
 from lrbench.train.slots import Slots
@@ -16,40 +16,41 @@ from lrbench.train.stacked import Changing, Tensors, update
 MODES = ("eager", "compiled", "graph")
 CHECK_STEPS = 3
 CHECK_LRS = (1e-2, 1e-1)
-"""The lrs of the steps that are compared lie between these, each run and parameter having its own: none is 0, and none
-is of a run that explodes at once."""
+"""The compared steps have lrs between these, another for each run and parameter: none is 0, and no run explodes."""
 MODE_TOLERANCE = {torch.float32: 1e-2, torch.float64: 1e-9}
-"""How far a faster mode may be from eager after one step, as a share of the gradient or of the change. In float32 a
-rounding can turn a ReLU on or off; a wrong formula is another order."""
+"""How far a faster mode may be from eager mode after one step, as a share of the gradient or of the change. In float32,
+rounding can switch a ReLU. A wrong formula is off by orders of magnitude more."""
 T = TypeVar("T")
 Scores = Callable[[Tensors, Tensors, Tensor, Tensor], Tensor]
 _made: dict[Any, Any] = {}
 
 
 class Differs(Exception):  # noqa: N818 - not an error: eager mode does without
-    """A faster mode does something else than eager; says where."""
+    """A faster mode gives another result than eager mode. The message says where."""
 
 
 def speed_up(slots: Slots, mode: str, rows: Tensor) -> str:
-    """Replace the step and the evaluation of some slots by faster ones, if they do the same on an example.
+    """Replace the step and the evaluation of some slots by faster ones, if both agree with eager mode on an example.
 
     Shapes: rows [N, accumulate, batch_size].
 
-    Returns: the mode that it has come to, as an outcome says it.
+    Returns: the mode in use, with the reason for a fallback, as ``Outcome.mode`` has it.
     """
     lrs = torch.linspace(*CHECK_LRS, slots.joins.numel()).view(slots.joins.shape).to(slots.joins)
     try:
         (compile_step if mode == "compiled" else capture_step)(slots, rows, lrs)
-    except Differs as found:
-        return f"eager: {mode} given up: {found}"
+    except Differs as difference:
+        return f"eager: {mode} given up: {difference}"
     except Exception as error:  # noqa: BLE001 - a compiler or a driver may fail in any way
-        return f"eager: {mode} given up: {told(error)}"
+        return f"eager: {mode} given up: {message_of(error)}"
     lack = without_kernels(slots.device) if mode == "compiled" else None
     return f"{mode}: without own kernels: {lack}" if lack else mode
 
 
 def compile_step(slots: Slots, rows: Tensor, lrs: Tensor) -> None:
-    """Compile gradients, update and evaluation apart: the first and the last then serve all optimizers. All are made before one is used.
+    """Compile gradients, update and evaluation separately, so that gradients and evaluation serve all optimizers.
+
+    All three are compiled before one is used.
 
     Shapes: rows [N, accumulate, batch_size], lrs [P, N], as in ``capture_step``.
 
@@ -88,7 +89,7 @@ def compile_step(slots: Slots, rows: Tensor, lrs: Tensor) -> None:
 
 
 def _compile_scores(slots: Slots, kind: tuple[Any, ...]) -> Scores:
-    """The evaluation, compiled for the first piece of the validation set and those of its shape."""
+    """The evaluation, compiled for pieces of the shape of the validation set's first piece."""
     example, eager = next(slots.data.validation.pieces(EVALUATION_BATCH)), slots.model.scores
     shape = example[0].shape
     fast = _once((*kind, shape, "scores"), lambda: Compiled(eager, slots.params, slots.buffers, *example))
@@ -97,22 +98,22 @@ def _compile_scores(slots: Slots, kind: tuple[Any, ...]) -> Scores:
 
 
 def _once(key: Any, make: Callable[[], T]) -> T:
-    """What was made in this process for the same key: compiled functions serve every population of their kind."""
+    """Make a value once per process and key. Compiled functions serve every population of their kind."""
     if key not in _made:
         _made[key] = make()
-    found: T = _made[key]
-    return found
+    made: T = _made[key]
+    return made
 
 
 def _hold(key: Any, check: Callable[[], None]) -> None:
-    """Check what was made for a key, unless it has held before in this process."""
+    """Check what was made for a key, unless the check passed before in this process."""
     if key not in _made:
         check()
         _made[key] = True
 
 
 def _check_step(slots: Slots, gradients: Compiled, updated: Compiled, rows: Tensor, lrs: Tensor) -> None:
-    """Take some steps eagerly and compiled, each part from the same numbers.
+    """Compare some steps in eager and compiled mode, each part from the same numbers.
 
     Raises: Differs.
     """
@@ -123,9 +124,10 @@ def _check_step(slots: Slots, gradients: Compiled, updated: Compiled, rows: Tens
                 expected, losses = slots.model.gradients(slots.params, slots.buffers, x, y, rows)
                 buffers = _copies(slots.buffers)
                 again()
-                grads, found = gradients(slots.params, slots.buffers, x, y, rows)
+                grads, compiled = gradients(slots.params, slots.buffers, x, y, rows)
                 zero = torch.zeros_like(losses)
-                compare([("loss", found, losses, zero), ("gradient", _joined(grads), _joined(expected), zero[:, None])])
+                compare([("loss", compiled, losses, zero)])
+                compare([("gradient", _joined(grads), _joined(expected), zero[:, None])])
                 compare([(k, v, buffers[k], 0 * v) for k, v in slots.buffers.items()])
             with slots.put_back() as again:
                 before, changing = _copies(slots.moving), _changing(slots, i)
@@ -138,7 +140,10 @@ def _check_step(slots: Slots, gradients: Compiled, updated: Compiled, rows: Tens
 
 
 def _changing(slots: Slots, i: int) -> Changing:
-    """What an update changes or reads, with every parameter moving; where some may be late, in every other run, the others next time."""
+    """What an update changes or reads, with every parameter training.
+
+    Where some join late, they train in every other run, and in the other runs at the next step.
+    """
     params, tensors, joins, done = slots.changing
     joins = torch.zeros_like(joins)
     if slots.late:
@@ -147,18 +152,18 @@ def _changing(slots: Slots, i: int) -> Changing:
 
 
 def _check_scores(slots: Slots, fast: Compiled, x: Tensor, y: Tensor) -> None:
-    """Evaluate the models eagerly and compiled. Of the metric, that of all runs together: a rounding can put one example right.
+    """Compare evaluations in eager and compiled mode. Metrics are compared over all runs: rounding can flip examples.
 
     Raises: Differs.
     """
-    expected, found = (of(slots.params, slots.buffers, x, y).to(slots.dtype) for of in (slots.model.scores, fast))
+    expected, actual = (of(slots.params, slots.buffers, x, y).to(slots.dtype) for of in (slots.model.scores, fast))
     zero, finite = torch.zeros_like(expected[0]), expected.isfinite().all(0)
-    compare([("validation loss", found[0], expected[0], zero)])
-    compare([("validation metric", found[1, finite][None], expected[1, finite][None], zero[finite][None])])
+    compare([("validation loss", actual[0], expected[0], zero)])
+    compare([("validation metric", actual[1, finite][None], expected[1, finite][None], zero[finite][None])])
 
 
 def capture_step(slots: Slots, rows: Tensor, lrs: Tensor) -> None:
-    """Replace the eager step by a CUDA graph of it.
+    """Replace the eager step by its CUDA graph.
 
     Raises: Differs; whatever capturing raises.
     """
@@ -166,7 +171,7 @@ def capture_step(slots: Slots, rows: Tensor, lrs: Tensor) -> None:
 
 
 def _captured(slots: Slots, step: Callable[[Tensor, Tensor], Tensor], rows: Tensor, lrs: Tensor) -> Replayed:
-    """Capture a step as a CUDA graph, and hold some replays of it to as many calls of the step.
+    """Capture a step as a CUDA graph, and compare some replays with as many calls of the step.
 
     Raises: Differs; whatever capturing raises.
     """
@@ -189,7 +194,7 @@ def _copies(tensors: Tensors) -> Tensors:
 
 
 def _joined(tensors: Tensors) -> Tensor:
-    """All numbers of each run, [N, ...]."""
+    """The numbers of each run in one row, [N, ...]."""
     return torch.cat([_flat(value) for value in tensors.values()], 1)
 
 
@@ -198,17 +203,17 @@ def _flat(value: Tensor) -> Tensor:
 
 
 def compare(pairs: Sequence[tuple[str, Tensor, Tensor, Tensor]]) -> None:
-    """Hold what was found to what was expected; of each name those two and what was before, all [N, ...].
+    """Compare tensors with the expected ones; each pair has a name, and the values before the step too, all [N, ...].
 
-    A run whose expected numbers are not finite is left out; with none left, nothing is shown.
+    Runs whose expected numbers are not finite are left out.
 
-    Raises: Differs where they differ by more than rounding, or where nothing is shown.
+    Raises: Differs where they differ by more than rounding, or where no run is left.
     """
     for name, *tensors in pairs:
-        found, expected, before = (_flat(tensor).double() for tensor in tensors)
+        actual, expected, before = (_flat(tensor).double() for tensor in tensors)
         tolerance = MODE_TOLERANCE.get(tensors[0].dtype, 0.0)
         error, change, size = (
-            torch.linalg.vector_norm(v, dim=1) for v in (found - expected, expected - before, expected)
+            torch.linalg.vector_norm(v, dim=1) for v in (actual - expected, expected - before, expected)
         )
         compared = expected.isfinite().all(1)
         wrong = ~(error <= tolerance * change + 1e-4 * tolerance * size) & compared

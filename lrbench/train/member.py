@@ -1,4 +1,4 @@
-"""A member of a population: what one run is made of, beside the tensors."""
+"""A member of a population: a run with its layout, its timing and its lrs, apart from the tensors."""
 
 from dataclasses import dataclass, field
 from functools import cache, cached_property
@@ -16,25 +16,25 @@ from lrbench.strategies.schedules import stand_in
 
 @dataclass(frozen=True)
 class Layout:
-    """The groups, and the parameters of the model: ``names``, P of them."""
+    """The parameter groups of a policy, seen from the model's P parameters, ``names``."""
 
     groups: tuple[Group, ...]
     names: tuple[str, ...]
 
     @cached_property
     def group_of(self) -> list[int]:
-        """[P] the group that each parameter is in; the number of groups for a frozen one."""
+        """[P] the group of each parameter; for a frozen one, the number of groups."""
         home = {name: i for i, group in enumerate(self.groups) for name in group.params}
         return [home.get(name, len(self.groups)) for name in self.names]
 
     @cached_property
     def joins(self) -> list[float]:
-        """[P] the steps done when each parameter starts to move; infinite for a frozen one."""
+        """[P] the steps done when each parameter starts to train; infinite for a frozen one."""
         return [group.joins if group else inf for group in self._homes]
 
     @cached_property
     def weight_decay(self) -> list[float | None]:
-        """[P] what a group sets in the place of the optimizer's."""
+        """[P] the weight decay that a group sets in place of the optimizer's."""
         return [group.weight_decay if group else None for group in self._homes]
 
     @property
@@ -54,12 +54,12 @@ class Member:
     layout: Layout
     timing: Timing
     together: int = 1
-    """How many members the population had when this one entered, itself among them."""
+    """How many members the population had when this one entered, itself included."""
     pacer: Pacer | None = None
-    """Only for a closed-loop schedule: a scheduler of its own, over groups that train nothing."""
+    """For a closed-loop schedule: its own scheduler, over groups that train nothing."""
     idle: Any = None
     lrs: Lrs = field(init=False)
-    """[T, G] the lr of each group at each step; of a closed-loop schedule as far as they are known."""
+    """[T, G] the lr of each group at each step; for a closed-loop schedule, as far as known."""
 
     def __post_init__(self) -> None:
         multipliers = tuple(group.multiplier for group in self.layout.groups)
@@ -72,22 +72,25 @@ class Member:
             self.lrs = scale * _table(self.run.schedule.model_dump_json(), base, multipliers, self.timing)
 
     def _scale(self) -> tuple[float, float]:
-        """A factor and a base lr whose product is the run's: a built-in schedule scales with the base lr, a plug-in's may not."""
+        """A factor and a base lr whose product is the run's base lr.
+
+        Built-in schedules scale with the base lr, so that runs share one table. A plug-in's schedule may not scale.
+        """
         return (1.0, self.run.lr) if self.run.schedule.is_plugin else (self.run.lr, 1.0)
 
     def look_ahead(self, done: int, steps: int) -> Lrs:
-        """Note and return the lrs that a closed-loop schedule sets for the next steps, [steps, G]."""
+        """Record and return the lrs that a closed-loop schedule sets for the next steps, [steps, G]."""
         self.lrs[done : done + steps] = [float(group["lr"]) for group in self.idle.param_groups]
         return self.lrs[done : done + steps]
 
     def used(self, steps: int) -> Lrs:
-        """[steps, G] the lrs that each group was stepped with, NaN before it joined."""
+        """[steps, G] the lr of each group at each step taken; NaN before the group joined."""
         lrs = self.lrs[:steps].copy()
         lrs[np.arange(steps)[:, None] < [group.joins for group in self.layout.groups]] = np.nan
         return lrs
 
     def fault(self, steps: int, seen: Any) -> str | None:
-        """Where the lrs in use were not base lr x layer multiplier x schedule, or None; ``seen`` [E, 2] are the evaluations."""
+        """Where lrs in use were not base lr x layer multiplier x schedule, or None. ``seen`` [E, 2]: evaluations."""
         if self.pacer:
             used = self.used(steps)
             return audit_run(
@@ -100,7 +103,7 @@ class Member:
 
 @cache
 def _known_fault(schedule: str, base_lr: float, groups: tuple[Group, ...], timing: Timing) -> str | None:
-    """The audit of the table that open-loop members of one kind use: the schedule over all groups against that over a single one."""
+    """The audit of the lr table that open-loop members share: all groups against the schedule of one group."""
     used = _table(schedule, base_lr, tuple(group.multiplier for group in groups), timing).copy()
     used[np.arange(len(used))[:, None] < [group.joins for group in groups]] = np.nan
     return audit_run(used, Choice.model_validate_json(schedule), base_lr, timing, groups)

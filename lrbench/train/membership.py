@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from lrbench.config.faults import told
+from lrbench.config.faults import message_of
 from lrbench.config.run import Choice, Run
 from lrbench.strategies import LAYER_LRS, OPTIMIZERS, SCHEDULES, Pacer, Timing, built
 from lrbench.train.checkpoint import attributes
@@ -88,7 +88,7 @@ def _try_schedule(schedule: str, optimizer: str, steps: int, eval_every: int) ->
 
 
 def unlike_alone(run: Run) -> str | None:
-    """Why the models of a plug-in's workload cannot be trained together, or None. The tests hold lrbench's own to it."""
+    """Why the models of a plug-in's workload cannot be trained together, or None. Tests check lrbench's own ones."""
     if not run.workload.is_plugin or run.workload.name not in WORKLOADS:
         return None
     trial = run.but(
@@ -132,7 +132,7 @@ def _try_model(trial: str) -> str | None:
     except Differs as difference:
         return f"trains otherwise when stacked: {difference}"
     except Exception as error:  # noqa: BLE001 - vmap cannot do everything
-        return f"cannot be stacked: {told(error)}"
+        return f"cannot be stacked: {message_of(error)}"
     return None
 
 
@@ -150,6 +150,6 @@ def _compare(alone: list[Training], population: Population) -> None:
         expected = torch.stack([of_each[name].detach() for of_each in tensors])
         compare([(name, population.slots.moving[name][rows], expected, before[name][rows])])
     for name in ("loss", "evaluations"):
-        found = torch.from_numpy(getattr(population.record, name)[rows]).flatten(1).float()
+        actual = torch.from_numpy(getattr(population.record, name)[rows]).flatten(1).float()
         expected = torch.from_numpy(np.concatenate([getattr(each.record, name) for each in alone])).flatten(1).float()
-        compare([(name, found, expected, torch.zeros_like(expected))])
+        compare([(name, actual, expected, torch.zeros_like(expected))])

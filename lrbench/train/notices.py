@@ -1,4 +1,4 @@
-"""What a user is told once on standard error, whichever run of whichever worker finds it first."""
+"""Messages on standard error that appear once, whichever run of whichever worker has them first."""
 
 import sys
 from typing import Any
@@ -8,20 +8,20 @@ _by_all: Any = None
 
 
 def share(said: Any) -> None:
-    """Say nothing that another process has said: ``said`` is an array of characters that all of them see."""
+    """Share messages between processes, in an array of characters, so that none repeats another's."""
     global _by_all  # noqa: PLW0603 - a worker process has no other place for it
     _by_all = said
 
 
 def say_once(line: str) -> None:
-    """Say a line, unless it was said before."""
+    """Print a line on standard error, unless it was printed before."""
     if line not in _said and not (_by_all and _was_said(line)):
         print(line, file=sys.stderr, flush=True)
     _said.add(line)
 
 
 def _was_said(line: str) -> bool:
-    """Whether another process has said a line; if none has, this one has now."""
+    """Whether another process has printed a line. If none has, this process claims it."""
     entry = line.encode() + b"\n"
     with _by_all.get_lock():
         before: bytes = _by_all.value

@@ -1,8 +1,8 @@
-"""The population trainer: many runs trained as one, in stacked tensors, to the outcomes that the reference trainer gives.
+"""The population trainer: it trains many runs as one, in stacked tensors, with the reference trainer's outcomes.
 
 ``vmap`` of the gradient does N forward and backward passes at once, and the update rules step N optimizers at once,
 each member with its own lr, hyperparameters and step count. Members never mix: a member's result depends on its own
-seed alone, and its NaNs are its own. A population has slots: when a member has finished or diverged, the next run takes
+seed alone, and its NaNs stay its own. A population has slots: when a member finishes or diverges, the next run takes
 its slot.
 """
 
@@ -31,16 +31,15 @@ from lrbench.workloads import Data, Workload, describe
 
 Done = tuple[Run, Outcome]
 SMALLEST = 2
-"""A population has this many slots at least: then a member's result does not depend on their number by a bit, in eager
-mode."""
+"""The least number of slots. From two on, a member's result in eager mode does not depend on the number, to the bit."""
 
 
 class Population:
-    """Runs trained together; see the module. They are sorted, so that their order on entry changes nothing.
+    """Runs trained together; see the module. They are sorted first, so that their order changes nothing.
 
-    ``width`` is the number of slots, all runs at once when left out; runs of different rules must have one each.
-    ``mode`` is one of ``faster.MODES``: what is not eager is held to a few eager steps first, and given up with the
-    reason where it differs or fails.
+    ``width`` is the number of slots; by default, and for runs of several rules, each run has a slot. ``mode`` is one of
+    ``faster.MODES``: modes other than eager are compared with a few eager steps first. Where one differs or fails,
+    eager mode is used, and ``self.mode`` has the reason.
     """
 
     def __init__(
@@ -89,7 +88,7 @@ class Population:
             self.mode = speed_up(self.slots, mode, self._rows(1)[0])
 
     def _late(self, runs: Sequence[Run]) -> frozenset[str]:
-        """The parameters that some run does not move from the first step on; all or none where that is compiled in."""
+        """The parameters that some run does not train from the first step on. In compiled modes: all or none."""
         joins = zip(*(self._layout(run).joins for run in runs), strict=True)
         late = frozenset(name for name, some in zip(self.slots.names, joins, strict=True) if any(some))
         return frozenset(self.slots.names) if late and self.mode != "eager" else late
@@ -107,7 +106,7 @@ class Population:
 
     @property
     def going(self) -> Any:
-        """[N] which slots have a member."""
+        """[N] whether each slot has a member."""
         return np.array([member is not None for member in self.members])
 
     # ---- members come and go
@@ -130,7 +129,7 @@ class Population:
         self._note_untrained(rows, runs)
 
     def _note_untrained(self, rows: Sequence[int], runs: Sequence[Run]) -> None:
-        """Record the evaluation before any update: the same for all runs of a seed, so it is done once."""
+        """Record the evaluation of the untrained model. It is the same for all runs of a seed, so it is done once."""
         new = list(dict.fromkeys(run.seed for run in runs if run.seed not in self.untrained))
         for start in range(0, len(new), self.width):
             seeds = new[start : start + self.width]
@@ -151,7 +150,7 @@ class Population:
         ]
 
     def _leave(self) -> Iterator[Done]:
-        """Take members that are over out of their slots, and let runs enter, until none is; yields outcomes that are complete."""
+        """Replace members that ended by waiting runs, until no member has ended. Yields complete outcomes."""
         while over := self._over():
             yield from self._take_out(over)
             if sum(len(done) for done, _, _ in self.finished) >= self.width or not self.waiting:
@@ -160,7 +159,7 @@ class Population:
             self._compact()
 
     def _take_out(self, over: Sequence[int]) -> Iterator[Done]:
-        """Empty some slots; yields the outcomes of diverged members, and puts by the finished ones, which are yet to be tested."""
+        """Empty some slots. Yields outcomes of diverged members; keeps the weights of finished ones for the test."""
         whole = [row for row in over if not self.record.diverged_at[row]]
         for row in over:
             done = self._done(row)
@@ -177,7 +176,7 @@ class Population:
                 self.finished[-1][0].append(done)
 
     def _done(self, row: int) -> Done:
-        """A run that is over and its outcome, but for what is evaluated at the end only."""
+        """A run that ended and its outcome, without the final evaluations."""
         member, steps = self.members[row], self.record.steps(row)
         if member is None:
             raise LookupError(f"slot {row} is empty")
@@ -196,7 +195,7 @@ class Population:
         )
 
     def _test(self) -> Iterator[Done]:
-        """The outcomes of the finished members, with what is evaluated at the end only; in batches as wide as the population."""
+        """The outcomes of finished members, with the final evaluations, in batches as wide as the population."""
         waiting, self.finished = self.finished, []
         done = [one for some, _, _ in waiting for one in some]
         for start in range(0, len(done), self.width):
@@ -211,7 +210,7 @@ class Population:
                 yield run, replace(outcome, **ended_values(train[i], test[i]))
 
     def _compact(self) -> None:
-        """With no run waiting, let empty slots go, so that they cost nothing more. What is compiled keeps its shape."""
+        """When no run waits, remove empty slots, which cost time. Compiled code keeps its shape, and its slots."""
         empty = [row for row, member in enumerate(self.members) if not member]
         used = self.width - len(empty)
         go = set(empty[max(0, SMALLEST - used) :])
@@ -231,10 +230,11 @@ class Population:
     # ---- training
 
     def train(self, stop: Callable[[], bool] = lambda: False) -> Iterator[Done]:
-        """Train every run to its budget; yields each one's outcome, soon after its end.
+        """Train every run to its budget. Yields each outcome soon after the run ends.
 
-        Raises: Interrupted when ``stop``, asked before every interval, says so, after yielding what is finished;
-        AuditError as the reference trainer.
+        ``stop`` is asked before every interval.
+
+        Raises: Interrupted when ``stop`` says so, after yielding what is finished; AuditError as the reference trainer.
         """
         deterministic()
         yield from self._leave()
@@ -246,7 +246,7 @@ class Population:
             yield from self._leave()
 
     def advance(self, steps: int | None = None) -> None:
-        """Train up to the next evaluation of any member, or so many steps, and evaluate. Nothing in between waits for the device."""
+        """Train to the next evaluation of any member, or so many steps, and evaluate. No step waits for the device."""
         going = self.going
         steps = steps or int((self._next_evaluation() - self.record.done)[going].min())
         self.clocks.share = going / going.sum()
@@ -266,15 +266,15 @@ class Population:
         return self.record.eval_step[np.minimum(self.record.evaluated, len(self.record.eval_step) - 1)]
 
     def _rows(self, steps: int) -> Tensor:
-        """The examples of each of the next steps, [steps, N, accumulate, batch_size]; looked up once for members of one seed."""
+        """The examples of the next steps, [steps, N, accumulate, batch_size], looked up once per seed and position."""
         asked = [
             (m.run.seed, int(self.record.done[row])) if m else (self.first.seed, 0)
             for row, m in enumerate(self.members)
         ]
         place = {key: i for i, key in enumerate(dict.fromkeys(asked))}
         device = self.slots.device
-        found = torch.stack([self._order(self.slots.data, seed, device).rows(done, steps) for seed, done in place], 1)
-        return found.to(device)[:, torch.tensor([place[key] for key in asked], device=device)]
+        indices = torch.stack([self._order(self.slots.data, seed, device).rows(done, steps) for seed, done in place], 1)
+        return indices.to(device)[:, torch.tensor([place[key] for key in asked], device=device)]
 
     def _coming_lrs(self, steps: int) -> Tensor:
         """The lr of each parameter of each member at each of the next steps, [steps, P, N]."""
@@ -286,7 +286,10 @@ class Population:
         return self.slots.tensor(self._declared(done, steps).copy())
 
     def _declared(self, done: Any, steps: int) -> Any:
-        """What the tables say for some steps after ``done`` [N], [steps, P, N]; of an empty slot, anything. A view where it can be one."""
+        """The lrs that the tables declare for some steps after ``done`` [N], as [steps, P, N], a view where possible.
+
+        Empty slots have any lrs.
+        """
         first, *others = np.unique(done[self.going])
         if not others and first + steps <= len(self.lrs):
             return self.lrs[first : first + steps]
@@ -294,7 +297,7 @@ class Population:
         return np.take_along_axis(self.lrs, at[:, None], 0)
 
     def _audit(self, passed: Tensor) -> None:
-        """Hold the lrs [steps, P, N] that the last steps were passed to the tables, by how many steps each member has been through.
+        """Compare the lrs [steps, P, N] passed to the last steps with the tables, at each member's own step count.
 
         Raises: AuditError where they differ.
         """

@@ -1,4 +1,4 @@
-"""What runs write down while they train, and the outcomes made of it."""
+"""The record of runs under way, the clocks, and the outcomes made of both."""
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -16,24 +16,24 @@ from lrbench.device import synchronize
 
 Lrs = NDArray[np.float64]
 DIVERGED_RISE = 1e4
-"""A run has diverged when a training loss is not finite, or so many times as far above the lowest possible loss as the
-first one."""
+"""A run has diverged when a training loss is not finite, or its distance to the lowest possible loss is so many times
+that of the first loss."""
 EASY_BATCH = 1e-3
-"""A first loss nearer to the lowest possible one than this share of the untrained model's says nothing: its batch was
-an easy one."""
+"""A first loss that is nearer to the lowest possible one than this share of the untrained model's is of an easy batch,
+and no measure of a rise."""
 LARGEST_LOSS = 1e30
-"""Where no lowest loss is known, a run has diverged when a loss is not finite, or near the end of float32's range."""
+"""Where no lowest loss is known, a run has diverged when a loss is not finite, or above this."""
 CLOCKS = ("train", "eval", "record")
 UNTRAINED = -1
-"""In the place of the step at which a run diverged: before the first."""
+"""In place of the step at which a run diverged: before the first step."""
 
 
 class Record:
-    """The curves of N runs under way, which need not be equally far.
+    """The curves of N runs under way, which may be at different steps.
 
-    Shapes: ``loss`` [N, T] the training loss of each step; ``evaluations`` [N, E, 2] the validation loss and metric,
-    the first before any update; ``done`` [N] finished steps; ``evaluated`` [N] finished evaluations; ``diverged_at``
-    [N] the step, 0 for none, ``UNTRAINED`` for a model that was not finite before any; ``seconds`` [N, 3] of training,
+    Shapes: ``loss`` [N, T] the training loss of each step; ``evaluations`` [N, E, 2] validation loss and metric, the
+    first before any update; ``done`` [N] finished steps; ``evaluated`` [N] finished evaluations; ``diverged_at`` [N]
+    the step, 0 for none, ``UNTRAINED`` where the untrained model was not finite; ``seconds`` [N, 3] of training,
     evaluation and recording.
     """
 
@@ -51,7 +51,7 @@ class Record:
             part[rows] = 0
 
     def add_steps(self, losses: Floats) -> None:
-        """Append an interval's training losses [N, steps]; a run that has diverged stays as it is."""
+        """Append an interval's training losses [N, steps]. Diverged runs stay as they are."""
         rows, steps = np.arange(len(losses)), losses.shape[1]
         fits = np.minimum(self.done[:, None] + np.arange(steps), self.loss.shape[1] - 1)
         going = np.flatnonzero(self.diverged_at == 0)
@@ -64,7 +64,7 @@ class Record:
         self.done += np.where(self.diverged_at == 0, steps, 0)
 
     def _limits(self) -> NDArray[np.float64]:
-        """[N, 1] the training loss above which a run has diverged."""
+        """[N, 1] the limit above which a training loss is a divergence."""
         if not np.isfinite(self.lowest):
             return np.full((len(self.loss), 1), LARGEST_LOSS)
         first, untrained = self.loss[:, :1].astype(float) - self.lowest, self.evaluations[:, :1, 0] - self.lowest
@@ -72,10 +72,10 @@ class Record:
         return self.lowest + np.where(height > 0.0, DIVERGED_RISE * height, LARGEST_LOSS)
 
     def add_evaluation(self, values: NDArray[np.float64], now: NDArray[np.bool_]) -> None:
-        """Append an evaluation [N, 2] of the runs marked ``now``; a loss that is not finite means that the last update diverged, if any.
+        """Append an evaluation [N, 2] of the runs marked ``now``. A loss that is not finite is a divergence.
 
-        A metric may be no number, such as a precision before anything is predicted: that is no divergence, and meets no
-        target.
+        The divergence is that of the last update, if any. A metric that is not finite, such as a precision before
+        anything is predicted, is no divergence and meets no target.
         """
         now = now & (self.diverged_at == 0)
         finite = np.isfinite(values[:, 0])
@@ -90,15 +90,15 @@ class Record:
             setattr(self, name, getattr(self, name)[rows])
 
     def seen(self, row: int) -> NDArray[np.float64]:
-        """[E, 2] the evaluations of a run after the first update."""
+        """[E, 2] the evaluations of a run, without the untrained model's."""
         return self.evaluations[row, 1 : self.evaluated[row]]
 
     def steps(self, row: int) -> int:
-        """How many steps of a run are on record: after a divergence, those up to the one where it happened."""
+        """How many steps of a run are recorded; after a divergence, those up to it."""
         return max(0, int(self.diverged_at[row] or self.done[row]))
 
     def outcome(self, row: int, run: Run, lrs: Lrs, *, higher_is_better: bool, **rest: Any) -> Outcome:
-        """The finished outcome of a run; ``lrs`` [at least T, G] are those of its steps, NaN before a group joined."""
+        """The outcome of a run that ended; ``lrs`` [at least T, G] are its steps', NaN before a group joined."""
         evaluated, diverged_at = int(self.evaluated[row]), self.steps(row) if self.diverged_at[row] else None
         curves = self.evaluations[row, :evaluated].astype(np.float32)
         metric = curves[1:, 1] if higher_is_better else -curves[1:, 1]
@@ -122,7 +122,7 @@ class Record:
         )
 
     def state_dict(self) -> dict[str, Any]:
-        """Plain tensors, so that a restored record is the same to the bit."""
+        """The record as tensors, so that it is restored to the bit."""
         return {name: torch.from_numpy(getattr(self, name)) for name in _STATE}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -136,13 +136,15 @@ _STATE = ("loss", "evaluations", "done", "evaluated", "diverged_at", "seconds")
 
 @dataclass
 class Clocks:
-    """Seconds spent on each part, added to ``seconds`` [..., 3]. The device is waited for at the edges of a part, never inside it."""
+    """Times training, evaluation and recording separately, in ``seconds`` [..., 3].
+
+    They wait for the device before and after a part, never inside it.
+    """
 
     device: torch.device
     seconds: NDArray[Any]
     share: Any = 1.0
-    """What each element of ``seconds`` [...] gets of the time: in a population, every member that is still going an
-    equal part."""
+    """The share of each element of ``seconds`` [...]. In a population, members under way have equal shares."""
 
     @contextmanager
     def time(self, part: str) -> Iterator[None]:

@@ -37,16 +37,19 @@ from lrbench.workloads import Data, Split, Workload, as_number, concatenated, de
 
 EVALUATION_BATCH = 1024
 Batches = tuple[Tensor, ...]
-"""Numbers of training examples, [batch_size] int64 each; as many batches as are accumulated into one step."""
+"""Indices of training examples, [batch_size] int64 each; one tensor per batch that a step accumulates."""
 
 
 def ended_values(train: list[float], test: list[float]) -> dict[str, Any]:
-    """The (loss, metric) pairs at the end of a run by their names in its outcome."""
+    """The (loss, metric) pairs at the end of a run, by the names of ``Outcome``."""
     return {"train_loss": train[0], "test_loss": test[0], "test_metric": test[1]}
 
 
 def score(workload: Workload, model: Callable[[Tensor], Any], part: Split, device: torch.device) -> Tensor:
-    """(loss, metric) of a model on a part of the data, [2] float64 on the device: of the whole, or the mean of pieces where that is it."""
+    """(loss, metric) of a model on a part of the data, [2] float64 on the device.
+
+    Where both are means over examples, they are computed in pieces.
+    """
     pieces = part.pieces(EVALUATION_BATCH)
     if not workload.metric.is_mean:
         return values(workload, concatenated([model(x) for x, _ in pieces]), part.y).to(device)
@@ -64,15 +67,15 @@ def values(workload: Workload, outputs: Any, y: Tensor) -> Tensor:
 
 
 class AuditError(Exception):
-    """A group was stepped with another lr than its strategy declares, so the result would not be that strategy's."""
+    """A group was stepped with another lr than its strategy declares."""
 
 
 class ClosureError(Exception):
-    """An optimizer that was to call its closure did not."""
+    """An optimizer did not call its closure."""
 
 
 class Training:
-    """A run under way: model, optimizer, schedule, data order, and the record of what happened."""
+    """A run under way: model, optimizer, schedule, order of the data, and the record."""
 
     def __init__(self, run: Run, workload: Workload, data: Data, device: torch.device) -> None:
         self.run, self.workload, self.device, self.done = run, workload, device, 0
@@ -102,7 +105,7 @@ class Training:
 
     @property
     def diverged(self) -> bool:
-        """Whether training has come to its end early."""
+        """Whether the run has diverged."""
         return bool(self.record.diverged_at[0])
 
     def _make_groups(self) -> list[Group]:
@@ -123,16 +126,17 @@ class Training:
 
     @property
     def to_edge(self) -> int:
-        """The steps that are left of an evaluation interval."""
+        """The steps left in the current evaluation interval."""
         every = self.run.eval_every
         return min(every - self.done % every, self.run.steps - self.done)
 
     def advance(self, steps: int, stop: Callable[[], bool] | None = None) -> None:
-        """Train an interval, then evaluate. Nothing in between waits for the device but closures, fp16 scaling and lrs in its memory.
+        """Train an interval, then evaluate. Steps do not wait for the device.
 
-        Asked to ``stop``, it ends after the step that it is at, without an evaluation unless that was the last one.
+        The exceptions are closures, fp16 scaling and lrs in device memory. When ``stop`` says so, training ends after
+        the current step, and evaluates only if that was the interval's last one.
 
-        Raises: AuditError when an lr changed inside the optimizer's step, and that is not declared.
+        Raises: AuditError when an lr changed inside the optimizer's step, and the optimizer does not declare that.
         """
         losses: list[Tensor] = []
         lrs: list[float] = []
@@ -150,7 +154,7 @@ class Training:
                     optimizer.join(done)
                     groups = optimizer.param_groups
                 for group in groups:
-                    lrs.append(float(group["lr"]))  # noqa: PERF401 - a list made anew for each step would be one more thing to collect
+                    lrs.append(float(group["lr"]))  # noqa: PERF401 - a new list for each step would cost time
                 loss = step(order(done))  # kept until the next one: freeing its graph at once costs a small model 2 %
                 for group in groups:
                     left.append(float(group["lr"]))  # noqa: PERF401 - as above
@@ -183,13 +187,11 @@ class Training:
         )
 
     def _build_step(self) -> Callable[[Batches], Tensor]:
-        """One optimizer step on the mean loss over some batches; it returns that loss before the step, still on the device.
+        """A function for one optimizer step on the mean loss over some batches. It returns the loss before the step.
 
-        With a closure, that is the loss of its first evaluation: of the step's own batch, at the weights before the
-        step.
-
-        A function of local names: in small models, looking up attributes is what a loop would cost beside one written
-        by hand.
+        The loss stays on the device. With a closure, it is that of the first evaluation: of the step's own batch, at
+        the weights before the step. The function uses local names only: in small models, attribute lookups would cost
+        more than a loop written by hand.
         """
         model, loss_of, x, y = self.model, self.workload.loss, self.data.train.x, self.data.train.y
         optimizer, autocast, parts = self.optimizer, self.autocast, self.run.accumulate
@@ -223,7 +225,7 @@ class Training:
             loss = gradients(batches)
             scaler.step(optimizer)
             scaler.update()
-            optimizer._opt_called = True  # a step left out for its overflow counts as one
+            optimizer._opt_called = True  # a step that is skipped for its overflow counts
             return loss
 
         def on_closure(batches: Batches) -> Tensor:
@@ -258,7 +260,7 @@ class Training:
             self.pacer.after_evaluation(*values)
 
     def _score(self, part: Split) -> Tensor:
-        """(loss, metric) of a part of the data in evaluation mode, float64 on the device."""
+        """(loss, metric) of a part of the data in evaluation mode, [2] float64 on the device."""
         self._evaluation_mode(True)
         with torch.no_grad(), self.autocast or nullcontext():
             scores = score(self.workload, self.model, part, self.device)
@@ -273,7 +275,7 @@ class Training:
             self.optimizer.eval()
 
     def finish(self) -> Outcome:
-        """Audit the lrs and make the outcome. Training and test loss are evaluated here, once, for the weights at the end."""
+        """Audit the lrs and make the outcome. Training and test loss are evaluated here, once, at the final weights."""
         steps = self.record.steps(0)
         lrs = np.concatenate(self.lrs)[:steps] if self.lrs else np.zeros((0, len(self.groups)))
         if fault := self._audit(lrs):
@@ -306,7 +308,7 @@ class Training:
         )
 
     def state_dict(self) -> dict[str, Any]:
-        """All that the rest of the run depends on."""
+        """Everything that the rest of the run depends on."""
         return {
             "key": self.run.key,
             "done": self.done,
@@ -320,7 +322,7 @@ class Training:
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go back to a saved moment: the scheduler before the optimizer, whose lrs it would otherwise overwrite."""
+        """Restore a saved state: the scheduler before the optimizer, or it would overwrite the optimizer's lrs."""
         self.done = state["done"]
         if isinstance(self.optimizer, Staged):
             self.optimizer.join(self.done - 1)

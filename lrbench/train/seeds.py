@@ -1,4 +1,4 @@
-"""Everything random in a run derives from its seed alone, each purpose from a stream of its own."""
+"""Randomness: everything random in a run derives from its seed alone, with a stream per purpose."""
 
 import hashlib
 import random
@@ -22,15 +22,15 @@ def derive(seed: int, purpose: str) -> int:
 
 
 def seed_generators(seed: int) -> None:
-    """Seed the global generators that models and plug-ins may draw from: torch's on all devices, NumPy's and Python's."""
+    """Seed the global generators that models and plug-ins may use: torch's on all devices, NumPy's and Python's."""
     torch.manual_seed(seed)
-    np.random.seed(seed % 2**32)  # noqa: NPY002 - the one that others draw from
+    np.random.seed(seed % 2**32)  # noqa: NPY002 - the one that others use
     random.seed(seed)
 
 
 @contextmanager
 def own_generators(device: torch.device) -> Iterator[None]:
-    """Give the global generators back as they were found."""
+    """Restore the global generators at the end of the block."""
     numpys, pythons = np.random.get_state(legacy=False), random.getstate()  # noqa: NPY002 - as above
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         try:
@@ -41,7 +41,7 @@ def own_generators(device: torch.device) -> Iterator[None]:
 
 
 def generators_state(device: torch.device) -> dict[str, Any]:
-    """Where the global generators are, in plain values and tensors."""
+    """The state of the global generators, as plain values and tensors."""
     numpys: Any = np.random.get_state(legacy=False)  # noqa: NPY002 - as above
     key = torch.from_numpy(numpys["state"]["key"].astype(np.int64))
     version, numbers, gauss = random.getstate()
@@ -54,28 +54,32 @@ def generators_state(device: torch.device) -> dict[str, Any]:
 
 
 def restore_generators(state: dict[str, Any], device: torch.device) -> None:
-    """Take the global generators back to where they were."""
+    """Restore the state of the global generators."""
     torch.set_rng_state(state["torch"])
     if device.type == "cuda":
         torch.cuda.set_rng_state(state["cuda"], device)
     numpys = state["numpy"]
-    np.random.set_state(numpys | {"state": numpys["state"] | {"key": numpys["state"]["key"].numpy().astype(np.uint32)}})  # noqa: NPY002 - as above
+    key = numpys["state"]["key"].numpy().astype(np.uint32)
+    np.random.set_state(numpys | {"state": numpys["state"] | {"key": key}})  # noqa: NPY002 - as above
     version, numbers, gauss = state["python"]
     random.setstate((version, tuple(numbers), gauss))
 
 
 @lru_cache(maxsize=128)
 def shuffled(seed: int, epoch: int, examples: int) -> Tensor:
-    """The order of an epoch's examples, [examples] int64; on the CPU, so that every device gets the same one. Not to be changed."""
+    """The order of an epoch's examples, [examples] int64. Do not change it in place.
+
+    It is made on the CPU, so that it is the same for every device.
+    """
     generator = torch.Generator().manual_seed(derive(seed, f"order of epoch {epoch}"))
     return torch.randperm(examples, generator=generator)
 
 
 class Order:
-    """Which examples each step of a run sees: a new permutation each epoch.
+    """The examples of each step of a run: a new permutation each epoch.
 
-    A step takes ``parts`` batches; what is left at the end of an epoch is dropped. A function of the step alone:
-    nothing to save.
+    A step takes ``parts`` batches. The rest at the end of an epoch is dropped. The order depends on the step alone, so
+    that a checkpoint need not hold it.
     """
 
     def __init__(self, seed: int, examples: int, batch_size: int, parts: int, device: torch.device) -> None:
@@ -85,14 +89,17 @@ class Order:
         self._batches: list[tuple[Tensor, ...]] = []
 
     def __call__(self, done: int) -> tuple[Tensor, ...]:
-        """The example numbers of each batch of the step after ``done`` steps: ``parts`` tensors, [batch_size] int64 on the device."""
+        """The indices of the examples of the step after ``done`` steps.
+
+        Returns: ``parts`` tensors, one per batch, [batch_size] int64 on the device.
+        """
         epoch, place = divmod(done, self.steps_per_epoch)
         if epoch != self._epoch:
             self._epoch, self._batches = epoch, [tuple(step.unbind()) for step in self._steps(epoch).to(self.device)]
         return self._batches[place]
 
     def rows(self, done: int, steps: int) -> Tensor:
-        """The example numbers of several steps after ``done``, [steps, parts, batch_size] int64 on the CPU."""
+        """The indices of the examples of several steps after ``done``, [steps, parts, batch_size] int64 on the CPU."""
         first, last = done // self.steps_per_epoch, (done + steps - 1) // self.steps_per_epoch
         epochs = torch.cat([self._steps(epoch) for epoch in range(first, last + 1)])
         start = done - first * self.steps_per_epoch

@@ -1,4 +1,4 @@
-"""A run trained on its own, from its seed or from where it was interrupted."""
+"""One run with the reference trainer, from its seed or from its checkpoint."""
 
 import torch
 
@@ -15,12 +15,10 @@ from lrbench.workloads import Data, Workload
 def train(
     run: Run, workload: Workload, data: Data, device: torch.device, checkpoint: Checkpoint | None = None
 ) -> Outcome:
-    """Train one run from its seed to its budget, or on from its checkpoint, to the same outcome bit for bit.
+    """Train one run from its seed to its budget. From a checkpoint, the outcome is the same bit for bit.
 
-    Shapes: as ``Outcome``. Every ``run.eval_every`` steps the validation set is evaluated; at the end, also the test
-    set and as many training examples as there are for validation.
-
-    A run with a plug-in's part is tried first, as ``try_out`` says.
+    Shapes: as ``Outcome``. The validation set is evaluated every ``run.eval_every`` steps; the test set, and a part of
+    the training set of the validation set's size, at the end. A run with a plug-in is tried first, see ``try_out``.
 
     Raises: AuditError when the lrs in use were not the declared ones; Interrupted when the checkpoint asks to stop;
     UnrepeatableError when the strategy gives another result each time; whatever the model or the optimizer raises.
@@ -41,14 +39,14 @@ def train(
 
 
 def _resumed(run: Run, workload: Workload, data: Data, device: torch.device, checkpoint: Checkpoint) -> Training | None:
-    """The training that a checkpoint holds, or None where there is none that can be gone on with."""
+    """The training in a checkpoint, or None if there is none that can continue."""
     state = checkpoint.load(run.key)
     if state is None:
         return None
     training = Training(run, workload, data, device)
     try:
         training.load_state_dict(state)
-    except Exception as error:  # noqa: BLE001 - a plug-in's state can be refused in any way, and means no more than starting again
+    except Exception as error:  # noqa: BLE001 - a plug-in's state may fail in any way, and the run can start again
         checkpoint.unreadable(error)
         return None
     return training

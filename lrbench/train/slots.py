@@ -1,4 +1,4 @@
-"""The tensors of a population: N slots for runs, and what a step does to all of them."""
+"""The tensors of a population: N slots for runs, and a step of all of them."""
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -21,7 +21,7 @@ from lrbench.workloads import Data, Split, Workload, make_model, place
 
 
 def rule_of(run: Run) -> tuple[Any, ...]:
-    """What the members of one slice have in common."""
+    """What the members of a slice have in common."""
     return structure(run.optimizer.name, run.optimizer.settings)
 
 
@@ -33,7 +33,10 @@ def untrained(workload: Workload, seed: int, data: Data, device: torch.device, d
 
 
 def unused(workload: Workload, module: nn.Module, data: Data, batch_size: int) -> frozenset[str]:
-    """The parameters that the training loss of a batch does not depend on: ``torch.optim`` leaves them as they are, without any decay."""
+    """The parameters that the training loss of a batch does not depend on.
+
+    They have no gradient, so ``torch.optim`` does not change them, not even by weight decay.
+    """
     named = {name: value for name, value in module.named_parameters() if value.requires_grad}
     device, dtype = next((value.device, value.dtype) for value in named.values())
     part = Split(data.train.x[:batch_size], data.train.y[:batch_size]).to(device, dtype)
@@ -41,12 +44,17 @@ def unused(workload: Workload, module: nn.Module, data: Data, batch_size: int) -
     return frozenset(name for name, grad in zip(named, grads, strict=True) if grad is None)
 
 
-class Slots:
-    """N slots, whose slices have the rules of the given N runs; the runs themselves ``enter`` afterwards.
+def _stack(each: Sequence[Tensors]) -> Tensors:
+    """The tensors of several runs as stacked ones, [N, ...]."""
+    return {name: torch.stack([tensors[name] for tensors in each]) for name in each[0]}
 
-    ``params``, ``buffers`` [N, ...]; ``joins`` [P, N], ``done`` [N] as ``stacked.update`` takes them; ``faster`` may be
-    set to what does the same as ``eager_step``, and ``scores`` be replaced likewise. Neither may refer to the slots,
-    whose tensors would then outlive them.
+
+class Slots:
+    """N slots. Their slices have the update rules of the given N runs; the runs ``enter`` afterwards.
+
+    ``params``, ``buffers`` [N, ...]; ``joins`` [P, N] and ``done`` [N] as in ``stacked.update``. ``faster`` may be set
+    to a faster version of ``eager_step``, and ``scores`` replaced by a faster one. Neither may refer to the slots, or
+    their tensors would outlive them.
     """
 
     def __init__(
@@ -58,7 +66,7 @@ class Slots:
         device: torch.device,
         trained: Sequence[Param],
     ) -> None:
-        """``module`` is a model of the workload, of which only the structure is used; ``trained`` are the parameters that are."""
+        """``module`` is a model of the workload; only its structure is used. ``trained`` are the trained parameters."""
         first = planned[0]
         self.workload, self.device, self.dtype, self.names = (
             workload,
@@ -94,7 +102,7 @@ class Slots:
         return torch.as_tensor(values, dtype=self.dtype).to(self.device)
 
     def initial(self, seed: int) -> tuple[Tensors, Tensors]:
-        """The parameters of a seed's untrained model that are trained, and what else it holds: buffers, and parameters that stay."""
+        """The untrained model of a seed: the parameters that are trained; its buffers and its other parameters."""
         if seed not in self.made:
             module = untrained(self.workload, seed, self.data, self.device, self.dtype)
             named = {name: value.detach() for name, value in module.named_parameters()}
@@ -103,12 +111,12 @@ class Slots:
         return self.made[seed]
 
     def _hyper(self, runs: Sequence[Run], decays: Sequence[Sequence[float | None]]) -> dict[str, Tensors]:
-        """Every hyperparameter of every parameter, one value per run; a group's own weight decay goes before the optimizer's."""
+        """The hyperparameters of each parameter, one value per run. A group's decay overrides the optimizer's."""
         values = [
             numbers(run.optimizer.name, OPTIMIZERS[run.optimizer.name].resolve(run.optimizer.settings)) for run in runs
         ]
         common = {key: self.tensor([v[key] for v in values]) for key in values[0]}
-        found = {}
+        hyper = {}
         for i, name in enumerate(self.names):
             these = dict(common)
             if "weight_decay" in these and any(own[i] is not None for own in decays):
@@ -116,11 +124,11 @@ class Slots:
                     [v["weight_decay"] if own[i] is None else own[i] for v, own in zip(values, decays, strict=True)]
                 )
             shape = (len(runs), *[1] * (self.params[name].ndim - 1))
-            found[name] = {key: value.clone().view(shape) for key, value in these.items()}
-        return found
+            hyper[name] = {key: value.clone().view(shape) for key, value in these.items()}
+        return hyper
 
     def enter(self, rows: Sequence[int], runs: Sequence[Run], layouts: Sequence[Layout]) -> None:
-        """Begin runs in some slots: untrained models, fresh states, no step done."""
+        """Start runs in some slots: untrained models, new states, no step done."""
         index = torch.tensor(rows, dtype=torch.int64, device=self.device)
         for slots, models in zip(
             (self.params, self.buffers), zip(*(self.initial(run.seed) for run in runs), strict=True), strict=True
@@ -145,18 +153,18 @@ class Slots:
                 part.states[name][key][index] = value
 
     def step(self, rows: Tensor, lrs: Tensor) -> Tensor:
-        """The fastest there is that does what ``eager_step`` does."""
+        """The ``eager_step``, or its faster version."""
         return (self.faster or self.eager_step)(rows, lrs)
 
     def eager_step(self, rows: Tensor, lrs: Tensor) -> Tensor:
-        """One optimizer step of every run; rows [N, accumulate, batch_size], lrs [P, N]. Returns the losses before it, [N]."""
+        """One optimizer step of every run: rows [N, accumulate, batch_size], lrs [P, N] -> losses before it [N]."""
         grads, losses = self.model.gradients(self.params, self.buffers, self.data.train.x, self.data.train.y, rows)
         self.update(grads, lrs)
         return losses
 
     @property
     def changing(self) -> Changing:
-        """What ``stacked.update`` changes, or reads beside gradients and lrs."""
+        """What ``stacked.update`` changes, or reads besides gradients and lrs."""
         return self.params, [part.tensors for part in self.slices], self.joins, self.done
 
     def update(self, grads: Tensors, lrs: Tensor) -> None:
@@ -175,10 +183,10 @@ class Slots:
     def stack_initial(self, seeds: Sequence[int]) -> tuple[Tensors, Tensors]:
         """The untrained models of some seeds."""
         params, buffers = zip(*(self.initial(seed) for seed in seeds), strict=True)
-        return tuple({name: torch.stack([one[name] for one in some]) for name in some[0]} for some in (params, buffers))  # type: ignore[return-value]
+        return _stack(params), _stack(buffers)
 
     def keep(self, rows: Sequence[int]) -> None:
-        """Forget all other slots."""
+        """Remove all other slots."""
         index = torch.tensor(rows, dtype=torch.int64, device=self.device)
         self.params, self.buffers = (
             {name: value[index] for name, value in some.items()} for some in (self.params, self.buffers)
@@ -202,7 +210,7 @@ class Slots:
 
     @property
     def moving(self) -> Tensors:
-        """Every tensor that a step changes, by a name for people."""
+        """Every tensor that a step changes, by a name for messages."""
         states = {
             f"{key} of {name}, rule {i}": value
             for i, part in enumerate(self.slices)
@@ -213,7 +221,7 @@ class Slots:
 
     @contextmanager
     def put_back(self) -> Iterator[Callable[[], None]]:
-        """Leave everything as it was; yields a function that does so at once."""
+        """Restore all tensors at the end of the block. Yields a function that restores them at once."""
         before = {name: value.clone() for name, value in self.moving.items()}
 
         def restore() -> None:

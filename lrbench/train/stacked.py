@@ -1,7 +1,7 @@
-"""A model and its optimizers as functions of stacked tensors: every parameter [N, ...], one row per run.
+"""A model and its optimizers as functions of stacked tensors: each parameter is [N, ...], with one row per run.
 
-Nothing here waits for the device or looks at a value, so each function can be compiled whole or replayed as a CUDA
-graph. Rows never mix: what a row becomes depends on that row alone.
+Nothing here waits for the device or branches on values, so each function can be compiled or replayed as a CUDA graph.
+Rows never mix: the new values of a row depend on that row alone.
 """
 
 from collections.abc import Iterator, Sequence
@@ -24,7 +24,7 @@ Changing = tuple[Tensors, Sequence[tuple[dict[str, Tensors], dict[str, State]]],
 
 @dataclass(frozen=True)
 class StackedModel:
-    """A workload's model; of ``module`` only the structure is used."""
+    """A workload's model. Only the structure of ``module`` is used."""
 
     workload: Workload
     module: nn.Module
@@ -32,7 +32,7 @@ class StackedModel:
     def gradients(
         self, params: Tensors, buffers: Tensors, x: Tensor, y: Tensor, rows: Tensor
     ) -> tuple[Tensors, Tensor]:
-        """The gradient of the mean loss of each run's own examples, and that loss. Buffers change in place, as in training.
+        """Gradient and value of each run's mean loss on its own examples. Buffers change in place, as in training.
 
         Shapes: x, y [examples, ...], shared; rows [N, accumulate, batch_size] -> gradients as params, losses [N].
         """
@@ -62,7 +62,7 @@ class StackedModel:
             return torch.stack([of_one(*tensors) for tensors in _one_by_one(params, buffers)], 1)
 
     def scores_of_whole(self, params: Tensors, buffers: Tensors, part: Split, device: torch.device) -> Tensor:
-        """(loss, metric) of each run's model on a part of the data, for a metric that is no mean of pieces, [2, N] float64."""
+        """(loss, metric) of each run's model on a part of the data, [2, N] float64, for a metric that is no mean."""
         self.module.eval()
         with torch.no_grad():
             models = [partial(self._outputs, *tensors) for tensors in _one_by_one(params, buffers)]
@@ -84,14 +84,14 @@ class Slice:
     start: int
     stop: int
     rules: dict[str, Rule]
-    """Per parameter; one and the same, but for an optimizer that steps matrices otherwise than the rest."""
+    """Per parameter. They are all the same, unless the optimizer treats matrices differently."""
     hyper: dict[str, Tensors]
     """Per parameter, each hyperparameter as [members, 1, ...]."""
     states: dict[str, State]
 
     @property
     def tensors(self) -> tuple[dict[str, Tensors], dict[str, State]]:
-        """What ``update`` takes of it as tensors."""
+        """The tensors of it that ``update`` takes."""
         return self.hyper, self.states
 
 
@@ -107,10 +107,10 @@ def update(
 ) -> None:
     """One optimizer step of every run, in place, on ``params``, the states in ``tensors``, and the step counts.
 
-    A parameter that has not joined stays as it is, and so does its state: it starts when the parameter does.
+    A parameter that has not joined does not change, and neither does its state, which starts when the parameter joins.
 
-    Shapes: joins [P, N] the steps done when a parameter starts to move, infinite if never; done [N] the steps before
-    this one; lrs [P, N]; ``late`` the parameters that some run does not move from the first step on.
+    Shapes: joins [P, N] the steps done when a parameter starts to train, infinite if never; done [N] the steps before
+    this one; lrs [P, N]. ``late`` are the parameters that some run does not train from the first step on.
     """
     for i, (name, param) in enumerate(params.items()):
         t = done + 1 - joins[i]

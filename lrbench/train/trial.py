@@ -1,4 +1,4 @@
-"""What a plug-in is tried for before its first run is trained: that its runs can be repeated and resumed, and what the lr does."""
+"""Trials of plug-ins before their first run: can it be repeated and resumed, and is the update proportional to lr?"""
 
 from collections import deque
 from collections.abc import Callable, Hashable, Mapping
@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from lrbench.config.faults import told
+from lrbench.config.faults import message_of
 from lrbench.config.run import Run
 from lrbench.device import deterministic
 from lrbench.strategies import OPTIMIZERS
@@ -22,7 +22,7 @@ from lrbench.train.seeds import own_generators
 from lrbench.workloads import Data, Split, Workload
 
 STEPS = 4
-"""A try is of twice so many steps, with an evaluation after each half."""
+"""A trial has twice as many steps, with an evaluation after each half."""
 OF_TORCH = {
     "_opt_called",
     "_step_count",
@@ -32,18 +32,18 @@ OF_TORCH = {
     "defaults",
     "_numel_cache",
 }
-"""What torch's optimizers and schedulers note for themselves, or hold of each other."""
+"""Attributes that torch's optimizers and schedulers hold for themselves, or of each other."""
 PROPORTIONALITY_TOLERANCE = 1e-3
-"""How far twice the update at half the lr may be from the update, as a share of it."""
+"""How far twice the update at half the lr may be from the update, as a share of the update."""
 
 
 class UnrepeatableError(Exception):
-    """A strategy that gives another result each time, so that none of them could be told from chance."""
+    """A strategy gives another result each time, so that its results would be chance."""
 
 
 @dataclass(frozen=True)
 class Findings:
-    """What is wrong with the runs of a strategy, in words; empty where nothing is."""
+    """What is wrong with the runs of a strategy, as messages; empty where nothing is."""
 
     unrepeatable: str = ""
     unresumable: str = ""
@@ -51,17 +51,17 @@ class Findings:
 
 
 class Trial(Training):
-    """A training that is only tried: its evaluations are of one batch, and are not recorded."""
+    """A training for a trial. It evaluates one batch, and records no evaluation."""
 
     def evaluate(self) -> None:
-        """Evaluate as a training does between its intervals."""
+        """Evaluate as a training does after an interval."""
         part, n = self.data.validation, self.run.batch_size
         self.last = self._score(Split(part.x[:n], part.y[:n])).cpu()
         if self.done:
             self.pacer.after_evaluation(*self.last.tolist())
 
     def go_on(self, *parts: int) -> "Trial":
-        """Train so many steps, and evaluate after each part and before the first."""
+        """Train some parts of so many steps, with an evaluation before the first part and after each."""
         if not self.done:
             self.evaluate()
         for steps in parts:
@@ -69,7 +69,7 @@ class Trial(Training):
                 self.advance(steps)
         return self
 
-    def remains(self) -> dict[str, Tensor]:
+    def results(self) -> dict[str, Tensor]:
         """Losses, lrs, the last evaluation and weights, to be compared bit for bit."""
         curves = {
             "losses": self.record.loss[0].copy(),
@@ -84,7 +84,7 @@ class Trial(Training):
         return {name: torch.from_numpy(curve) for name, curve in curves.items()} | weights
 
     def state(self) -> dict[str, Any]:
-        """What optimizer and scheduler hold, whether their state_dict says so or not, as plain values."""
+        """All attributes of optimizer and scheduler, in ``state_dict`` or not, as plain values."""
         return {
             type(held).__name__: plainly(held)
             for held in (innermost(self.optimizer), getattr(self.pacer, "scheduler", None))
@@ -96,16 +96,16 @@ _known: dict[Hashable, Findings] = {}
 
 
 def try_out(run: Run, workload: Workload, data: Data, device: torch.device) -> Findings:
-    """What there is to be known of runs like this one: nothing if they are lrbench's own, else tried once per process and said.
+    """Try runs like this one, once per process, and print what is wrong. Runs without a plug-in need no trial.
 
     Raises: UnrepeatableError when they give another result each time; whatever the run would raise in its first steps.
     """
     if not run.has_plugin:
         return Findings()
-    found = _known_or_tried(run, workload, data, device)
-    if found.unrepeatable:
-        raise UnrepeatableError(found.unrepeatable)
-    return found
+    findings = _known_or_tried(run, workload, data, device)
+    if findings.unrepeatable:
+        raise UnrepeatableError(findings.unrepeatable)
+    return findings
 
 
 def _known_or_tried(run: Run, workload: Workload, data: Data, device: torch.device) -> Findings:
@@ -114,29 +114,28 @@ def _known_or_tried(run: Run, workload: Workload, data: Data, device: torch.devi
     if key not in _known:
         deterministic()
         with own_generators(device):
-            _known[key] = found = tried(run, lambda run: Trial(run, workload, data, device))
-        if found.unresumable:
+            _known[key] = findings = tried(run, lambda run: Trial(run, workload, data, device))
+        if findings.unresumable:
             say_once(
-                f"{run.workload.label}: {run.strategy}: {found.unresumable}; no checkpoint is saved: a run that is "
+                f"{run.workload.label}: {run.strategy}: {findings.unresumable}; no checkpoint is saved: a run that is "
                 f"interrupted starts again"
             )
-        if found.disproportionate:
-            say_once(found.disproportionate)
+        if findings.disproportionate:
+            say_once(findings.disproportionate)
     return _known[key]
 
 
 def tried(run: Run, make: Make) -> Findings:
-    """What comes of a few steps of a run. Its global generators are anywhere afterwards."""
+    """Train a few steps of a run several times. Leaves the global generators in any state."""
     half = max(1, min(STEPS, run.steps // 2))
     rest = min(half, run.steps - half)
-    expected = make(run).go_on(half, rest).remains()
+    expected = make(run).go_on(half, rest).results()
     saved, held, again = _saved_on_the_way(make(run).go_on(half), rest)
     if differing := _first_difference(expected, again):
         return Findings(
             unrepeatable=f"trained twice from the same seed, it gave other {differing}. Likely causes: a generator "
-            f"that is not seeded, "
-            "such as numpy.random.default_rng(); one that all runs share; an order that depends on hashes or ids; the "
-            "time"
+            "that is not seeded, such as numpy.random.default_rng(); one that all runs share; an order that depends on "
+            "hashes or ids; the time"
         )
     return Findings(
         unresumable=_unresumable(run, make, saved, held, expected, rest),
@@ -145,42 +144,42 @@ def tried(run: Run, make: Make) -> Findings:
 
 
 def _saved_on_the_way(trial: Trial, rest: int) -> tuple[bytes | Exception, dict[str, Any], dict[str, Tensor]]:
-    """A trial's state as its checkpoint would be, or why there is none; what it holds then; and what remains of it at its end."""
+    """Of a trial under way: its checkpoint, or the error of making one; its state; and its results at the end."""
     held = trial.state()
     try:
         saved: bytes | Exception = to_bytes(trial.state_dict())
     except Exception as error:  # noqa: BLE001 - a plug-in's state may refuse in any way
         saved = error
-    return saved, held, trial.go_on(rest).remains()
+    return saved, held, trial.go_on(rest).results()
 
 
 def _unresumable(
     run: Run, make: Make, saved: bytes | Exception, held: dict[str, Any], expected: dict[str, Tensor], rest: int
 ) -> str:
     if isinstance(saved, Exception):
-        return f"its state cannot be saved ({told(saved)})"
+        return f"its state cannot be saved ({message_of(saved)})"
     try:
         resumed = make(run)
         resumed.load_state_dict(from_bytes(saved))
         if lacking := _lacking(held, resumed.state()):
             return f"what it saves is not all of its state: it leaves out {lacking}"
-        differing = _first_difference(expected, resumed.go_on(rest).remains()) if rest else ""
+        differing = _first_difference(expected, resumed.go_on(rest).results()) if rest else ""
     except Exception as error:  # noqa: BLE001 - as above
-        return f"its saved state cannot be restored ({told(error)})"
+        return f"its saved state cannot be restored ({message_of(error)})"
     return f"what it saves is not all of its state: gone on from there, it gave other {differing}" if differing else ""
 
 
-def _lacking(held: dict[str, Any], found: dict[str, Any]) -> str:
-    """The first thing that is held and was not found again."""
+def _lacking(held: dict[str, Any], restored: dict[str, Any]) -> str:
+    """The first attribute that was not restored."""
     for owner, values in held.items():
         for name, value in values.items() if isinstance(values, dict) else ():
-            if found.get(owner, {}).get(name) != value:
+            if restored.get(owner, {}).get(name) != value:
                 return f"{owner}.{name}"
     return ""
 
 
 def plainly(value: Any, depth: int = 6) -> Any:
-    """A value as plain values that can be compared: tensors and arrays as their bytes, objects as what they hold; code is left out."""
+    """A value as plain values to compare: tensors and arrays as bytes, objects as their attributes, without code."""
     if isinstance(value, Tensor | np.ndarray | np.generic):
         array = value.detach().cpu().resolve_conj() if isinstance(value, Tensor) else torch.from_numpy(np.array(value))
         dense = array.to_dense() if array.layout != torch.strided else array
@@ -205,8 +204,8 @@ def plainly(value: Any, depth: int = 6) -> Any:
     return {name: plainly(v, depth - 1) for name, v in held.items() if not isinstance(v, nn.Module)}
 
 
-def _first_difference(expected: dict[str, Tensor], found: dict[str, Tensor]) -> str:
-    return next((name for name in expected if name not in found or not _same(expected[name], found[name])), "")
+def _first_difference(expected: dict[str, Tensor], results: dict[str, Tensor]) -> str:
+    return next((name for name in expected if name not in results or not _same(expected[name], results[name])), "")
 
 
 def _same(one: Tensor, other: Tensor) -> bool:
@@ -216,7 +215,7 @@ def _same(one: Tensor, other: Tensor) -> bool:
 
 
 def _disproportionate(run: Run, make: Make, done: int) -> str:
-    """What the lr does not do, of an optimizer that says nothing of it: in float64, weight decay apart."""
+    """A message if an optimizer's update, weight decay apart, is not proportional to lr, unless its flags say so."""
     if OPTIMIZERS[run.optimizer.name].flags & {"no_schedule", "not_proportional"}:
         return ""
     try:
@@ -228,14 +227,13 @@ def _disproportionate(run: Run, make: Make, done: int) -> str:
         return ""
     return (
         f"the update of {run.optimizer.label!r} is not proportional to the lr: twice the update at half the lr is "
-        f"{far:.2g} of it away. "
-        "Schedules and layer multipliers do not scale its steps as they say; the flag not_proportional tells that this "
-        "is meant"
+        f"{far:.2g} of it away. Schedules and layer multipliers do not scale its steps as they say; the flag "
+        "not_proportional tells that this is meant"
     )
 
 
 def _update(trial: Trial, share: float) -> list[Tensor]:
-    """How the next step moves each parameter at a share of its lr."""
+    """The change of each parameter in the next step, at a share of its lr."""
     if trial.is_staged:
         trial.optimizer.join(trial.done)
     for group in trial.optimizer.param_groups:

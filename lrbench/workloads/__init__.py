@@ -35,14 +35,13 @@ from lrbench.workloads.base import (
 )
 
 DECIDES = ("data", "model", "layers", "loss", "metric", "examples", "pretrained", "stacks", "lowest_loss")
-"""What a result depends on and no other value of a run says."""
+"""The fields that results depend on, and that no other value of a run determines."""
 
 
 class Workloads(dict[str, Workload]):
-    """Workloads by name, in order of cost; a missing name is told the nearest known one.
+    """Workloads by name, in order of cost. The error for a missing name suggests the nearest known one.
 
-    The revision of one that lrbench did not make has the fingerprint of its code, and ``origins`` has where it was
-    made.
+    The revision of a plug-in's workload has the fingerprint of its code; ``origins`` says where it comes from.
     """
 
     def __init__(self, known: Mapping[str, Workload] | None = None) -> None:
@@ -56,9 +55,9 @@ class Workloads(dict[str, Workload]):
     def add(self, workload: Workload) -> Workload:
         """Enter a workload under its name. A cell or a file that is run again replaces what it entered before.
 
-        Returns: the workload as it was entered.
+        Returns: the workload, with its revision.
 
-        Raises: LookupError when another workload has that name, or it is none.
+        Raises: LookupError when the name is not valid, or another workload has it.
         """
         check_name("workload", workload.name)
         name, caller = workload.name, sys._getframe(1)
@@ -67,8 +66,8 @@ class Workloads(dict[str, Workload]):
         values = {part: getattr(workload, part) for part in DECIDES}
         origin = None if is_ours(caller.f_globals.get("__name__")) else origin_of(outside(caller), values)
         known = self.origins.get(name) if name in self else None
-        if name in self and not (known and origin and known.gives_way(origin)):
-            where = f" (from {known.told})" if known else ""
+        if name in self and not (known and origin and known.is_replaced_by(origin)):
+            where = f" (from {known.place})" if known else ""
             raise LookupError(f"there is a workload called {name!r} already{where}: choose another name.")
         if (
             known and workload.revision == self[name].revision
@@ -81,13 +80,13 @@ class Workloads(dict[str, Workload]):
         return self[name]
 
     def renew(self) -> None:
-        """Take the fingerprints anew of what can change without being entered again."""
+        """Compute the fingerprints again of workloads that can change without being entered again."""
         for name, origin in self.origins.items():
             if origin.live and name in self:
                 self[name] = replace(self[name], revision=joined(self._given[name].revision, origin.live()))
 
     def forget(self, file: str) -> None:
-        """Let go of what a file entered."""
+        """Remove what a file entered."""
         for name in [name for name, origin in self.origins.items() if origin.file == file]:
             del self.origins[name]
             self.pop(name, None)
@@ -110,27 +109,26 @@ add_workload = WORKLOADS.add
 
 
 def fetch(names: Iterable[str]) -> dict[str, str]:
-    """Have the data and weights of some workloads here, once. Returns: those whose data cannot be had, with the reasons.
+    """Fetch or prepare data and weights of workloads. Returns: the workloads that are not available, with reasons.
 
     Raises: BadInput when a workload has other numbers of examples than it declares.
     """
-    lost = {}
+    unavailable = {}
     for name in dict.fromkeys(names):
         try:
             workload = WORKLOADS[name]
             data = workload.data()
-            found = (len(data.train), len(data.validation), len(data.test))
-            if found != workload.examples:
+            sizes = (len(data.train), len(data.validation), len(data.test))
+            if sizes != workload.examples:
                 raise BadInput(
-                    f"workload {name!r}: its data have {found} examples for training, validation and test, and it "
-                    f"declares "
-                    f"{workload.examples}: correct `examples`."
+                    f"workload {name!r}: its data have {sizes} examples for training, validation and test, and it "
+                    f"declares {workload.examples}: correct `examples`."
                 )
             if workload.pretrained:
                 workload.pretrained()
         except Unavailable as reason:
-            lost[name] = str(reason)
-    return lost
+            unavailable[name] = str(reason)
+    return unavailable
 
 
 __all__ = [

@@ -1,4 +1,4 @@
-"""What a workload is: data, reference model, loss, metric, target and budget, as one frozen value."""
+"""What a workload is: data, model, loss, metric, target and budget, in one frozen dataclass."""
 
 import hashlib
 import math
@@ -17,12 +17,12 @@ from lrbench.workloads.roles import TABLES, role_of
 
 
 class Unavailable(Exception):  # noqa: N818 - a described fact about this machine, not a programming error
-    """The data of a workload cannot be had here; the message is the reason, for the plan and the report."""
+    """The data of a workload are not available here. The message is the reason, for the plan and the report."""
 
 
 @dataclass(frozen=True)
 class Split:
-    """Examples: ``x`` [n, ...] and what to predict, ``y`` [n, ...]."""
+    """Examples: inputs ``x`` [n, ...] and labels ``y`` [n, ...]."""
 
     x: Tensor
     y: Tensor
@@ -31,12 +31,12 @@ class Split:
         return len(self.x)
 
     def pieces(self, most: int) -> Iterator[tuple[Tensor, Tensor]]:
-        """The examples in pieces of equal size, the last one smaller if need be, each of ``most`` at most."""
+        """The examples in pieces of one size, at most ``most``; the last piece may be smaller."""
         size = -(-len(self) // -(-len(self) // most))
         return zip(self.x.split(size), self.y.split(size), strict=True)
 
     def to(self, device: torch.device, dtype: torch.dtype) -> "Split":
-        """The same examples on a device, floating-point tensors in ``dtype``."""
+        """A copy on a device, floating-point tensors in ``dtype``."""
         x, y = (t.to(device, dtype if t.is_floating_point() else t.dtype) for t in (self.x, self.y))
         return Split(x, y)
 
@@ -51,29 +51,31 @@ class Data:
 
     @property
     def probe(self) -> Split:
-        """As many training examples as there are for validation, to compare the losses of the two."""
+        """A part of the training set with the validation set's size, to compare the losses of the two."""
         n = len(self.validation)
         return Split(self.train.x[:n], self.train.y[:n])
 
     def to(self, device: torch.device, dtype: torch.dtype) -> "Data":
-        """All three parts on a device."""
+        """A copy of all three parts on a device."""
         return Data(*(part.to(device, dtype) for part in (self.train, self.validation, self.test)))
 
 
 @dataclass(frozen=True)
 class Metric:
-    """What a workload is judged by: ``of(outputs, y)`` of all examples of a part of the data, one number as a tensor or of Python."""
+    """What a workload is judged by.
+
+    ``of(outputs, y)`` gets all examples of a part of the data, and returns one number, of torch or of Python.
+    """
 
     name: str
     higher_is_better: bool
     of: Callable[[Tensor, Tensor], Tensor | float]
     limits: tuple[float, float] = (-math.inf, math.inf)
-    """What it lies between."""
+    """The lowest and highest value it can have."""
     is_mean: bool = False
-    """Whether it is a mean over examples, and the loss too: then they are computed in pieces, and the outputs need not
-    be kept."""
+    """Whether metric and loss are both means over examples. Then pieces of the data suffice, one after the other."""
     unit: Unit | None = field(default=None, metadata=FOR_PEOPLE)
-    """How reports write it; left out, as ``usual_unit`` of its name."""
+    """How reports write it. None: ``usual_unit`` of its name."""
 
 
 @dataclass(frozen=True)
@@ -97,39 +99,40 @@ class Workload:
     loss: Callable[[Tensor, Tensor], Tensor]
     metric: Metric
     examples: tuple[int, int, int]
-    """How many the training, validation and test parts hold, so that a plan need not load them."""
+    """The sizes of the training, validation and test parts, so that a plan need not load them."""
     target: float
     target_reason: str
     steps: int
     batch_size: int
     eval_every: int
     missing: Callable[[], str | None] = lambda: None
-    """Why the data cannot be had here, or None; must not download or write anything."""
+    """Why the data are not available here, or None. It must not download or write anything."""
     pretrained: Callable[[], object] | None = None
-    """Where given: make and keep the weights that ``model`` starts from, so that no run waits for them; ``model`` makes
-    them if need be."""
+    """Makes the weights that ``model`` starts from, so that no run waits for them. Else ``model`` makes them itself."""
     stacks_evaluation: bool = True
-    """Whether many models are evaluated faster stacked than in turn; grouped convolutions over large batches are
-    not."""
+    """Whether evaluating many models stacked is faster than one after the other. Grouped convolutions over large
+    batches are slower."""
     prepared: Callable[[], bool] = lambda: True
     """Whether data and weights are here, so that using them writes nothing."""
     stacks: bool = True
-    """Whether many models can be trained as one: false for a model that draws random numbers, or looks at values to
-    choose its way."""
+    """Whether many models can be trained as one. Not a model that draws random numbers, or branches on values."""
     lowest_loss: float = -math.inf
-    """What no loss can be below, such as 0 for a cross-entropy; minus infinity where nothing is known. How far a loss
-    has risen is measured against the way from it to the untrained model's loss, or else against what training gains: a
-    constant changes nothing."""
+    """The lower bound of the loss, such as 0 for a cross-entropy; minus infinity where it is unknown. The rise of a
+    loss is measured as a share of the untrained model's loss above this bound, or else of what training gains, so that
+    a constant added to the loss changes nothing."""
     has_known_answer: bool = False
-    """Whether every step can be computed by hand, or the optimum is known: it tests the instrument, so reports show it
-    apart from the workloads that compare strategies."""
+    """Whether every step can be computed by hand, or the optimum is known. Such a workload tests the instrument, so
+    reports show it apart from the workloads that compare strategies."""
     cites: tuple[str, ...] = ()
-    """Keys of the works in ``references.bib`` that it comes from; empty: those that the text of ``source`` names."""
+    """Citation keys, from ``references.bib``. Where there are none, the text of ``source`` names the works."""
     revision: int | str = 1
 
 
 def make_model(workload: Workload, examples: Callable[[], Tensor]) -> nn.Module:
-    """An untrained model on the CPU, in training mode. Lazy modules take their shapes from ``examples``, a few inputs [n, ...]."""
+    """An untrained model on the CPU, in training mode.
+
+    Lazy modules take their shapes from ``examples``, a function that returns a few inputs [n, ...].
+    """
     model = workload.model()
     if any(is_lazy(tensor) for tensor in (*model.parameters(), *model.buffers())):
         inputs = examples().to("cpu")
@@ -139,7 +142,7 @@ def make_model(workload: Workload, examples: Callable[[], Tensor]) -> nn.Module:
 
 
 def place(model: nn.Module, device: torch.device, dtype: torch.dtype) -> nn.Module:
-    """Move a model to a device, its floating-point tensors in ``dtype``. Unlike with ``Module.to``, complex tensors stay complex."""
+    """Move a model to a device, real tensors in ``dtype``. Unlike ``Module.to``, it keeps complex tensors complex."""
 
     def moved(t: Tensor) -> Tensor:
         return t.to(device, dtype if t.is_floating_point() else dtype.to_complex() if t.is_complex() else t.dtype)
@@ -149,9 +152,9 @@ def place(model: nn.Module, device: torch.device, dtype: torch.dtype) -> nn.Modu
 
 
 def describe(workload: Workload, model: nn.Module) -> tuple[Param, ...]:
-    """The descriptions of a model's parameters, in the model's order.
+    """Describe a model's parameters, in the model's order.
 
-    Raises: ValueError when a name of a parameter lies in no layer of the workload, or in two, or a layer has none.
+    Raises: ValueError when a name of a parameter is in no layer of the workload, or in two, or a layer has none.
     """
     tables = {
         f"{path}.weight".lstrip("."): m.sparse
@@ -175,8 +178,9 @@ def describe(workload: Workload, model: nn.Module) -> tuple[Param, ...]:
             met.append((min(homes.values()), len(params)))
         params.append(
             Param(
-                name, i, workload.layers[i], tuple(value.shape), role.is_bias, role.is_norm, i == len(workload.layers) - 1,
-                is_frozen=not value.requires_grad, is_sparse=all(tables.get(one, False) for one in homes), is_complex=value.is_complex(),
+                name, i, workload.layers[i], tuple(value.shape), role.is_bias, role.is_norm,
+                is_head=i == len(workload.layers) - 1, is_frozen=not value.requires_grad,
+                is_sparse=all(tables.get(one, False) for one in homes), is_complex=value.is_complex(),
                 is_embedding=is_embedding, is_input=is_embedding, tied=tuple(one for one in homes if one != name),
                 widths=(role.width_in, role.width_out), taps=role.taps,
             )
@@ -190,7 +194,7 @@ def describe(workload: Workload, model: nn.Module) -> tuple[Param, ...]:
 
 
 def _layer(workload: Workload, name: str, own: str) -> int:
-    """The layer that a name of a parameter lies in; ``own`` is the name that the model gives it first."""
+    """The layer that contains a name of a parameter; ``own`` is the first of the parameter's names."""
     home = [i for i, layer in enumerate(workload.layers) if name == layer or name.startswith(layer + ".")]
     if len(home) != 1:
         tied = (
@@ -213,7 +217,7 @@ ACCURACY = Metric("accuracy", True, accuracy, limits=(0.0, 1.0), is_mean=True, u
 
 
 def as_number(value: Tensor | float, what: str) -> Tensor:
-    """A loss or a metric as a float64 tensor without dimensions, on its device.
+    """A loss or a metric as a float64 scalar tensor, on its device.
 
     Raises: ValueError when it is more than one number.
     """
@@ -224,7 +228,7 @@ def as_number(value: Tensor | float, what: str) -> Tensor:
 
 
 def concatenated(pieces: Sequence[Any]) -> Any:
-    """The outputs of several pieces of the data as those of the whole: tensors [n, ...], or tuples, lists and tables of them.
+    """Concatenate a model's outputs for pieces of the data: tensors [n, ...], or tuples, lists and dicts of them.
 
     Raises: ValueError when an output does not have a value for each example.
     """
@@ -243,7 +247,7 @@ def concatenated(pieces: Sequence[Any]) -> Any:
 
 
 def fingerprint(data: Data) -> str:
-    """SHA-256 over every tensor of the data, in order: train, validation, test; inputs, then labels."""
+    """SHA-256 of all tensors of the data, in the order train, validation, test; inputs before labels."""
     digest = hashlib.sha256()
     for part in (data.train, data.validation, data.test):
         for tensor in (part.x, part.y):

@@ -3,15 +3,15 @@
 Source: Street, Wolberg & Mangasarian 1993, "Nuclear feature extraction for breast tumor diagnosis",
 doi:10.1117/12.148698; the copy inside scikit-learn, 569 examples of 30 features, each standardised by its mean and
 sample standard deviation.
-Known: with an L2 penalty of 0.5e-3 |w|^2 on the weights (not the bias) the smallest objective is ``OPTIMUM``. The
-Hessian is largest at zero, where its largest eigenvalue is ``EIGENVALUE``: full-batch gradient descent never climbs at
-an lr below 2 / 3.31557 = 0.6032. At the optimum that eigenvalue is ``EIGENVALUE_AT_OPTIMUM``: there gradient descent
-settles up to lr 2 / 0.139664 = 14.3.
+Known: with an L2 penalty of 0.5e-3 |w|^2 on the weights (not the bias), the minimum of the objective is ``OPTIMUM``.
+The Hessian is largest at zero, where its largest eigenvalue is ``EIGENVALUE``: full-batch gradient descent never climbs
+at an lr below 2 / 3.31557 = 0.6032. At the optimum that eigenvalue is ``EIGENVALUE_AT_OPTIMUM``: gradient descent
+converges there up to lr 2 / 0.139664 = 14.3.
 Licence: the data CC BY 4.0 (UCI machine learning repository, doi:10.24432/C5DW2B), scikit-learn BSD-3-Clause.
 
 This is a problem of optimisation, not of generalisation: training, validation and test are the same 569 examples, the
-batch is all of them, and the metric is the objective itself, so that a distance to the optimum means something. It
-starts at zero whatever the seed, so seeds differ in rounding at most.
+batch is all of them, and the metric is the objective itself, so that its distance to the optimum is known. Training
+starts at zero for every seed, so seeds differ in rounding at most.
 """
 
 import math
@@ -83,8 +83,7 @@ WORKLOAD = Workload(
     target=0.061,
     target_reason=(
         "within 2 % of the optimum 0.0598; constant, gradient descent at 4 reaches it at step 90 of 200, at 2 at step "
-        "180, "
-        "at 0.6 not at all; Adam at 0.3 at step 90, at 0.1 at step 140, at 0.03 not at all"
+        "180, at 0.6 not at all; Adam at 0.3 at step 90, at 0.1 at step 140, at 0.03 not at all"
     ),
     steps=200,
     batch_size=569,

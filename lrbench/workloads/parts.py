@@ -1,7 +1,7 @@
-"""What several workloads are made of: a balanced fixed split, a multilayer perceptron, a convolutional network.
+"""Parts of several workloads: a balanced fixed split, a multilayer perceptron, a convolutional network.
 
-The models have no data-dependent control flow and change nothing in place but BatchNorm's buffers, so that
-``torch.func.functional_call`` under ``vmap(grad)`` trains many of them at once.
+The models have no data-dependent control flow, and change nothing in place but BatchNorm's buffers. So
+``torch.func.functional_call`` under ``vmap(grad)`` can train many of them at once.
 """
 
 from collections.abc import Callable, Sequence
@@ -13,10 +13,10 @@ from torch import Tensor, nn
 
 
 def deal(y: Tensor, *per_class: int, seed: int = 0) -> tuple[Tensor, ...]:
-    """Deal examples into disjoint parts, each with the given number of every class, and a last part with all the rest.
+    """Split examples into parts with the given number of each class, and a last part with the rest.
 
-    Every part is shuffled, and deals the classes in turn, so that any first part of it is balanced too.
-    The shuffle is NumPy's legacy generator, whose stream NumPy promises never to change.
+    Every part is shuffled, with the classes in turn, so that the beginning of a part is balanced too.
+    The shuffle uses NumPy's legacy generator, whose stream NumPy promises never to change.
 
     Shapes: y [n], integer labels; returns ``len(per_class) + 1`` index tensors.
 
@@ -54,9 +54,9 @@ def mlp(sizes: Sequence[int], norm: bool = False) -> nn.Sequential:
 def cnn(
     channels: Sequence[int], classes: int, norm: Callable[[int], nn.Module] = nn.BatchNorm2d, pooled: int = 1
 ) -> nn.Sequential:
-    """``conv1``, ``conv2``, ... (3x3 convolution of stride 2, norm, ReLU), averaging down to ``pooled x pooled``, then a linear ``head``.
+    """``conv1``, ``conv2``, ... (3x3 convolution of stride 2, norm, ReLU), average pooling, then a linear ``head``.
 
-    Strides take the place of pooling: a third of the cost of full-resolution convolutions of the same width.
+    The pooling leaves ``pooled x pooled`` positions. Strided convolutions cost a third of full-resolution ones.
     Shapes: x [n, channels[0], height, width]; outputs [n, classes].
     """
     model = nn.Sequential()

@@ -2,8 +2,8 @@
 
 Source: the textbook convex quadratic, 0.5 h w^2; see Goh 2017, "Why Momentum Really Works", doi:10.23915/distill.00006.
 Known: from w = 1, gradient descent at lr leaves w_k = (1 - lr h)^k, so a layer of curvature h converges exactly when lr
-< 2 / h, and fastest at lr = 1 / h. With one lr for all, the steep layer limits the lr and the flat layer then sets the
-pace.
+< 2 / h, and fastest at lr = 1 / h. With one lr for all, the steep layer limits the lr, and the flat layer is then the
+slowest.
 Licence: none needed; there are no data.
 """
 
@@ -25,7 +25,7 @@ INITIAL_LOSS = 0.5 * ENTRIES * sum(CURVATURES.values())
 class Bowls(nn.Module):
     """0.5 * sum(h w^2), the same for every example of a batch: x [n, 1] to outputs [n].
 
-    It starts at w = 1 whatever the seed, so that the closed form holds.
+    It starts at w = 1 for every seed, so that the closed form holds.
     """
 
     def __init__(self) -> None:
@@ -42,7 +42,7 @@ class Bowls(nn.Module):
 
 @cache
 def data() -> Data:
-    """One example of no content: x [1, 1], y [1]."""
+    """One empty example: x [1, 1], y [1]."""
     nothing = Split(torch.zeros(1, 1), torch.zeros(1, dtype=torch.int64))
     return Data(nothing, nothing, nothing)
 
@@ -69,8 +69,7 @@ WORKLOAD = Workload(
     target=1e-4 * INITIAL_LOSS,
     target_reason=(
         "gradient descent at 0.19, constant, just below the largest stable lr 0.2, reaches a ten-thousandth of the "
-        "initial loss "
-        "at step 120 of 200, Adam at 0.1 at step 50, at 0.03 and 1 at step 90"
+        "initial loss at step 120 of 200, Adam at 0.1 at step 50, at 0.03 and 1 at step 90"
     ),
     steps=200,
     batch_size=1,

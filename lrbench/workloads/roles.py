@@ -1,4 +1,4 @@
-"""What a parameter is within the module that owns it: a bias, a norm's, an embedding, and how many inputs one of its outputs sums."""
+"""The role of a parameter in its module: bias, norm, embedding or weight, and how many inputs an output sums."""
 
 import math
 import re
@@ -11,15 +11,18 @@ from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
 NORMS = (_NormBase, nn.LayerNorm, nn.GroupNorm, nn.RMSNorm)
 TABLES = (nn.Embedding, nn.EmbeddingBag)
 GAINS = frozenset(("weight", "gamma", "beta", "scale", "shift", "gain", "g"))
-"""How the vectors of norms of one's own, and of layer scales, are called."""
+"""Names of the vectors in a user's own norms and layer scales."""
 EMBEDDING = re.compile(r"embed|token|(^|_)(pos|position|positional|cls|query|queries)(_|$)")
-"""How embeddings are called that a module of one's own holds as they are."""
+"""Names of embeddings that a user's own module holds as parameters."""
 PARAMETRIZATIONS = "parametrizations"
 
 
 @dataclass(frozen=True)
 class Role:
-    """``width_in`` and ``width_out`` are units or channels, ``taps`` the places of a kernel: one output sums width_in x taps inputs."""
+    """What a parameter is. One output sums ``width_in`` x ``taps`` inputs.
+
+    ``width_in`` and ``width_out`` are units or channels; ``taps`` is the number of positions of a kernel.
+    """
 
     is_bias: bool
     is_norm: bool
@@ -33,14 +36,14 @@ def role_of(model: nn.Module, name: str, value: Tensor) -> Role:
     """The role of a parameter by its name in the model.
 
     - A bias has the word bias in its own name: ``bias``, ``bias_ih_l0``, ``in_proj_bias``,
-    ``relative_position_bias_table``.
-    - A norm's parameter belongs to a norm of torch; or it is a vector (at most one dimension is longer than 1, and it
-    is no ``weight`` of
-      two dimensions) of a module of one's own whose class is called a norm; or of a module below the model that holds
-      no matrix, and is called as in ``GAINS``. So is the magnitude that weight normalisation splits off.
-    - An embedding belongs to ``nn.Embedding`` or ``nn.EmbeddingBag``: a row is picked, so nothing is summed. Or a
-    module of one's own holds
-      it, under a name as in ``EMBEDDING``: ``pos_embed``, ``cls``. It is added or put before the inputs, units last.
+      ``relative_position_bias_table``.
+    - A norm's parameter belongs to a norm of torch. Or it is a vector in a user's own module: one whose class is called
+      a norm; or a module below the model that holds no matrix, if its name is in ``GAINS``. A vector has at most one
+      dimension longer than 1, and is no ``weight`` of two dimensions. The magnitude of weight normalisation counts as a
+      norm too.
+    - An embedding belongs to ``nn.Embedding`` or ``nn.EmbeddingBag``: it looks up rows and sums nothing. Or a user's
+      own module holds it, under a name that matches ``EMBEDDING``, such as ``pos_embed`` or ``cls``: it is added to the
+      inputs or put before them, units last.
     """
     owner, leaf, part = _owner(model, name)
     is_bias = "bias" in leaf.split("_")
@@ -57,7 +60,7 @@ def role_of(model: nn.Module, name: str, value: Tensor) -> Role:
 
 
 def _owner(model: nn.Module, name: str) -> tuple[nn.Module, str, str]:
-    """The module that a parameter belongs to, its name there, and which part of it a parametrization has made it."""
+    """The module of a parameter, the parameter's name there, and its part in a parametrization, if any."""
     path = name.split(".")
     if PARAMETRIZATIONS in path:
         at = path.index(PARAMETRIZATIONS)
@@ -79,7 +82,7 @@ def _is_own_norm(owner: nn.Module, leaf: str, model: nn.Module) -> bool:
 
 
 def _widths(owner: nn.Module, value: Tensor) -> tuple[int, int, int]:
-    """(width_in, width_out, taps) of a weight of two dimensions or more."""
+    """(width_in, width_out, taps) of a weight with at least two dimensions."""
     rest = math.prod(value.shape[2:])
     if isinstance(owner, _ConvTransposeNd):  # its weight is [in, out / groups, ...]
         return owner.in_channels // owner.groups, owner.out_channels, rest
@@ -91,7 +94,7 @@ def _widths(owner: nn.Module, value: Tensor) -> tuple[int, int, int]:
 
 
 def _units(owner: nn.Module, rows: int) -> int:
-    """The units of a weight or a bias with so many rows: there may be rows for each gate, or for queries, keys and values."""
+    """The units of a weight or a bias with so many rows. Gates, or queries, keys and values, have rows each."""
     if isinstance(owner, nn.RNNBase | nn.RNNCellBase):
         return min(owner.hidden_size, rows)
     return min(owner.embed_dim, rows) if isinstance(owner, nn.MultiheadAttention) else rows

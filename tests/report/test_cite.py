@@ -239,11 +239,11 @@ class TestChecklist:
 
     def test_settings_that_are_not_those_of_the_key(self, study):
         item = checklist(Findings(study))[0]
-        assert (item.met, item.found) == (True, "180 of 180 runs")
+        assert (item.met, item.evidence) == (True, "180 of 180 runs")
         values = json.loads(study.runs.run[0])
         runs = study.runs.assign(run=[json.dumps(values | {"lr": 7.0}), *study.runs.run[1:]])
         assert (
-            checklist(Findings(type(study)(study.folder, study.facts, study.machine, runs, study.skipped)))[0].found
+            checklist(Findings(type(study)(study.folder, study.facts, study.machine, runs, study.skipped)))[0].evidence
             == "1 run with others"
         )
 
@@ -263,12 +263,12 @@ class TestChecklist:
                 "counts": {"bitwise equal": 5, "not re-run": 0}}  # fmt: skip
         (made.folder / "certificate.json").write_text(json.dumps(good | facts))
         item = checklist(Findings(load(made.folder)))[-1]
-        assert (item.met, item.found) == (met, found)
+        assert (item.met, item.evidence) == (met, found)
         item = checklist(Findings(load(bundle(made.folder, tmp_path / "s.tar.gz"))))[-1]
-        assert (item.met, item.found) == (met, found)
+        assert (item.met, item.evidence) == (met, found)
 
     def test_no_certificate_is_told_apart_from_one_that_cannot_be_read(self, study, tmp_path):
         made = load(shutil.copytree(study.folder, tmp_path / "copy"))
-        assert checklist(Findings(made))[-1].found.startswith("there is no certificate.json in its folder")
+        assert checklist(Findings(made))[-1].evidence.startswith("there is no certificate.json in its folder")
         (made.folder / "certificate.json").write_text("{")
-        assert checklist(Findings(load(made.folder)))[-1].found.startswith("its certificate.json is damaged")
+        assert checklist(Findings(load(made.folder)))[-1].evidence.startswith("its certificate.json is damaged")

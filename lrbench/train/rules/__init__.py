@@ -1,4 +1,4 @@
-"""The update rules of optimizers for N stacked runs: one function each, the formula."""
+"""The update rules of optimizers for N stacked runs. Each is one function: the formula."""
 
 from lrbench.train.rules import adaptive, plain, shaped
 from lrbench.train.rules.base import RULES, Hyper, Rule, State, numbers, rule, rule_for, structure

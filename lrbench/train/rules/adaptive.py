@@ -44,13 +44,16 @@ def _adam_step(p: Tensor, g: Tensor, s: State, lr: Tensor, t: Tensor, h: Hyper, 
 
 
 def nadam_start(p: Tensor, h: Hyper, *, decoupled_weight_decay: bool) -> State:
-    """Averages [N, ...] and the product of all momenta so far [N, 1, ..., 1], in PyTorch's default dtype, as PyTorch keeps it."""
+    """Averages [N, ...] and the product of all momenta so far [N, 1, ..., 1].
+
+    The product is in PyTorch's default dtype, as in PyTorch.
+    """
     return zeros("mean", "square")(p, h) | {"product": torch.ones_like(h["beta1"], dtype=torch.get_default_dtype())}
 
 
 @rule("nadam", nadam_start)
 def nadam(p: Tensor, g: Tensor, s: State, lr: Tensor, t: Tensor, h: Hyper, *, decoupled_weight_decay: bool) -> None:
-    """NAdam: Adam whose step weighs this gradient and the next momentum, mu_t = beta1 (1 - 0.96^(t momentum_decay) / 2).
+    """NAdam: Adam with a step of this gradient and the next momentum, mu_t = beta1 (1 - 0.96^(t momentum_decay) / 2).
 
     Shapes: p, g, s.mean, s.square [N, ...]; s.product, lr, t, h.* [N, 1, ..., 1].
     Source: Dozat 2016, Incorporating Nesterov momentum into Adam; agrees with torch.optim.NAdam.

@@ -1,4 +1,4 @@
-"""What an update rule is, and how an optimizer's settings choose one."""
+"""What an update rule is, and how an optimizer's settings select one."""
 
 from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass
@@ -11,22 +11,22 @@ from torch import Tensor
 from lrbench.strategies import OPTIMIZERS
 
 State = dict[str, Tensor]
-"""Whatever a rule keeps for one stacked parameter, by name; tensors [N, ...]."""
+"""The state of one stacked parameter, by name; tensors [N, ...]."""
 Hyper = Mapping[str, Tensor]
 """The float settings, one value per run and parameter, shaped [N, 1, ..., 1] to broadcast over the parameter."""
 
 SPLIT = {"betas": ("beta1", "beta2"), "etas": ("eta_minus", "eta_plus"), "step_sizes": ("step_min", "step_max")}
-"""The names that the parts of a setting with several numbers have in Hyper."""
+"""The names in Hyper of the parts of a setting with several numbers."""
 
 
 @dataclass(frozen=True)
 class Rule:
     """An optimizer's arithmetic for one parameter of N stacked runs.
 
-    ``start(p, h)`` makes the state of a parameter that has not been stepped. ``update(p, g, s, lr, t, h)`` takes one
-    step in place, on ``p`` and on the tensors of ``s``; ``lr`` and ``t``, the count of this parameter's steps from 1,
-    are [N, 1, ..., 1] in p's dtype. Members do not see each other, and no value leaves the device: a rule can be
-    compiled whole or replayed as a CUDA graph.
+    ``start(p, h)`` makes the state of a parameter before its first step. ``update(p, g, s, lr, t, h)`` takes one step
+    in place, on ``p`` and on the tensors of ``s``; ``lr`` and ``t``, the count of this parameter's steps from 1, are
+    [N, 1, ..., 1] in p's dtype. Members do not see each other, and no value leaves the device, so that a rule can be
+    compiled or replayed as a CUDA graph.
     """
 
     start: Callable[[Tensor, Hyper], State]
@@ -35,7 +35,7 @@ class Rule:
 
 @dataclass(frozen=True)
 class Entry:
-    """A rule before its structure is chosen: both functions take the structural settings as keywords."""
+    """A rule for all structures: both functions take the structural settings as keywords."""
 
     start: Callable[..., State]
     update: Callable[..., None]
@@ -46,7 +46,7 @@ class Entry:
 
 
 RULES: dict[str, Entry] = {}
-"""The rules by the name of their optimizer. An optimizer that is not here is trained by the reference trainer."""
+"""The rules by the name of their optimizer. The reference trainer trains optimizers that are not here."""
 
 
 def rule(
@@ -59,10 +59,10 @@ def rule(
 ) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """Enter an update function for an optimizer.
 
-    It and ``start`` get every setting that is no float as a keyword; a float named in ``switches`` too, as whether it
-    is above 0. All floats arrive in Hyper, ``SPLIT`` into one name each. ``has_kinds`` gives both a keyword
-    ``is_matrix``, of an optimizer that steps matrices otherwise than the rest. ``agrees_within`` is the relative
-    difference from the optimizer itself that ``lrbench verify`` allows.
+    It and ``start`` get every setting that is no float as a keyword; for a float in ``switches`` they get whether it is
+    above 0. All floats are in Hyper, with names as in ``SPLIT``. With ``has_kinds``, for an optimizer that treats
+    matrices differently, both get the keyword ``is_matrix``. ``agrees_within`` is the relative difference from the
+    optimizer itself that ``lrbench verify`` allows.
     """
 
     def enter(update: Callable[..., None]) -> Callable[..., None]:
@@ -75,7 +75,7 @@ def rule(
 
 
 def structure(name: str, settings: Mapping[str, Any]) -> tuple[Hashable, ...]:
-    """What chooses the variant of a rule: runs of equal structure share one.
+    """The settings that select the variant of a rule. Runs of equal structure share one.
 
     >>> structure("sgd", {"momentum": 0.9})
     ('sgd', ('momentum', True), ('nesterov', False))
@@ -87,20 +87,20 @@ def structure(name: str, settings: Mapping[str, Any]) -> tuple[Hashable, ...]:
 
 
 def numbers(name: str, settings: Mapping[str, Any]) -> dict[str, float]:
-    """The float settings by their names in Hyper.
+    """The float settings, by their names in Hyper.
 
     >>> numbers("adam", {"eps": 1e-6})
     {'beta1': 0.9, 'beta2': 0.999, 'eps': 1e-06, 'weight_decay': 0.0}
     """
-    found: dict[str, float] = {}
+    floats: dict[str, float] = {}
     for key, value in OPTIMIZERS[name].resolve(settings).items():
         if _is_number(value):
-            found |= dict(zip(SPLIT[key], value, strict=True)) if isinstance(value, tuple) else {key: value}
-    return found
+            floats |= dict(zip(SPLIT[key], value, strict=True)) if isinstance(value, tuple) else {key: value}
+    return floats
 
 
 def rule_for(name: str, settings: Mapping[str, Any], *, is_matrix: bool = False) -> Rule:
-    """The rule of an optimizer with these settings, for a parameter: the same object for equal structures.
+    """The rule of an optimizer with these settings, for a parameter. Equal structures have the same object.
 
     Raises: LookupError when the optimizer has no rule.
     """
@@ -131,7 +131,7 @@ def _is_number(value: Any) -> bool:
 
 
 def zeros(*names: str) -> Callable[..., State]:
-    """A start of zeros, shaped like the parameter."""
+    """A ``start`` of zeros in the parameter's shape, by these names."""
     return lambda p, h, **_: {name: torch.zeros_like(p) for name in names}
 
 
@@ -141,10 +141,10 @@ def decayed(p: Tensor, g: Tensor, h: Hyper) -> Tensor:
 
 
 def filled(beta: Tensor, t: Tensor) -> Tensor:
-    """1 - beta^t: the weight that an exponential average started at 0 has given to its values, which corrects its bias.
+    """1 - beta^t: the total weight of the values in an exponential average that started at 0. It corrects the bias.
 
-    By expm1, since 1 - beta^t loses four digits to cancellation in float32; not by pow, whose last bit depends on a
-    value's place in the tensor on the CPU.
+    It uses expm1, since 1 - beta^t loses four digits to cancellation in float32, and not pow, whose last bit depends on
+    a value's place in the tensor on the CPU.
     """
     return -torch.expm1(t * beta.log())
 

@@ -13,7 +13,7 @@ def sgd_start(p: Tensor, h: Hyper, *, momentum: bool, nesterov: bool) -> State:
 
 @rule("sgd", sgd_start, switches=("momentum",))
 def sgd(p: Tensor, g: Tensor, s: State, lr: Tensor, t: Tensor, h: Hyper, *, momentum: bool, nesterov: bool) -> None:
-    """SGD: p <- p - lr b, with b <- momentum b + (1 - dampening) g, the first g undampened; Nesterov's step is g + momentum b.
+    """SGD: p <- p - lr b, with b <- momentum b + (1 - dampening) g, the first g undampened; Nesterov: g + momentum b.
 
     Shapes: p, g, s.sum [N, ...]; lr, t, h.* [N, 1, ..., 1].
     Source: Sutskever et al. 2013, On the importance of initialization and momentum in deep learning; agrees with
@@ -27,16 +27,16 @@ def sgd(p: Tensor, g: Tensor, s: State, lr: Tensor, t: Tensor, h: Hyper, *, mome
 
 
 def asgd_start(p: Tensor, h: Hyper) -> State:
-    """The step size that the next step will use [N, 1, ..., 1], in PyTorch's default dtype, as PyTorch keeps it."""
+    """The step size of the next step [N, 1, ..., 1], in PyTorch's default dtype, as in PyTorch."""
     return {"eta": torch.zeros_like(h["lambd"], dtype=torch.get_default_dtype())}
 
 
 @rule("asgd", asgd_start, agrees_within=1e-7)  # PyTorch keeps the step size in float32: 6e-9 apart on an H100
 def asgd(p: Tensor, g: Tensor, s: State, lr: Tensor, t: Tensor, h: Hyper) -> None:
-    """ASGD: p <- (1 - lambd eta) p - eta g; then eta <- lr / (1 + lambd lr t)^alpha, so a new lr acts a step later, as in PyTorch.
+    """ASGD: p <- (1 - lambd eta) p - eta g; then eta <- lr / (1 + lambd lr t)^alpha.
 
-    The average of the weights, which t0 starts, is left out: training does not read it and lrbench evaluates the
-    weights themselves.
+    As in PyTorch, a new lr acts one step later. The average of the weights, which starts at step t0, is left out:
+    training does not read it, and lrbench evaluates the weights themselves.
 
     Shapes: p, g [N, ...]; s.eta, lr, t, h.* [N, 1, ..., 1].
     Source: Polyak & Juditsky 1992, Acceleration of stochastic approximation by averaging; agrees with torch.optim.ASGD.
@@ -49,9 +49,9 @@ def asgd(p: Tensor, g: Tensor, s: State, lr: Tensor, t: Tensor, h: Hyper) -> Non
 
 @rule("rprop", zeros("last", "size"))
 def rprop(p: Tensor, g: Tensor, s: State, lr: Tensor, t: Tensor, h: Hyper) -> None:
-    """Rprop: p <- p - size sign(g); size grows while g keeps its sign; where it flips, size shrinks and the weight waits a step.
+    """Rprop: p <- p - size sign(g). Size grows while g keeps its sign; at a flip, it shrinks and p waits for a step.
 
-    Shapes: p, g, s.* [N, ...]; lr, t, h.* [N, 1, ..., 1]. Only the lr of the first step counts: it is the first size.
+    Shapes: p, g, s.* [N, ...]; lr, t, h.* [N, 1, ..., 1]. Only the lr of the first step matters: it is the first size.
     Source: Riedmiller & Braun 1993, A direct adaptive method for faster backpropagation learning; agrees with
     torch.optim.Rprop.
     """
@@ -90,13 +90,13 @@ def adadelta(p: Tensor, g: Tensor, s: State, lr: Tensor, t: Tensor, h: Hyper) ->
 
 
 def rmsprop_start(p: Tensor, h: Hyper, *, momentum: bool, centered: bool) -> State:
-    """The mean square, and where they are used the mean and the running sum. Shapes: [N, ...]."""
+    """The mean square, and the mean and the running sum where they are used. Shapes: [N, ...]."""
     return zeros("square", *(["mean"] if centered else []), *(["sum"] if momentum else []))(p, h)
 
 
 @rule("rmsprop", rmsprop_start, switches=("momentum",))
 def rmsprop(p: Tensor, g: Tensor, s: State, lr: Tensor, t: Tensor, h: Hyper, *, momentum: bool, centered: bool) -> None:
-    """RMSprop: p <- p - lr g / (sqrt(v) + eps), v the average of g^2, centred less that of g squared; momentum sums such steps.
+    """RMSprop: p <- p - lr g / (sqrt(v) + eps), v the average of g^2, centred minus mean(g)^2; momentum sums the steps.
 
     Shapes: p, g, s.* [N, ...]; lr, h.* [N, 1, ..., 1].
     Source: Hinton, Srivastava & Swersky 2012, Neural networks for machine learning, lecture 6; centred: Graves 2013,

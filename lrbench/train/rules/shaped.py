@@ -1,4 +1,4 @@
-"""Rules that look at a parameter as a whole: Lion (which does not, but is of their time), LARS and LAMB, Adafactor, Muon."""
+"""Rules that use a parameter as a whole: LARS and LAMB, Adafactor, Muon; and Lion, which does not."""
 
 import torch
 from torch import Tensor
@@ -26,9 +26,9 @@ def lars_start(p: Tensor, h: Hyper, *, exclude_1d: bool) -> State:
 
 @rule("lars", lars_start)
 def lars(p: Tensor, g: Tensor, s: State, lr: Tensor, t: Tensor, h: Hyper, *, exclude_1d: bool) -> None:
-    """LARS: v <- momentum v + lr r (g + wd p), p <- p - v, with r = trust_coefficient |p| / (|g| + wd |p|), or 1 where p or both are 0.
+    """LARS: v <- momentum v + lr r (g + wd p), p <- p - v, with r = trust_coefficient |p| / (|g| + wd |p|).
 
-    With exclude_1d, a parameter of at most one dimension takes r = 1 and wd = 0.
+    Where p or the denominator is 0, r is 1. With exclude_1d, parameters of at most one dimension have r = 1 and wd = 0.
 
     Shapes: p, g, s.sum [N, ...]; norms, lr, h.* [N, 1, ..., 1].
     Source: You et al. 2017, arXiv:1708.03888, algorithm 1; agrees with lrbench.strategies.layerwise.LARS.
@@ -50,9 +50,9 @@ def lamb_start(p: Tensor, h: Hyper, *, exclude_1d: bool) -> State:
 
 @rule("lamb", lamb_start)
 def lamb(p: Tensor, g: Tensor, s: State, lr: Tensor, t: Tensor, h: Hyper, *, exclude_1d: bool) -> None:
-    """LAMB: p <- p - lr |p| / |u| u, with u = m^ / (sqrt(v^) + eps) + weight_decay p, Adam's step; the ratio is 1 where a norm is 0.
+    """LAMB: p <- p - lr |p| / |u| u, with Adam's step u = m^ / (sqrt(v^) + eps) + weight_decay p.
 
-    With exclude_1d, a parameter of at most one dimension takes Adam's step.
+    Where a norm is 0, |p| / |u| is 1. With exclude_1d, a parameter of at most one dimension takes Adam's step.
 
     Shapes: p, g, s.* [N, ...]; norms, lr, t, h.* [N, 1, ..., 1].
     Source: You et al. 2020, arXiv:1904.00962, algorithm 2; agrees with lrbench.strategies.layerwise.LAMB.
@@ -69,7 +69,7 @@ def lamb(p: Tensor, g: Tensor, s: State, lr: Tensor, t: Tensor, h: Hyper, *, exc
 
 
 def adafactor_start(p: Tensor, h: Hyper) -> State:
-    """Mean squares: of rows [N, ..., a, 1] and columns [N, ..., 1, b] of a matrix, of each element of a vector [N, n]."""
+    """Mean squares: of rows [N, ..., a, 1] and columns [N, ..., 1, b] of a matrix; of a vector's elements [N, n]."""
     if p.ndim <= 2:
         return {"square": torch.zeros_like(p)}
     return {"row": torch.zeros_like(p[..., :1]), "column": torch.zeros_like(p[..., :1, :])}
@@ -118,7 +118,9 @@ def muon(
     ns_steps: int,
     matrices: str,
 ) -> None:
-    """Muon: p <- (1 - lr weight_decay) p - 0.2 lr sqrt(max(a, b)) O for a matrix, O the orthogonalised momentum; AdamW for the rest.
+    """Muon: p <- (1 - lr weight_decay) p - 0.2 lr sqrt(max(a, b)) O for a matrix; AdamW for the rest.
+
+    O is the orthogonalised momentum.
 
     Shapes: p, g, s.mean [N, a, b]; lr, t, h.* [N, 1, 1].
     Source: Jordan et al. 2024, Muon: an optimizer for hidden layers in neural networks; the step size: Liu et al. 2025,
@@ -134,10 +136,10 @@ def muon(
 
 
 def orthogonalised(x: Tensor, steps: int) -> Tensor:
-    """U V^T of each matrix's U S V^T, roughly: a quintic iteration in bfloat16 draws every singular value towards 1.
+    """About U V^T of each matrix's U S V^T: a quintic iteration in bfloat16 brings every singular value near 1.
 
-    A matrix's result does not depend on its place, but the matmul of some machines sums small matrices in another order
-    when N changes: then an element in many thousands may round to the other bfloat16.
+    A matrix's result does not depend on its place. But the matmul of some machines sums small matrices in another order
+    when N changes; then one element in many thousands may round to the neighbouring bfloat16.
 
     Shapes: x [N, a, b] -> bfloat16 [N, a, b]. Source: as muon.
     """
