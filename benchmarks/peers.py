@@ -93,7 +93,7 @@ class Lrbench:
 
         from lrbench.config.matrix import parse_matrix
         from lrbench.device import cpu_cores, memory_limit, settle
-        from lrbench.execute.units import Trial
+        from lrbench.execute.autotune import Trial
         from lrbench.plan import expand, vocabulary
         from lrbench.train import Population
         from lrbench.workloads import ACCURACY, WORKLOADS, Data, Split, Workload

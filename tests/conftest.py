@@ -47,7 +47,7 @@ def cpu():
 def quick_turns(monkeypatch):
     """Costs are measured without processes of their own, which ``tests/cost`` looks after, and beside a peak that is made up."""
     monkeypatch.setattr("lrbench.cost.study.matmul_peak", lambda *_: (1e11, 256))
-    monkeypatch.setattr("lrbench.cost.study._in_a_process", lambda device, _: Bench(device, Telemetry(device)).turn)
+    monkeypatch.setattr("lrbench.execute.costs.turns_on", lambda device, **_: Bench(device, Telemetry(device)).turn)
 
 
 @pytest.fixture

@@ -1,10 +1,8 @@
 """All costs of a study: the peaks of each device, its cases, and some runs timed whole to compare with what the costs predict."""
 
-import multiprocessing
 import os
 from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import ProcessPoolExecutor
-from pathlib import Path
+from dataclasses import dataclass
 
 import torch
 
@@ -15,7 +13,7 @@ from lrbench.cost.cases import cases
 from lrbench.cost.earlier import beside_earlier
 from lrbench.cost.measure import Bench, Take, Turn, measure, unmeasured
 from lrbench.device import Device, Telemetry, matmul_peak, name_of, settle, threads
-from lrbench.plan import Plan, load_plugins
+from lrbench.plan import Plan
 from lrbench.train import data_for, train
 from lrbench.workloads import WORKLOADS, fetch
 
@@ -28,15 +26,15 @@ Tell = Callable[[str], None]
 
 
 def measure_study(
-    plan: Plan, devices: Sequence[Device], tell: Tell, plugins: Sequence[Path] = (), earlier: Costs | None = None
+    plan: Plan, devices: Sequence[Device], tell: Tell, take_on: Callable[[Device], Take], earlier: Costs | None = None
 ) -> Costs:
     """Measure every case of a plan on each device, one device after the other and nothing beside it.
 
-    ``tell`` is called with a sentence on how far it is; ``plugins`` are files that the measuring processes import too;
-    what differs from ``earlier`` costs of the same machine is marked.
+    ``tell`` is called with a sentence on how far it is; ``take_on`` gives what takes a turn on a device, each in a process
+    of its own; what differs from ``earlier`` costs of the same machine is marked.
     """
     load = os.getloadavg()[0] if hasattr(os, "getloadavg") else None
-    found = [_on_device(plan, device, tell, _in_a_process(device, plugins)) for device in devices]
+    found = [_on_device(plan, device, tell, take_on(device)) for device in devices]
     whole = Costs(
         costs=tuple(cost for part in found for cost in part.costs),
         timed=tuple(run for part in found for run in part.timed),
@@ -65,25 +63,16 @@ def _on_device(plan: Plan, device: Device, tell: Tell, take: Take) -> Costs:
     return Costs(tuple(costs), timed, tuple(peak for peak in peaks.values() if peak), conditions)
 
 
-def _in_a_process(device: Device, plugins: Sequence[Path]) -> Take:
-    """Turns that are each taken in a new process, in which torch does not tell that its profiler missed what came before it."""
-    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
-    context = multiprocessing.get_context("spawn")
+@dataclass(frozen=True)
+class TurnTrial:
+    """A turn as something to measure in a process of its own."""
 
-    def take(cases: Sequence[Case], first: bool) -> Turn:
-        with ProcessPoolExecutor(1, context) as executor:
-            return executor.submit(_turn, name_of(device), threads(), plugins, cases, first).result()
+    cases: tuple[Case, ...]
+    first: bool
 
-    return take
-
-
-def _turn(device: str, threads: int, plugins: Sequence[Path], cases: Sequence[Case], first: bool) -> Turn:
-    """What a process does: one turn. It compiles alone: processes that did so for it would disturb what it measures next."""
-    os.environ["TORCHINDUCTOR_COMPILE_THREADS"] = "1"
-    load_plugins(plugins)
-    here = torch.device(device)
-    settle(here, threads)
-    return Bench(here, Telemetry(here)).turn(cases, first)
+    def measure(self, device: Device) -> Turn:
+        """The visits of the turn."""
+        return Bench(device, Telemetry(device)).turn(self.cases, self.first)
 
 
 def _peak(device: Device, precision: str) -> Peak | None:

@@ -5,27 +5,27 @@ from dataclasses import dataclass, replace
 
 from lrbench.config.run import Run
 from lrbench.device import Device
-from lrbench.execute.units import STEPS, WARM_UP, Paces, cost, divide, kind
-from lrbench.execute.work import Unit
+from lrbench.execute.autotune import STEPS, WARM_UP, StepTimings, cost, divide, kind
+from lrbench.execute.executor import Task
 from lrbench.train import Training, data_for
 from lrbench.workloads import WORKLOADS
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """The units that the runs would be divided into, each with its seconds, and the wall-clock seconds for all of them on so many workers.
+    """The tasks that the runs would be divided into, each with its seconds, and the wall-clock seconds for all of them on so many workers.
 
     ``unknown`` names the workloads whose data or weights are not here yet: timing them would fetch or make them.
     """
 
-    units: tuple[Unit, ...]
+    tasks: tuple[Task, ...]
     workers: int
     unknown: tuple[str, ...] = ()
 
     @property
     def wall(self) -> float:
         """The sum over the workers, and a few seconds for them to start."""
-        return sum(unit.seconds for unit in self.units) / self.workers + (3.0 if self.units else 0.0)
+        return sum(task.seconds for task in self.tasks) / self.workers + (3.0 if self.tasks else 0.0)
 
 
 def estimate(runs: Sequence[Run], device: Device, workers: int) -> Estimate:
@@ -37,17 +37,17 @@ def estimate(runs: Sequence[Run], device: Device, workers: int) -> Estimate:
     names = dict.fromkeys(run.workload.name for run in runs)
     unknown = tuple(name for name in names if not WORKLOADS[name].prepared())
     here = [run for run in runs if run.workload.name not in unknown]
-    paces = Paces(device, workers)
-    known = paces.known | {
-        kind(run): pace for run, pace in (trial.measure(device) for trial in paces.unknown(here, fast=False))
+    timings = StepTimings(device, workers)
+    known = timings.known | {
+        kind(run): timing for run, timing in (trial.measure(device) for trial in timings.unknown(here, fast=False))
     }
-    units = divide(here, known, workers)
+    tasks = divide(here, known, workers)
     singles = [
-        replace(unit, seconds=unit.runs[0].steps * _alone(unit.runs[0], device, costs))
-        for unit in units
-        if unit.is_single
+        replace(task, seconds=task.runs[0].steps * _alone(task.runs[0], device, costs))
+        for task in tasks
+        if task.is_single
     ]
-    return Estimate((*(unit for unit in units if not unit.is_single), *singles), workers, unknown)
+    return Estimate((*(task for task in tasks if not task.is_single), *singles), workers, unknown)
 
 
 def _alone(run: Run, device: Device, costs: dict[tuple[str, ...], float]) -> float:

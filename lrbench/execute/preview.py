@@ -5,9 +5,9 @@ from typing import Any
 
 from lrbench.execute.aside import outdated, told
 from lrbench.execute.estimate import estimate
+from lrbench.execute.executor import Task
 from lrbench.execute.progress import spoken
 from lrbench.execute.run import Session
-from lrbench.execute.work import Unit
 from lrbench.plan import Plan
 
 SHOWN = 5
@@ -29,7 +29,7 @@ def preview(session: Session) -> dict[str, Any]:
         "estimated_seconds": round(time.wall, 1),
         "not_estimated": list(time.unknown),
         "workloads": dict(Counter(run.workload.label for run in plan.missing)),
-        "ways": dict(Counter(way for unit in time.units for way in [_way(unit)] * len(unit.runs)).most_common()),
+        "ways": dict(Counter(way for task in time.tasks for way in [_way(task)] * len(task.runs)).most_common()),
         "reasons": reasons(plan),
         "models": models(plan),
         "changed": told(plan, outdated(plan, session.store.unnamed({run.key for run in plan.possible}))),
@@ -63,12 +63,12 @@ def models(plan: Plan) -> list[str]:
     return lines
 
 
-def _way(unit: Unit) -> str:
-    """How the runs of a unit are trained, and why."""
-    name = unit.runs[0].workload.label
-    if unit.is_single:
-        return f"{name}: one by one: {unit.why}"
-    return f"{name}: in {unit.mode} populations of {unit.width} ({unit.why})"
+def _way(task: Task) -> str:
+    """How the runs of a task are trained, and why."""
+    name = task.runs[0].workload.label
+    if task.is_single:
+        return f"{name}: one by one: {task.why}"
+    return f"{name}: in {task.mode} populations of {task.width} ({task.why})"
 
 
 def preview_text(found: dict[str, Any]) -> str:

@@ -1,8 +1,7 @@
 """A study trained again from its own files, and held to its record."""
 
-import sys
 import tempfile
-from collections.abc import Generator, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,10 +19,9 @@ from lrbench.config.faults import BadInput, message_of, one_line
 from lrbench.config.outcome import Outcome, Status, mode_used
 from lrbench.config.run import Choice, Run
 from lrbench.device import Device, cpu_cores, describe, fast_modes, no_tf32, provenance, select, settle
-from lrbench.execute.pool import Pool
+from lrbench.execute.executor import Result, Task, results_of
+from lrbench.execute.local import local_executor
 from lrbench.execute.progress import Progress
-from lrbench.execute.reach import reached, stays_here
-from lrbench.execute.work import Done, Unit, Worker
 from lrbench.plan import changed, load_plugins, params_of, vocabulary
 from lrbench.stats import curves
 from lrbench.store import Study, digest, load, one_study
@@ -35,7 +33,7 @@ from lrbench.workloads import WORKLOADS, fetch
 SEED = 0
 """Of the generator that draws a sample."""
 PIECE = 4
-"""The runs of a unit of work, in times of its width."""
+"""The runs of a task of work, in times of its width."""
 SAME = (
     "kind", "model", "cpu", "cpu_vectors", "gpus", "driver", "cuda", "cudnn", "rocm", "threads_per_worker", "torch", "commit",
     "packages", "precision", "determinism",
@@ -92,7 +90,7 @@ def reproduce(
     keys = set(stratified(study.runs, sample, np.random.default_rng(SEED)))
     rows = _records(study.runs[study.runs.key.isin(keys)])
     recorded, rest = _sort_out(rows, devices[0])
-    done, stopped = _trained(units(recorded, study.runs), devices, workers or usual, plugins)
+    done, stopped = _trained(tasks_of(recorded, study.runs), devices, workers or usual, plugins)
     found = _certified(study, recorded, rest, done, here, sample)
     if stopped:
         told_counts = (
@@ -198,7 +196,7 @@ def _way(values: dict[str, Any], run: Run, device: Device) -> Recorded:
     return Recorded(values, run, "population", family)
 
 
-def units(recorded: Sequence[Recorded], runs: pd.DataFrame) -> list[Unit]:
+def tasks_of(recorded: Sequence[Recorded], runs: pd.DataFrame) -> list[Task]:
     """The work, trained as on record, the longest first.
 
     How many slots a population had is not on record; its members say how many were trained together when they began, so
@@ -207,9 +205,9 @@ def units(recorded: Sequence[Recorded], runs: pd.DataFrame) -> list[Unit]:
     record is trained again, with the runs of no sample too.
     """
     widths = _widths(runs)
-    alone_units = [Unit((one.run,)) for one in recorded if one.trainer == "reference"]
+    tasks = [Task((one.run,)) for one in recorded if one.trainer == "reference"]
     whole = {one.run.key for one in recorded if one.trainer == "population" and one.mode == "eager" and rounds(one.run)}
-    alone_units += _whole_populations([one for one in recorded if one.run.key in whole], runs)
+    tasks += _whole_populations([one for one in recorded if one.run.key in whole], runs)
     together: dict[tuple[Any, ...], list[Recorded]] = {}
     for one in sorted(recorded, key=lambda one: one.run.key):
         if one.trainer == "population" and one.run.key not in whole:
@@ -220,8 +218,8 @@ def units(recorded: Sequence[Recorded], runs: pd.DataFrame) -> list[Unit]:
         size = width if mode == "eager" else PIECE * width
         for start in range(0, len(some), size):
             part = tuple(one.run for one in some[start : start + size])
-            alone_units.append(Unit(part, mode, max(2, min(width, len(part))) if mode == "eager" else width))
-    return sorted(alone_units, key=lambda unit: (-len(unit.runs) * unit.runs[0].steps, unit.runs[0].key))
+            tasks.append(Task(part, mode, max(2, min(width, len(part))) if mode == "eager" else width))
+    return sorted(tasks, key=lambda task: (-len(task.runs) * task.runs[0].steps, task.runs[0].key))
 
 
 def rounds(run: Run) -> bool:
@@ -229,7 +227,7 @@ def rounds(run: Run) -> bool:
     return OPTIMIZERS[run.optimizer.name].rounds_in is not None
 
 
-def _whole_populations(recorded: Sequence[Recorded], runs: pd.DataFrame) -> Iterator[Unit]:
+def _whole_populations(recorded: Sequence[Recorded], runs: pd.DataFrame) -> Iterator[Task]:
     """The populations on record that some runs were members of, each with all of its members.
 
     Older runs do not name their population: all of them with the same optimizer, of the same kind and width are taken
@@ -242,7 +240,7 @@ def _whole_populations(recorded: Sequence[Recorded], runs: pd.DataFrame) -> Iter
             same = np.logical_and.reduce([runs[name] == one.row[name] for name in names])
             members = [Run.model_validate_json(text) for text in runs.loc[same, "run"]]
             done |= {run.key for run in members}
-            yield Unit(tuple(sorted(members, key=lambda run: run.key)), "eager", max(2, len(members)))
+            yield Task(tuple(sorted(members, key=lambda run: run.key)), "eager", max(2, len(members)))
 
 
 KIND = ["workload", "batch_size", "accumulate", "precision", "budget", "eval_every"]
@@ -263,47 +261,27 @@ def _widths(runs: pd.DataFrame) -> dict[tuple[Any, ...], int]:
 
 
 def _trained(
-    work: Sequence[Unit], devices: Sequence[Device], workers: int, plugins: Sequence[Path]
+    work: Sequence[Task], devices: Sequence[Device], workers: int, plugins: Sequence[Path]
 ) -> tuple[dict[str, Outcome], bool]:
     """The outcomes by key, and whether Ctrl-C cut them short. Unfinished work leaves nothing behind."""
     done: dict[str, Outcome] = {}
-    late: list[Done] = []
+    late: list[Result] = []
     stopped = False
-    total = sum(len(unit.runs) for unit in work)
-    with tempfile.TemporaryDirectory(prefix="lrbench-") as place, Progress(total) as progress:
+    runs = [run for task in work for run in task.runs]
+    if not runs:
+        return done, stopped
+    with tempfile.TemporaryDirectory(prefix="lrbench-") as place, Progress(len(runs)) as progress:
+        executor = local_executor(runs, devices, min(workers, len(work)), Path(place), plugins)
+        if executor.reason:
+            progress.say(executor.reason)
         try:
-            with closing(_outcomes(work, devices, min(workers, len(work)), Path(place), plugins, late)) as outcomes:
-                for run, outcome in outcomes:
-                    done[run.key] = outcome
-                    progress.add(run.key, outcome.status)
+            with closing(results_of(executor, work, late)) as results:
+                for result in results:
+                    done[result.run.key] = result.outcome
+                    progress.add(result.run.key, result.outcome.status)
         except KeyboardInterrupt:
             stopped = True
-    return done | {run.key: outcome for run, outcome in late}, stopped
-
-
-def _outcomes(
-    work: Sequence[Unit],
-    devices: Sequence[Device],
-    workers: int,
-    place: Path,
-    plugins: Sequence[Path],
-    late: list[Done],
-) -> Generator[Done]:
-    if not work:
-        return
-    files, lost = reached([run for unit in work for run in unit.runs], plugins)
-    if lost and workers > 1:
-        print(stays_here(lost), file=sys.stderr)
-    if lost or (workers == 1 and devices[0].type == "cpu"):  # a GPU that fails takes its process with it
-        for unit in work:
-            yield from Worker(devices[0], place).carry_out(unit)
-        return
-    pool = Pool([devices[i % len(devices)] for i in range(workers)], place, files)
-    try:
-        with pool:
-            yield from pool.outcomes(work)
-    finally:
-        late += pool.late
+    return done | {result.run.key: result.outcome for result in late}, stopped
 
 
 # ---- what came of it

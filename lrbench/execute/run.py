@@ -18,12 +18,12 @@ from lrbench.config.outcome import Status
 from lrbench.config.run import Run
 from lrbench.device import Device, cpu_cores, describe, no_tf32, provenance, select, settle
 from lrbench.execute.aside import drop_costs, outdated, told
-from lrbench.execute.interrupt import saving
-from lrbench.execute.pool import Pool
+from lrbench.execute.autotune import StepTimings, divide
+from lrbench.execute.executor import Executor, Result, Task
+from lrbench.execute.local import local_executor
 from lrbench.execute.progress import Progress
-from lrbench.execute.reach import UNGUARDED, reached, stays_here
-from lrbench.execute.units import Paces, divide
-from lrbench.execute.work import Done, Unit, Worker
+from lrbench.execute.reach import UNGUARDED
+from lrbench.execute.work import Done
 from lrbench.plan import Plan, changed, load_plugins, vocabulary
 from lrbench.plan import make_plan as sort_out
 from lrbench.store import Store, Study, in_record, load
@@ -45,6 +45,8 @@ class Session:
     plugins: tuple[Path, ...] = ()
     here: str = ""
     """Why this process must train by itself, if so."""
+    executor: Executor | None = None
+    """What measures and trains; by default this process or processes on this machine, whichever suits."""
 
 
 @dataclass(frozen=True)
@@ -103,12 +105,12 @@ def make_plan(matrix: Text | Mapping[str, Any], **options: Any) -> Plan:
     return make_session(matrix, **options).plan
 
 
-def run(matrix: Text | Mapping[str, Any], **options: Any) -> Study:
+def run(matrix: Text | Mapping[str, Any], *, executor: Executor | None = None, **options: Any) -> Study:
     """Train what is missing of a matrix and return the whole study.
 
-    ``options`` are those of the command line: ``results``, ``device``, ``workers``, ``threads``, ``plugins``. For more
-    than one worker, call it under ``if __name__ == "__main__"`` in a script: workers are new processes, which import
-    it.
+    ``options`` are those of the command line: ``results``, ``device``, ``workers``, ``threads``, ``plugins``;
+    ``executor`` is what trains, if not this process or others on this machine. For more than one worker, call it under
+    ``if __name__ == "__main__"`` in a script: workers are new processes, which import it.
 
     Raises: BadInput with every fault found; KeyboardInterrupt after storing what was finished.
     """
@@ -118,7 +120,7 @@ def run(matrix: Text | Mapping[str, Any], **options: Any) -> Study:
         raise BadInput(
             'lrbench.run was called while a worker imported the script: put the call under if __name__ == "__main__":'
         )
-    session = make_session(matrix, **options)
+    session = replace(make_session(matrix, **options), executor=executor)
     if runs_with_main(outside(sys._getframe())):
         session = replace(session, here=UNGUARDED)
     if carry_out(session).interrupted:
@@ -182,71 +184,55 @@ def write_description(session: Session, plan: Plan, *, adds: bool) -> None:
     store.describe(plan.facts(), provenance(describe(session.devices)), plan.skipped(), adds=adds)
 
 
-def _outcomes(session: Session, runs: Sequence[Run], progress: Progress, late: list[Done]) -> Generator[Done]:
-    """Measure what is not known, then train: in this process if one worker is enough, else in several.
+def _results(session: Session, runs: Sequence[Run], progress: Progress, late: list[Result]) -> Generator[Result]:
+    """Measure what is not known, then train.
 
-    Closed before its end, it adds to ``late`` what the workers had finished by then.
+    Closed before its end, it adds to ``late`` what was finished by then.
     """
     if not runs:
         return
-    device, workers = session.devices[0], min(session.workers, len(runs))
-    paces = Paces(device, session.workers)
-    trials = paces.unknown(runs)
-    plugins, lost = reached(runs, session.plugins)
-    here, enough = (
-        stays_here(lost) or session.here,
-        workers == 1 and device.type == "cpu",
-    )  # a GPU that fails takes its process with it
-    if here and not enough:
-        progress.say(here)
+    executor = session.executor or local_executor(
+        runs,
+        session.devices,
+        min(session.workers, len(runs)),
+        session.store.checkpoints,
+        session.plugins,
+        session.here,
+    )
+    if executor.reason:
+        progress.say(executor.reason)
+    timings = StepTimings(session.devices[0], session.workers)
+    trials = timings.unknown(runs)
     if trials:
         progress.begin(f"measuring the fastest way to train {len(trials)} kind{'s' if len(trials) > 1 else ''} of runs")
-    if here or enough:
-        paces.note([trial.measure(device) for trial in trials])
-        yield from _here(Worker(device, session.store.checkpoints), _expected(divide(runs, paces.known, 1), progress))
-        return
-    hands = [session.devices[i % len(session.devices)] for i in range(workers)]
-    pool = Pool(hands, session.store.checkpoints, plugins)
     try:
-        with pool:
-            paces.note(pool.measured(trials))
-            yield from pool.outcomes(_expected(divide(runs, paces.known, workers), progress))
+        with executor:
+            timings.note(executor.measure(trials))
+            yield from executor.run(_expected(divide(runs, timings.known, executor.workers), progress))
     finally:
-        late += pool.late
+        late += executor.late
 
 
-def _here(worker: Worker, units: Sequence[Unit]) -> Generator[Done]:
-    """The outcomes of some units, trained in this process.
-
-    Raises: KeyboardInterrupt after Ctrl-C, when the run in hand is saved.
-    """
-    with saving() as stop:
-        worker.stop = stop
-        for unit in units:
-            yield from worker.carry_out(unit)
-            if stop():
-                raise KeyboardInterrupt
-
-
-def _expected(units: list[Unit], progress: Progress) -> list[Unit]:
+def _expected(tasks: list[Task], progress: Progress) -> list[Task]:
     """Tell what is expected, and pass it on."""
-    progress.expect({run.key: unit.seconds / len(unit.runs) for unit in units for run in unit.runs})
-    return units
+    progress.expect({run.key: task.seconds / len(task.runs) for task in tasks for run in task.runs})
+    return tasks
 
 
 def _stored(session: Session, runs: Sequence[Run], progress: Progress) -> Generator[Done]:
     """The outcomes of some runs; they are written in shards every few seconds, and what is left when it ends for whatever reason."""
-    hand: list[Done] = []
-    late: list[Done] = []
+    unwritten: list[Done] = []
+    late: list[Result] = []
     last = time.monotonic()
     try:
-        with closing(_outcomes(session, runs, progress, late)) as outcomes:
-            for run, outcome in outcomes:
-                hand.append((run, outcome))
+        with closing(_results(session, runs, progress, late)) as results:
+            for result in results:
+                unwritten.append((result.run, result.outcome))
                 if time.monotonic() - last >= FLUSH_SECONDS:
-                    session.store.write(hand[0][0].key, hand)
-                    hand, last = [], time.monotonic()
-                yield run, outcome
+                    session.store.write(unwritten[0][0].key, unwritten)
+                    unwritten, last = [], time.monotonic()
+                yield result.run, result.outcome
     finally:
-        if hand := hand + late:
-            session.store.write(hand[0][0].key, hand)
+        unwritten += [(result.run, result.outcome) for result in late]
+        if unwritten:
+            session.store.write(unwritten[0][0].key, unwritten)

@@ -1,5 +1,6 @@
 """Some runs on one device, whatever happens: the function that workers call."""
 
+import os
 import signal
 import traceback
 from collections.abc import Callable, Iterator, Sequence
@@ -13,32 +14,13 @@ from lrbench.config.faults import message_of, one_line
 from lrbench.config.outcome import Outcome, Status
 from lrbench.config.run import Run
 from lrbench.device import Device, free_memory, is_lost, is_out_of_memory, name_of, settle
+from lrbench.execute.executor import Answer, Task, Trial
 from lrbench.plan import changed, load_plugins
 from lrbench.train import Checkpoint, Interrupted, Population, data_for, rule_of, share, train, try_out
 from lrbench.workloads import WORKLOADS
 
 Done = tuple[Run, Outcome]
 OTHER = "a worker process imported something else: was a file edited meanwhile, or is something at random when it is imported?"
-
-
-@dataclass(frozen=True)
-class Unit:
-    """Runs that one worker trains: a single one by the reference trainer, or several as a population with so many slots."""
-
-    runs: tuple[Run, ...]
-    mode: str = "eager"
-    width: int = 1
-    seconds: float = 0.0
-    """What it is expected to take."""
-    why: str = ""
-    """Why a single run is not in a population, or what a population gains."""
-    note: str = ""
-    """Why a population that it was to be trained in was given up."""
-
-    @property
-    def is_single(self) -> bool:
-        """Whether the reference trainer trains it."""
-        return self.width == 1
 
 
 @dataclass
@@ -49,23 +31,23 @@ class Worker:
     checkpoints: Path
     stop: Callable[[], bool] = field(default=lambda: False)
 
-    def carry_out(self, unit: Unit) -> Iterator[Done]:
-        """Train the runs of a unit. What is missing of the answer was interrupted."""
-        if unit.is_single:
-            for run in unit.runs:
-                if not (self.stop() and run is not unit.runs[0]):
+    def carry_out(self, task: Task) -> Iterator[Done]:
+        """Train the runs of a task. What is missing of the answer was interrupted."""
+        if task.is_single:
+            for run in task.runs:
+                if not (self.stop() and run is not task.runs[0]):
                     yield from (
-                        (run, replace(outcome, mode=_noted(outcome.mode, unit.note)))
+                        (run, replace(outcome, mode=_noted(outcome.mode, task.note)))
                         for run, outcome in self._alone(run)
                     )
             return
-        left = {run.key: run for run in unit.runs}
-        width, note = 1, unit.note
+        left = {run.key: run for run in task.runs}
+        width, note = 1, task.note
         try:
-            workload, data = WORKLOADS[unit.runs[0].workload.name], data_for(unit.runs[0], self.device)
-            try_out(unit.runs[0], workload, data, self.device)
+            workload, data = WORKLOADS[task.runs[0].workload.name], data_for(task.runs[0], self.device)
+            try_out(task.runs[0], workload, data, self.device)
             for run, outcome in Population(
-                unit.runs, workload, data, self.device, width=unit.width, mode=unit.mode
+                task.runs, workload, data, self.device, width=task.width, mode=task.mode
             ).train(self.stop):
                 del left[run.key]
                 yield run, outcome
@@ -75,11 +57,11 @@ class Worker:
             _raise_if_lost(error, self.device)
             note = f"population given up: {message_of(error)}"
             if is_out_of_memory(error):
-                width = -(-min(unit.width, len(unit.runs)) // 2)
+                width = -(-min(task.width, len(task.runs)) // 2)
         if left:
             free_memory(self.device)  # not before the error is gone, which holds on to the population
             for runs in _pieces(tuple(left.values()), width):
-                yield from self.carry_out(replace(unit, runs=runs, width=width, note=note))
+                yield from self.carry_out(replace(task, runs=runs, width=width, note=note))
 
     def _alone(self, run: Run) -> list[Done]:
         """Train a run with the reference trainer; an error becomes a crashed outcome. Interrupted, it goes on from its checkpoint later."""
@@ -154,19 +136,28 @@ def ready() -> list[Done] | Lost:
     return _worker if isinstance(_worker, Lost) else []
 
 
-def work(unit: Unit) -> list[Done] | Lost:
-    """What a worker process does with a unit of runs."""
+def work(task: Task) -> list[Done] | Lost:
+    """What a worker process does with a task."""
     if isinstance(_worker, Lost):
         return _worker
-    others = {run.key: reason for run in unit.runs if (reason := changed(run))}
-    done = [(run, crashed(run, f"{OTHER}: {others[run.key]}")) for run in unit.runs if run.key in others]
-    rest = tuple(run for run in unit.runs if run.key not in others)
+    others = {run.key: reason for run in task.runs if (reason := changed(run))}
+    done = [(run, crashed(run, f"{OTHER}: {others[run.key]}")) for run in task.runs if run.key in others]
+    rest = tuple(run for run in task.runs if run.key not in others)
     try:
-        return done + (list(_worker.carry_out(replace(unit, runs=rest))) if rest else [])
+        return done + (list(_worker.carry_out(replace(task, runs=rest))) if rest else [])
     except DeviceLost as error:
         return Lost(str(error))
 
 
-def measure(trial: Any) -> Any:
-    """What a worker process does with a trial of how fast some runs are."""
+def measure(trial: Trial[Answer]) -> Answer | Lost:
+    """What a worker process does with a trial."""
     return _worker if isinstance(_worker, Lost) else trial.measure(_worker.device)
+
+
+def measure_alone(device: str, threads: int, plugins: Sequence[Path], trial: Trial[Answer]) -> Answer:
+    """What a process does that was started for one trial. It compiles alone: processes that did so for it would disturb it."""
+    os.environ["TORCHINDUCTOR_COMPILE_THREADS"] = "1"
+    load_plugins(plugins)
+    here = torch.device(device)
+    settle(here, threads)
+    return trial.measure(here)

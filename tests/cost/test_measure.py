@@ -5,11 +5,12 @@ from dataclasses import fields, replace
 import pytest
 from runs import a_run
 
+import lrbench.execute.costs
 from lrbench.config.cost import Case, StepCost
 from lrbench.config.matrix import parse_matrix
 from lrbench.cost import Bench, Wanted, measure, measure_study
 from lrbench.cost.measure import REPEATS, VISITS, Turn, Visit, _still, doubts, settled
-from lrbench.cost.study import _in_a_process, to_time
+from lrbench.cost.study import to_time
 from lrbench.device import Telemetry
 from lrbench.plan import make_plan, vocabulary
 from lrbench.workloads import WORKLOADS, Unavailable
@@ -91,7 +92,7 @@ def plan(**values):
 @pytest.mark.exhaustive
 def test_a_turn_in_a_process_of_its_own_visits_every_case(cpu):
     cases = [Case(run=a_run(optimizer="rmsprop"), implementation="fused"), Case(run=a_run())]
-    lost, found = _in_a_process(cpu, ())(cases, False).visits
+    lost, found = lrbench.execute.costs.turns_on(cpu, ())(cases, False).visits
     assert lost == "rmsprop has no fused implementation"
     assert found.median > 0.0
 
@@ -103,7 +104,9 @@ def test_a_study_has_costs_whole_runs_peaks_and_conditions(turns, cpu, request):
         request.getfixturevalue("quick_turns")
     told = []
     planned = plan(optimizer=["sgd", "lbfgs"], lr=1e-3, cost=[{"optimizer": "rmsprop", "implementation": "fused"}])
-    found = measure_study(planned, [cpu], told.append)
+    found = measure_study(
+        planned, [cpu], told.append, lambda device: lrbench.execute.costs.turns_on(device, plugins=())
+    )
     by_name = {cost.optimizer: cost for cost in found.costs}
     sgd, lbfgs, rmsprop = by_name["sgd"], by_name["lbfgs"], by_name["rmsprop"]
     assert sgd.measured
@@ -131,7 +134,9 @@ def test_data_that_cannot_be_had_are_the_reason(cpu, monkeypatch):
         raise Unavailable("the server is down")
 
     monkeypatch.setitem(WORKLOADS, "digits-mlp", replace(WORKLOADS["digits-mlp"], data=unavailable))
-    found = measure_study(plan(), [cpu], lambda _: None)
+    found = measure_study(
+        plan(), [cpu], lambda _: None, lambda device: lrbench.execute.costs.turns_on(device, plugins=())
+    )
     assert [cost.reason for cost in found.costs] == ["the server is down"]
     assert found.timed == ()
 

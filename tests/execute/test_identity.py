@@ -21,10 +21,11 @@ from lrbench.config.faults import BadInput
 from lrbench.config.origin import MAIN
 from lrbench.execute import carry_out, make_session, work
 from lrbench.execute.costs import measure_costs
+from lrbench.execute.executor import Task
 from lrbench.execute.interrupt import SAVING, saving
 from lrbench.execute.preview import preview
 from lrbench.execute.reproduce import reproduce
-from lrbench.execute.work import Unit, Worker
+from lrbench.execute.work import Worker
 from lrbench.plan import vocabulary
 from lrbench.store import write_costs
 from lrbench.store.costs import read_costs
@@ -203,7 +204,7 @@ class TestAPluginThatIsEdited:
         edit(plugin, "STEP = 1.0", "STEP = 0.0")
         lrbench.make_plan(MATRIX, plugins=[plugin])
         monkeypatch.setattr(work, "_worker", Worker(cpu, tmp_path), raising=False)
-        done = {run.workload.name + run.optimizer.name: outcome for run, outcome in work.work(Unit(runs))}
+        done = {run.workload.name + run.optimizer.name: outcome for run, outcome in work.work(Task(runs))}
         assert done["quadraticsgd"].status == "missed"
         assert done["minesgd"].reason.startswith(
             "a worker process imported something else: was a file edited meanwhile"

@@ -176,7 +176,7 @@ class TestRulesThatRoundInALowerPrecision:
         named = together.runs.key == together.runs.key[together.runs.optimizer == "adam"].iloc[0]
         runs = together.runs.assign(population=np.where(named, "12345678", ""))
         recorded, _ = module._sort_out(module._records(runs[runs.optimizer == "muon"][:1]), module.select("cpu")[0])
-        [unit] = module.units(recorded, runs)
+        [unit] = module.tasks_of(recorded, runs)
         assert {run.key for run in unit.runs} == set(runs.key[runs.optimizer == "muon"])
 
 
@@ -383,5 +383,5 @@ def test_the_slots_of_a_population_are_the_most_that_were_trained_together(origi
     runs.loc[picked, "mode"] = "compiled"
     runs.loc[picked, "width"] = np.arange(1, len(picked) + 1, dtype=np.int32)
     recorded, rest = module._sort_out(module._records(runs.loc[picked[:3]]), module.select("cpu")[0])
-    [unit] = module.units(recorded, runs)
+    [unit] = module.tasks_of(recorded, runs)
     assert (rest, unit.mode, unit.width, len(unit.runs)) == ([], "compiled", len(picked), 3)

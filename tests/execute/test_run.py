@@ -11,18 +11,19 @@ from concurrent.futures.process import BrokenProcessPool
 
 import numpy as np
 import pytest
+import synthetic
 import torch
 
 import lrbench
 from lrbench.config.faults import BadInput
 from lrbench.config.outcome import Outcome, Status
-from lrbench.execute import Session, carry_out, make_session, pool
+from lrbench.execute import Session, carry_out, make_session, processes
 from lrbench.execute.costs import measure_costs
 from lrbench.execute.estimate import estimate
-from lrbench.execute.pool import Pool
+from lrbench.execute.executor import Executor, Result, Task
 from lrbench.execute.preview import preview, preview_text
+from lrbench.execute.processes import Processes, WorkerProcess
 from lrbench.execute.progress import Progress
-from lrbench.execute.work import Unit
 from lrbench.plan import vocabulary
 from lrbench.store import Study, load
 from lrbench.workloads import WORKLOADS, Unavailable
@@ -234,7 +235,7 @@ class TestWorkers:
     def test_a_process_that_dies_takes_only_its_run_and_the_others_are_those_of_one_worker(
         self, tmp_path, monkeypatch, trouble, session
     ):
-        monkeypatch.setattr(pool, "TRIES", 1)  # a second try takes a second process, seconds later
+        monkeypatch.setattr(processes, "TRIES", 1)  # a second try takes a second process, seconds later
         made = session(tmp_path / "two", workers=2, dies=0.15, lrs=[0.05, 0.1, 0.15])
         assert carry_out(made).counts[Status.CRASHED] == 1
         found = stored(made).runs.set_index("lr")
@@ -298,16 +299,45 @@ class Fragile:
 @pytest.mark.parametrize("tasks", range(5))
 def test_no_run_is_lost_when_the_pool_breaks_between_two_units(tasks, together, tmp_path, monkeypatch, session):
     runs = session(tmp_path).plan.missing
-    monkeypatch.setattr(Pool, "_process", lambda *_: Fragile(tasks))
-    units = [Unit(runs[i : i + together], width=together) for i in range(0, 4, together)]
-    found = [run.lr for run, _ in Pool([torch.device("cpu")], tmp_path, ()).outcomes(units)]
+    monkeypatch.setattr(Processes, "_start", lambda _, device: WorkerProcess(device, Fragile(tasks)))
+    units = [Task(runs[i : i + together], width=together) for i in range(0, 4, together)]
+    found = [result.run.lr for result in Processes([torch.device("cpu")], tmp_path, ()).run(units)]
     assert sorted(found) == LRS
 
 
 def test_the_workers_are_given_their_plugins(tmp_path, session, plugin):
     made = session(tmp_path, workers=2)
     assert made.plugins == (plugin,)
-    assert pool.work.__module__ == "lrbench.execute.work"
+    assert processes.work.__module__ == "lrbench.execute.work"
+
+
+class Formula(Executor):
+    """An executor in a few lines: it trains nothing."""
+
+    def __init__(self):
+        self.tasks, self.trials = [], []
+
+    def measure(self, trials):
+        self.trials += trials
+        return []
+
+    def run(self, tasks):
+        self.tasks += tasks
+        for run in (run for task in tasks for run in task.runs):
+            yield Result(run, synthetic.train(run, higher_is_better=False), "elsewhere")
+
+
+def test_any_executor_will_do_from_the_matrix_to_the_report(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    executor = Formula()
+    matrix = {"name": "m", "workload": "quadratic", "optimizer": "sgd", "lr": [0.001, 0.01, 0.1], "seed": {"count": 3}}
+    made = lrbench.run(matrix, device="cpu", executor=executor)
+    assert sorted(run.lr for task in executor.tasks for run in task.runs) == sorted([0.001, 0.01, 0.1] * 3)
+    outcome = synthetic.train(executor.tasks[0].runs[0], higher_is_better=False)
+    stored_run = made.runs.set_index("key").loc[outcome.key]
+    assert stored_run.val_loss.tolist() == pytest.approx(outcome.val_loss.tolist())
+    [report] = lrbench.write_reports("results/m")
+    assert "9 runs: 1 strategy on 1 workload" in report.read_text()
 
 
 class TestPreview:

@@ -16,7 +16,8 @@ from torch.optim.lr_scheduler import LambdaLR, LRScheduler, ReduceLROnPlateau
 
 from lrbench.config.matrix import parse_matrix
 from lrbench.config.run import Run
-from lrbench.execute.work import Unit, Worker
+from lrbench.execute.executor import Task
+from lrbench.execute.work import Worker
 from lrbench.plan import make_plan, vocabulary
 from lrbench.strategies import OPTIMIZERS, SCHEDULES, impossible
 from lrbench.train import AuditError, Checkpoint, Interrupted, Population, Training, alone, notices, train
@@ -691,7 +692,7 @@ class TestRandomness:
         generator = np.random.default_rng()
         monkeypatch.setitem(WORKLOADS, "drawn", replace(drawn_by(generator.random), revision="of a test"))
         runs = [a_run("drawn", seed=seed) for seed in (0, 1)]
-        for unit in (Unit(tuple(runs), width=2), Unit(tuple(runs[:1]))):
+        for unit in (Task(tuple(runs), width=2), Task(tuple(runs[:1]))):
             for _, outcome in Worker(cpu, tmp_path).carry_out(unit):
                 assert outcome.reason.startswith(
                     "UnrepeatableError: trained twice from the same seed, it gave other losses. Likely causes:"

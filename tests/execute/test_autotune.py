@@ -1,4 +1,4 @@
-"""Every run is in one unit, trained in the way that was measured to be the fastest."""
+"""Every run is in one task, trained in the way that was measured to be the fastest."""
 
 import gc
 import sys
@@ -14,21 +14,27 @@ from hypothesis import strategies as st
 from runs import a_run
 
 from lrbench.config.outcome import Status
-from lrbench.execute import units, work
+from lrbench.execute import autotune, work
 from lrbench.execute import verify as module
-from lrbench.execute.units import Pace, Paces, Trial, Way, cost, divide, kind
+from lrbench.execute.autotune import PopulationCost, StepTiming, StepTimings, Trial, cost, divide, kind
+from lrbench.execute.executor import Task
 from lrbench.execute.verify import table, verify
-from lrbench.execute.work import Unit, Worker
+from lrbench.execute.work import Worker
 from lrbench.plan import vocabulary
 from lrbench.train import Population, faster, rule_of
 from lrbench.train.rules import RULES, base
 from lrbench.workloads import WORKLOADS
 
 CPU = torch.device("cpu")
-SLOW = Pace(300e-6, {"eager": (Way(32, 50e-6),)})
-FAST = SLOW.tried("compiled", Way(128, 7e-6), Way(32, 9e-6))
-ON_A_GPU = Pace(
-    1e-3, {"eager": (Way(512, 9e-6),), "graph": (Way(512, 2e-6),), "compiled": (Way(2048, 0.7e-6), Way(512, 1.4e-6))}
+SLOW = StepTiming(300e-6, {"eager": (PopulationCost(32, 50e-6),)})
+FAST = SLOW.tried("compiled", PopulationCost(128, 7e-6), PopulationCost(32, 9e-6))
+ON_A_GPU = StepTiming(
+    1e-3,
+    {
+        "eager": (PopulationCost(512, 9e-6),),
+        "graph": (PopulationCost(512, 2e-6),),
+        "compiled": (PopulationCost(2048, 0.7e-6), PopulationCost(512, 1.4e-6)),
+    },
 )
 
 
@@ -36,8 +42,8 @@ def some(n, optimizer="adam", **values):
     return [a_run(optimizer=optimizer, lr=1e-3 * (1 + i), **{"steps": 300, **values}) for i in range(n)]
 
 
-def paces(runs, pace):
-    return {kind(run): pace for run in runs}
+def timings(runs, timing):
+    return {kind(run): timing for run in runs}
 
 
 @given(
@@ -45,24 +51,24 @@ def paces(runs, pace):
     st.integers(0, 900),
     st.integers(0, 5),
     st.integers(1, 4),
-    st.sampled_from([SLOW, FAST, ON_A_GPU, Pace(1e-3), Pace(0.0)]),
+    st.sampled_from([SLOW, FAST, ON_A_GPU, StepTiming(1e-3), StepTiming(0.0)]),
 )
-def test_every_run_is_in_one_unit_and_units_are_of_one_kind(adams, sgds, lbfgs, workers, pace):
+def test_every_run_is_in_one_unit_and_units_are_of_one_kind(adams, sgds, lbfgs, workers, timing):
     runs = some(adams) + some(sgds, "sgd") + some(lbfgs, "lbfgs")
-    found = divide(runs, paces(runs, pace), workers)
-    assert sorted(run.key for unit in found for run in unit.runs) == sorted(run.key for run in runs)
-    assert [unit.seconds for unit in found] == sorted((unit.seconds for unit in found), reverse=True)
-    for unit in found:
-        if unit.is_single:
-            assert len(unit.runs) == 1
-            assert unit.why
-        if unit.mode != "eager":
-            assert len({rule_of(run) for run in unit.runs}) == 1
-            assert unit.width in [way.width for way in pace.ways[unit.mode]]
+    found = divide(runs, timings(runs, timing), workers)
+    assert sorted(run.key for task in found for run in task.runs) == sorted(run.key for run in runs)
+    assert [task.seconds for task in found] == sorted((task.seconds for task in found), reverse=True)
+    for task in found:
+        if task.is_single:
+            assert len(task.runs) == 1
+            assert task.why
+        if task.mode != "eager":
+            assert len({rule_of(run) for run in task.runs}) == 1
+            assert task.width in [way.width for way in timing.costs[task.mode]]
 
 
 @pytest.mark.parametrize(
-    ("pace", "n", "mode"),
+    ("timing", "n", "mode"),
     [
         (FAST, 100, "eager"),
         (FAST, 1000, "compiled"),
@@ -71,9 +77,9 @@ def test_every_run_is_in_one_unit_and_units_are_of_one_kind(adams, sgds, lbfgs, 
         (ON_A_GPU, 20_000, "compiled"),
     ],
 )
-def test_a_faster_mode_is_used_where_it_repays_its_making(pace, n, mode):
+def test_a_faster_mode_is_used_where_it_repays_its_making(timing, n, mode):
     runs = some(1) * n
-    assert {unit.mode for unit in divide(runs, paces(runs, pace), 2)} == {mode}
+    assert {task.mode for task in divide(runs, timings(runs, timing), 2)} == {mode}
 
 
 @pytest.mark.parametrize(
@@ -95,8 +101,8 @@ def test_faster_modes_are_tried_at_the_width_that_takes_the_runs_of_a_rule_and_t
 def test_a_wider_population_is_tried_when_more_runs_come(tmp_path, monkeypatch):
     monkeypatch.setenv("LRBENCH_CACHE", str(tmp_path))
     few, many = (some(1, steps=10**6) * n for n in (20, 200))
-    known = Paces(CPU)
-    known.note([(few[0], SLOW.tried("compiled", Way(32, 9e-6), Way(8, inf)))])
+    known = StepTimings(CPU)
+    known.note([(few[0], SLOW.tried("compiled", PopulationCost(32, 9e-6), PopulationCost(8, inf)))])
     assert known.unknown(few) == []
     [trial] = known.unknown(many)
     assert (trial.most, trial._faster_widths(CPU)) == (200, [128, 32])
@@ -104,41 +110,41 @@ def test_a_wider_population_is_tried_when_more_runs_come(tmp_path, monkeypatch):
 
 def test_a_population_that_does_not_pay_is_trained_one_by_one_with_the_reason():
     runs = some(20)
-    found = divide(runs, paces(runs, Pace(alone=1e-3)), 2)
-    assert {(unit.width, unit.why) for unit in found} == {(1, "stacking does not pay")}
+    found = divide(runs, timings(runs, StepTiming(alone=1e-3)), 2)
+    assert {(task.width, task.why) for task in found} == {(1, "stacking does not pay")}
 
 
 def test_long_populations_are_cut_so_that_results_come_in():
     runs = some(2000, steps=3000)
-    found = divide(runs, paces(runs, FAST), 2)
+    found = divide(runs, timings(runs, FAST), 2)
     assert len(found) > 3
-    assert max(unit.seconds for unit in found) < 2 * units.UNIT_SECONDS
+    assert max(task.seconds for task in found) < 2 * autotune.TASK_SECONDS
 
 
 def test_what_is_known_is_not_measured_again_until_faster_modes_may_pay(tmp_path, monkeypatch):
     monkeypatch.setenv("LRBENCH_CACHE", str(tmp_path))
     few, many = some(10), some(4000)
-    first = Paces(CPU)
+    first = StepTimings(CPU)
     assert [trial.run for trial in first.unknown(few)] == few[:1]
     first.note([(few[0], SLOW)])
-    again = Paces(CPU)
+    again = StepTimings(CPU)
     assert again.known[kind(few[0])] == SLOW
     assert again.unknown(few) == []
     assert [trial.known for trial in again.unknown(many)] == [SLOW]
     assert again.unknown(many, fast=False) == []
     again.note([(few[0], FAST)])
-    assert Paces(CPU).unknown(many) == []
+    assert StepTimings(CPU).unknown(many) == []
 
 
 def test_a_file_of_paces_that_cannot_be_read_is_as_none(tmp_path, monkeypatch):
     monkeypatch.setenv("LRBENCH_CACHE", str(tmp_path))
-    Paces(CPU).file.write_text('{"digits": {"another": "form"}}')
-    assert Paces(CPU).known == {}
+    StepTimings(CPU).file.write_text('{"digits": {"another": "form"}}')
+    assert StepTimings(CPU).known == {}
 
 
 def test_widths_that_do_not_fit_the_memory_are_not_tried(monkeypatch):
     tried = []
-    monkeypatch.setattr(units, "cost", lambda make, *_: tried.append(make) or 1e-9 * len(tried))
+    monkeypatch.setattr(autotune, "cost", lambda make, *_: tried.append(make) or 1e-9 * len(tried))
     [run] = some(1)
     Trial(run, 0, 1, None, memory=2 * 10**6).measure(CPU)
     assert len(tried) == 2, "alone, and 8 at once: 32 members would take more than two megabytes"
@@ -152,24 +158,24 @@ def test_the_lrs_of_a_long_budget_count_as_memory():
 
 def test_small_models_are_measured_to_be_faster_together():
     [run] = some(1)
-    _, pace = Trial(run, 0, 1, None, 2**30).measure(CPU)
-    assert pace.why == ""
-    assert list(pace.ways) == ["eager"]
-    assert pace.way("eager").width > 1
-    assert 0 < pace.least < 0.85 * pace.alone
+    _, timing = Trial(run, 0, 1, None, 2**30).measure(CPU)
+    assert timing.why == ""
+    assert list(timing.costs) == ["eager"]
+    assert timing.cheapest("eager").width > 1
+    assert 0 < timing.least < 0.85 * timing.alone
 
 
 def test_a_model_that_cannot_be_stacked_is_measured_alone_and_the_plan_says_why(monkeypatch):
-    monkeypatch.setattr(units, "Population", lambda *_, **__: 1 / 0)
+    monkeypatch.setattr(autotune, "Population", lambda *_, **__: 1 / 0)
     runs = some(20)
-    _, pace = Trial(runs[0], 10**9, 1, None, 2**30).measure(CPU)
-    assert pace.ways == {"compiled": (Way(8, inf),)}
-    assert pace.alone > 0
-    assert {unit.why for unit in divide(runs, paces(runs, pace), 2)} == {
+    _, timing = Trial(runs[0], 10**9, 1, None, 2**30).measure(CPU)
+    assert timing.costs == {"compiled": (PopulationCost(8, inf),)}
+    assert timing.alone > 0
+    assert {task.why for task in divide(runs, timings(runs, timing), 2)} == {
         "measuring compiled mode failed: ZeroDivisionError: division by zero"
     }
-    _, pace = Trial(runs[0], 0, 1, None, 2**30).measure(CPU)
-    assert {unit.why for unit in divide(runs, paces(runs, pace), 2)} == {
+    _, timing = Trial(runs[0], 0, 1, None, 2**30).measure(CPU)
+    assert {task.why for task in divide(runs, timings(runs, timing), 2)} == {
         "measuring populations failed: ZeroDivisionError: division by zero"
     }
 
@@ -178,9 +184,9 @@ def test_a_faster_mode_that_was_given_up_is_told_beside_the_pace_without_it(monk
     monkeypatch.setattr(faster, "Compiled", lambda *_: 1 / 0)
     monkeypatch.setattr(faster, "_made", {})
     runs = some(20)
-    _, pace = Trial(runs[0], 10**9, 20, SLOW, 2**30).measure(CPU)
-    assert {way.seconds for way in pace.ways["compiled"]} == {inf}
-    [why] = {unit.why for unit in divide(runs, paces(runs, pace), 2)}
+    _, timing = Trial(runs[0], 10**9, 20, SLOW, 2**30).measure(CPU)
+    assert {way.seconds for way in timing.costs["compiled"]} == {inf}
+    [why] = {task.why for task in divide(runs, timings(runs, timing), 2)}
     assert why == "50 us per step of a run, one by one 300; compiled given up: ZeroDivisionError: division by zero"
 
 
@@ -224,7 +230,7 @@ def crowded(monkeypatch):
 )
 def test_out_of_memory_halves_the_width_and_loses_nothing(rules, widths, crowded, tmp_path):
     runs = [a_run("quadratic", rule, lr=0.01 * (i + 1), steps=20) for i, rule in enumerate(rules)]
-    found = list(Worker(CPU, tmp_path).carry_out(Unit(tuple(runs), width=8)))
+    found = list(Worker(CPU, tmp_path).carry_out(Task(tuple(runs), width=8)))
     assert [width for width, _ in crowded] == widths
     assert sorted(run.key for run, _ in found) == sorted(run.key for run in runs)
     assert {(outcome.status, outcome.trainer) for _, outcome in found} == {(Status.MISSED, "population")}
@@ -237,7 +243,7 @@ def test_a_population_that_did_not_fit_is_gone_before_memory_is_given_back(crowd
     gc.collect()
     gc.disable()
     try:
-        assert len(list(Worker(CPU, tmp_path).carry_out(Unit(tuple(runs), width=8)))) == 8
+        assert len(list(Worker(CPU, tmp_path).carry_out(Task(tuple(runs), width=8)))) == 8
     finally:
         gc.enable()
     assert alive == [[False], [False, False]]
@@ -249,7 +255,7 @@ def test_a_population_that_did_not_fit_is_gone_before_memory_is_given_back(crowd
 def test_a_run_that_ends_alone_for_want_of_memory_says_so(fits, mode, crowded, monkeypatch, tmp_path):
     monkeypatch.setattr(Crowded, "fits", fits)
     runs = [a_run("quadratic", lr=0.01 * (i + 1), steps=20) for i in range(4)]
-    for _, outcome in Worker(CPU, tmp_path).carry_out(Unit(tuple(runs), width=4)):
+    for _, outcome in Worker(CPU, tmp_path).carry_out(Task(tuple(runs), width=4)):
         assert outcome.mode.startswith(mode)
         assert outcome.width == (2 if fits == 2 else 1)
     assert crowded
@@ -261,7 +267,7 @@ def test_one_members_error_is_its_own_and_is_told(monkeypatch, tmp_path):
 
     monkeypatch.setattr(work, "Population", fail)
     runs = [a_run("quadratic", lr=0.01 * (i + 1), steps=20) for i in range(3)]
-    for _, outcome in Worker(CPU, tmp_path).carry_out(Unit(tuple(runs), width=3, mode="compiled")):
+    for _, outcome in Worker(CPU, tmp_path).carry_out(Task(tuple(runs), width=3, mode="compiled")):
         assert (outcome.trainer, outcome.status) == ("reference", Status.MISSED)
         assert outcome.mode.startswith("eager: population given up: ValueError: a fault in the population: xxx")
         assert len(outcome.mode) < 250
@@ -279,7 +285,7 @@ def test_a_worker_computes_on_its_device_from_the_start(monkeypatch, tmp_path):
 def test_what_is_finished_when_work_is_stopped_is_kept(tmp_path):
     runs = [a_run("quadratic", lr=lr, steps=40) for lr in (1e4, 0.1, 0.11)]
     asked = iter([False, True])
-    found = list(Worker(CPU, tmp_path, stop=lambda: next(asked)).carry_out(Unit(tuple(runs), width=3)))
+    found = list(Worker(CPU, tmp_path, stop=lambda: next(asked)).carry_out(Task(tuple(runs), width=3)))
     assert [(run.lr, outcome.status) for run, outcome in found] == [(1e4, Status.DIVERGED)]
 
 

@@ -21,7 +21,7 @@ from lrbench.config.faults import message_of
 from lrbench.config.outcome import mode_used
 from lrbench.config.run import Run
 from lrbench.device import Device, describe, fast_modes, memory_limit
-from lrbench.execute.work import Unit
+from lrbench.execute.executor import Task
 from lrbench.plan import params_of
 from lrbench.store import write_whole
 from lrbench.train import Population, Training, alone, data_for, dtype_of, rule_of, shared
@@ -30,32 +30,32 @@ from lrbench.workloads import WORKLOADS, make_model, place
 CPU = torch.device("cpu")
 WIDTHS = {"cpu": (8, 32, 128), "cuda": (8, 32, 128, 512, 2048)}
 """The widths that are tried on each kind of device; a larger one only if the last paid, and the trial does not take
-``LONGEST`` seconds."""
+``LONGEST_TRIAL`` seconds."""
 NARROW = 8
 """Of faster modes, whose making takes time, the width that takes most runs of one rule is tried first, or on a CPU this
-one where 32 runs' tensors would not fit ``CACHE`` bytes; then the next narrower, if the ``HOPE`` of what it may gain
+one where 32 runs' tensors would not fit ``CACHE_BYTES``; then the next narrower, if the share ``GAIN_TO_REPAY`` of what it may gain
 repays the trial."""
-CACHE = 8 * 2**20
-HOPE = 0.1
-LONGEST = 3.0
-WORTH = 0.85
+CACHE_BYTES = 8 * 2**20
+GAIN_TO_REPAY = 0.1
+LONGEST_TRIAL = 3.0
+MUST_PAY = 0.85
 """A wider population must cost at most this share of a narrower one: measured alone, stacking looks better than beside
 other workers."""
 WARM_UP, STEPS, FAST_STEPS = 2, 5, 60
 SEEDS = 8
 """Trials have as many seeds, as a matrix would: what a seed's members share is looked up once."""
-WORTH_TRYING = {"graph": 2.0, "compiled": 20.0}
+TRY_FROM_SECONDS = {"graph": 2.0, "compiled": 20.0}
 """Seconds of one worker that a kind of run must cost before a faster mode is tried; making it takes about a third of
 that."""
-MAKING = {"eager": 0.0, "graph": 0.05, "compiled": 4.0}
+SETUP_SECONDS = {"eager": 0.0, "graph": 0.05, "compiled": 4.0}
 """Seconds of one worker that a mode costs an optimizer before its first step: compiling its rule, or capturing its
 step."""
-UNIT_SECONDS = 10.0
-"""A population is cut into units of about this length: results come in, and workers end together."""
+TASK_SECONDS = 10.0
+"""A population is cut into tasks of about this length: results come in, and workers end together."""
 
 
 @dataclass(frozen=True)
-class Way:
+class PopulationCost:
     """A population of a width, and what a step of one run costs in it, in seconds of one worker; infinite where it does not pay."""
 
     width: int
@@ -63,56 +63,59 @@ class Way:
 
 
 @dataclass(frozen=True)
-class Pace:
+class StepTiming:
     """What a step of one run costs one worker, in seconds with its share of an evaluation: alone, and in populations of each mode tried.
 
-    ``why`` is the last error on the way, if any.
+    ``why`` is the last error, if any.
     """
 
     alone: float
-    ways: Mapping[str, tuple[Way, ...]] = field(default_factory=dict)
+    costs: Mapping[str, tuple[PopulationCost, ...]] = field(default_factory=dict)
     why: str = ""
 
-    def way(self, mode: str) -> Way:
-        """The cheapest way of a mode; one by one, where its populations do not pay."""
+    def cheapest(self, mode: str) -> PopulationCost:
+        """The cheapest population of a mode; one by one, where its populations do not pay."""
         return min(
-            (way for way in self.ways.get(mode, ()) if way.seconds < inf),
-            key=lambda way: way.seconds,
-            default=Way(1, self.alone),
+            (option for option in self.costs.get(mode, ()) if option.seconds < inf),
+            key=lambda option: option.seconds,
+            default=PopulationCost(1, self.alone),
         )
 
     @property
     def least(self) -> float:
-        """The cost in the cheapest way."""
-        return min(self.way(mode).seconds for mode in ("eager", *self.ways))
+        """The least cost of a step of one run."""
+        return min(self.cheapest(mode).seconds for mode in ("eager", *self.costs))
 
     def has(self, mode: str, width: int) -> bool:
         """Whether a width was tried."""
-        return any(way.width == width for way in self.ways.get(mode, ()))
+        return any(option.width == width for option in self.costs.get(mode, ()))
 
-    def tried(self, mode: str, *ways: Way, why: str = "") -> "Pace":
+    def tried(self, mode: str, *costs: PopulationCost, why: str = "") -> "StepTiming":
         """The same and what has been learnt of a mode."""
-        return replace(self, ways={**self.ways, mode: (*self.ways.get(mode, ()), *ways)}, why=why or self.why)
+        return replace(self, costs={**self.costs, mode: (*self.costs.get(mode, ()), *costs)}, why=why or self.why)
 
-    def choose(self, runs: int, steps: int) -> tuple[str, Way]:
-        """The way that trains so many runs of one rule soonest, each so many steps.
+    def choose(self, runs: int, steps: int) -> tuple[str, PopulationCost]:
+        """The mode and population that train so many runs of one rule soonest, each so many steps.
 
         Its making counts, and so do the slots of a compiled population that stay empty.
         """
 
-        def seconds(choice: tuple[str, Way]) -> float:
-            mode, way = choice
-            slots = -(-runs // way.width) * way.width if mode == "compiled" else runs
-            return MAKING[mode] + slots * steps * way.seconds
+        def seconds(choice: tuple[str, PopulationCost]) -> float:
+            mode, option = choice
+            slots = -(-runs // option.width) * option.width if mode == "compiled" else runs
+            return SETUP_SECONDS[mode] + slots * steps * option.seconds
 
         return min(
-            [("eager", self.way("eager")), *((mode, way) for mode, ways in self.ways.items() for way in ways)],
+            [
+                ("eager", self.cheapest("eager")),
+                *((mode, option) for mode, costs in self.costs.items() for option in costs),
+            ],
             key=seconds,
         )
 
 
 @dataclass
-class Paces:
+class StepTimings:
     """What was measured on a device; ``remember`` keeps it in the cache folder for the next time."""
 
     device: Device
@@ -120,9 +123,9 @@ class Paces:
     remember: bool = True
 
     def __post_init__(self) -> None:
-        self.file = cache_folder() / f"paces-{describe([self.device]).slug}-{_code()}.json"
+        self.file = cache_folder() / f"timings-{describe([self.device]).slug}-{_code()}.json"
         try:
-            self.known = {kind: _pace(**pace) for kind, pace in json.loads(self.file.read_text()).items()}
+            self.known = {kind: _timing(**timing) for kind, timing in json.loads(self.file.read_text()).items()}
         except (OSError, ValueError, TypeError, AttributeError):
             self.known = {}
 
@@ -137,28 +140,30 @@ class Paces:
                 trials.append(trial)
         return trials
 
-    def note(self, measured: Iterable[tuple[Run, Pace]]) -> None:
+    def note(self, measured: Iterable[tuple[Run, StepTiming]]) -> None:
         """Take in what was measured. Where it cannot be kept, that is said, and it is measured again the next time."""
-        for run, pace in measured:
-            self.known[kind(run)] = pace
+        for run, timing in measured:
+            self.known[kind(run)] = timing
         if not self.remember:
             return
         try:
             write_whole(
                 self.file,
-                json.dumps({k: asdict(pace) for k, pace in self.known.items()}, indent=2, sort_keys=True) + "\n",
+                json.dumps({k: asdict(timing) for k, timing in self.known.items()}, indent=2, sort_keys=True) + "\n",
             )
         except OSError as error:
             why = f"cannot be written ({error.strerror}), so what was measured will be measured again"
             print(f"{self.file.parent}: {why}; LRBENCH_CACHE may name another folder", file=sys.stderr)
 
 
-def _pace(alone: float, ways: dict[str, list[dict[str, Any]]], why: str) -> Pace:
-    return Pace(alone, {mode: tuple(Way(**way) for way in some) for mode, some in ways.items()}, why)
+def _timing(alone: float, costs: dict[str, list[dict[str, Any]]], why: str) -> StepTiming:
+    return StepTiming(
+        alone, {mode: tuple(PopulationCost(**option) for option in some) for mode, some in costs.items()}, why
+    )
 
 
 def _code() -> str:
-    """What the pace of training depends on beside the machine: the code that trains."""
+    """What the timing of training depends on beside the machine: the code that trains."""
     package = Path(__file__).parents[1]
     files = sorted(
         file for part in ("train", "device") for file in (package / part).rglob("*") if file.suffix in (".py", ".cpp")
@@ -179,10 +184,10 @@ def _by_kind(runs: Sequence[Run]) -> dict[str, list[Run]]:
     return kinds
 
 
-def divide(runs: Sequence[Run], paces: Mapping[str, Pace], workers: int) -> list[Unit]:
-    """Divide runs into units of work, the longest first. Runs of one rule stay together, and no worker is left without a unit."""
-    units = [
-        Unit((run,), seconds=run.steps * paces.get(kind(run), Pace(0.0)).alone, why=reason)
+def divide(runs: Sequence[Run], timings: Mapping[str, StepTiming], workers: int) -> list[Task]:
+    """Divide runs into tasks, the longest first. Runs of one rule stay together, and no worker is left without a task."""
+    tasks = [
+        Task((run,), seconds=run.steps * timings.get(kind(run), StepTiming(0.0)).alone, why=reason)
         for run in runs
         if (reason := alone(run))
     ]
@@ -191,41 +196,43 @@ def divide(runs: Sequence[Run], paces: Mapping[str, Pace], workers: int) -> list
         if not alone(run):
             together.setdefault(shared(run), []).append(run)
     for same in together.values():
-        units += _divide_kind(same, paces.get(kind(same[0]), Pace(0.0)), workers)
-    return sorted(units, key=lambda unit: -unit.seconds)
+        tasks += _divide_kind(same, timings.get(kind(same[0]), StepTiming(0.0)), workers)
+    return sorted(tasks, key=lambda task: -task.seconds)
 
 
-def _divide_kind(same: list[Run], pace: Pace, workers: int) -> list[Unit]:
-    units, rest = [], []
+def _divide_kind(same: list[Run], timing: StepTiming, workers: int) -> list[Task]:
+    tasks, rest = [], []
     steps = same[0].steps
     groups: dict[Any, list[Run]] = {}
     for run in sorted(same, key=lambda run: (run.optimizer.label, run.layer_lr.label, run.key)):
         groups.setdefault(rule_of(run), []).append(run)
     for group in groups.values():
-        mode, way = pace.choose(len(group), steps)
+        mode, option = timing.choose(len(group), steps)
         if mode == "eager":
             rest += group
         else:
-            wanted = max(1, round(UNIT_SECONDS / (steps * way.seconds * way.width))) * way.width
-            units += _cut(group, wanted, partial(_unit, mode=mode, way=way, alone=pace.alone))
-    way = pace.way("eager")
-    if way.width > 1 and len(rest) > 1:
-        way = replace(way, width=max(2, min(way.width, -(-len(rest) // workers))))
-        units += _cut(rest, way.width, partial(_unit, mode="eager", way=way, alone=pace.alone, why=pace.why))
+            wanted = max(1, round(TASK_SECONDS / (steps * option.seconds * option.width))) * option.width
+            tasks += _cut(group, wanted, partial(_task, mode=mode, option=option, alone=timing.alone))
+    option = timing.cheapest("eager")
+    if option.width > 1 and len(rest) > 1:
+        option = replace(option, width=max(2, min(option.width, -(-len(rest) // workers))))
+        tasks += _cut(
+            rest, option.width, partial(_task, mode="eager", option=option, alone=timing.alone, why=timing.why)
+        )
     else:
-        why = pace.why or ("stacking does not pay" if pace.alone else f"fewer than {NARROW} runs of their kind")
-        units += [Unit((run,), seconds=steps * pace.alone, why=why) for run in rest]
-    return units
+        why = timing.why or ("stacking does not pay" if timing.alone else f"fewer than {NARROW} runs of their kind")
+        tasks += [Task((run,), seconds=steps * timing.alone, why=why) for run in rest]
+    return tasks
 
 
-def _unit(runs: Sequence[Run], *, mode: str, way: Way, alone: float, why: str = "") -> Unit:
-    gain = f"{1e6 * way.seconds:.3g} us per step of a run, one by one {1e6 * alone:.3g}"
-    return Unit(
-        tuple(runs), mode, way.width, len(runs) * runs[0].steps * way.seconds, f"{gain}; {why}" if why else gain
+def _task(runs: Sequence[Run], *, mode: str, option: PopulationCost, alone: float, why: str = "") -> Task:
+    gain = f"{1e6 * option.seconds:.3g} us per step of a run, one by one {1e6 * alone:.3g}"
+    return Task(
+        tuple(runs), mode, option.width, len(runs) * runs[0].steps * option.seconds, f"{gain}; {why}" if why else gain
     )
 
 
-def _cut(runs: Sequence[Run], size: int, make: Callable[[Sequence[Run]], Unit]) -> list[Unit]:
+def _cut(runs: Sequence[Run], size: int, make: Callable[[Sequence[Run]], Task]) -> list[Task]:
     return [make(runs[i : i + size]) for i in range(0, len(runs), size)]
 
 
@@ -238,53 +245,53 @@ class Trial:
     """Those of all runs of the kind that are to be trained."""
     most: int
     """The most of these runs that share a rule."""
-    known: Pace | None
+    known: StepTiming | None
     memory: int
     """Bytes that one worker may use for a population."""
 
-    def measure(self, device: Device) -> tuple[Run, Pace]:
+    def measure(self, device: Device) -> tuple[Run, StepTiming]:
         """Train a few steps one by one and at some widths, and, if the steps to come may repay it, in faster modes.
 
-        Errors are part of the pace: a run whose model cannot be stacked, say, is trained one by one, where it can tell
+        Errors are part of the timing: a run whose model cannot be stacked, say, is trained one by one, where it can tell
         what is wrong.
         """
-        pace = self.known or self._eager(device)
-        while mode := self._untried(pace, device):
-            pace = self._fast(mode, pace, device)
-        return self.run, pace
+        timing = self.known or self._eager(device)
+        while mode := self._untried(timing, device):
+            timing = self._fast(mode, timing, device)
+        return self.run, timing
 
     def is_due(self, device: Device) -> bool:
         """Whether there is anything to measure."""
         return self.known is None or self._untried(self.known, device) is not None
 
-    def _untried(self, pace: Pace, device: Device) -> str | None:
+    def _untried(self, timing: StepTiming, device: Device) -> str | None:
         """The next faster mode to try: one that may repay it, and was not tried at the width that suits."""
         suits = self._faster_widths(device)[:1]
-        due = (mode for mode in fast_modes(device) if self.steps * pace.least >= WORTH_TRYING[mode])
-        return next((mode for mode in due if suits and not pace.has(mode, *suits)), None)
+        due = (mode for mode in fast_modes(device) if self.steps * timing.least >= TRY_FROM_SECONDS[mode])
+        return next((mode for mode in due if suits and not timing.has(mode, *suits)), None)
 
-    def _eager(self, device: Device) -> Pace:
+    def _eager(self, device: Device) -> StepTiming:
         workload, data = WORKLOADS[self.run.workload.name], data_for(self.run, device)
-        best = Pace(0.0)
+        best = StepTiming(0.0)
         try:
-            best = Pace(cost(partial(Training, self._short(0), workload, data, device), self.run.eval_every))
+            best = StepTiming(cost(partial(Training, self._short(0), workload, data, device), self.run.eval_every))
             for width in self._possible(_widths(device)):
-                if best.least * width * (WARM_UP + STEPS) > LONGEST:
+                if best.least * width * (WARM_UP + STEPS) > LONGEST_TRIAL:
                     break
                 each = (
                     cost(partial(Population, self._members(width), workload, data, device), self.run.eval_every) / width
                 )
-                if each >= WORTH * best.least:
+                if each >= MUST_PAY * best.least:
                     break
-                best = best.tried("eager", Way(width, each))
-        except Exception as error:  # noqa: BLE001 - a model may fail in any way
+                best = best.tried("eager", PopulationCost(width, each))
+        except Exception as error:  # noqa: BLE001 - a model may fail in any option
             return replace(best, why=f"measuring populations failed: {message_of(error)}")
         return best
 
-    def _fast(self, mode: str, pace: Pace, device: Device) -> Pace:
-        """The pace with some widths of a faster mode, which pay where they are better than all before; one that fails is tried no more."""
-        found, widths = pace, self._faster_widths(device)
-        failed = [Way(width, inf) for width in widths]
+    def _fast(self, mode: str, timing: StepTiming, device: Device) -> StepTiming:
+        """The timing with some widths of a faster mode, which pay where they beat all before; one that fails is tried no more."""
+        found, widths = timing, self._faster_widths(device)
+        failed = [PopulationCost(width, inf) for width in widths]
         for width in widths:
             if found.has(mode, width):
                 continue
@@ -296,8 +303,8 @@ class Trial:
             used, note = mode_used(came_to)
             if used == "eager":
                 return found.tried(mode, *failed, why=note)
-            found = found.tried(mode, Way(width, each if each < WORTH * pace.least else inf))
-            if HOPE * self.steps * found.way(mode).seconds < time.perf_counter() - started:
+            found = found.tried(mode, PopulationCost(width, each if each < MUST_PAY * timing.least else inf))
+            if GAIN_TO_REPAY * self.steps * found.cheapest(mode).seconds < time.perf_counter() - started:
                 break
         return found
 
@@ -305,7 +312,7 @@ class Trial:
         """The widths at which faster modes may be tried, the one that suits first."""
         widths = _widths(device)
         at = next((i for i, width in enumerate(widths) if width >= self.most), len(widths) - 1)
-        too_large = device.type == "cpu" and self._footprint * widths[1] > CACHE
+        too_large = device.type == "cpu" and self._footprint * widths[1] > CACHE_BYTES
         return self._possible(dict.fromkeys((NARROW if too_large else widths[at], widths[max(0, at - 1)])))
 
     def _in_mode(self, mode: str, width: int, device: Device) -> tuple[float, str]:
