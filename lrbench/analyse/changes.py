@@ -1,4 +1,4 @@
-"""What changed between two studies of one matrix: what is new, gone, better, worse, not separated, unchanged.
+"""What changed between two studies of one matrix: what is new, gone, better, worse, statistically tied, unchanged.
 
 A change counts with an effect size *and* a test: the mean difference must exceed a least effect, and its p-value,
 Holm-corrected over all measures and strategies of a workload, must be below 5 %. Exchanging the studies exchanges
@@ -30,7 +30,7 @@ from lrbench.store.table import CONTENT
 NEW, GONE, BOTH = "new", "gone", "both"
 """Where a strategy is: in head only, in base only, in both."""
 WORSE, CRASHES, BETTER, MENDED = "worse", "crashes", "better", "mended"
-NOT_SEPARATED, UNCHANGED, DOUBTFUL = "not separated", "unchanged", "doubtful"
+NOT_SEPARATED, UNCHANGED, DOUBTFUL = "statistically tied", "unchanged", "doubtful"
 VALIDATION, STEPS, DIVERGENCE, CRASHED, STEP_COST = "validation", "steps to target", "diverged", "crashed", "step cost"
 MEASURES = [VALIDATION, STEPS, DIVERGENCE, CRASHED, STEP_COST]
 STEP_MARGIN = 0.1

@@ -15,7 +15,7 @@ from lrbench.stats.curves import divergence_rate
 from lrbench.stats.estimates import LEVEL, iqm
 from lrbench.stats.significance import MARGIN, holm, paired_p
 
-SUPPORTED, NOT_SUPPORTED, NOT_SEPARATED, NOT_TESTED = "supported", "not supported", "not separated", "not tested"
+SUPPORTED, NOT_SUPPORTED, NOT_SEPARATED, NOT_TESTED = "supported", "not supported", "statistically tied", "not tested"
 APART = 0.5
 """The least distance in decades of a small or a large lr from the best one."""
 
@@ -157,7 +157,7 @@ def effects(runs: pd.DataFrame) -> pd.DataFrame:
     Args: runs: what ``per_run`` returns.
     Returns: one row per workload, optimizer and claim. *supported*: every difference that makes up the claim is
     positive and its paired t-test is below 5 % after Holm's correction over the whole table; *not supported*: one of
-    them is negative and so tested; *not separated*: neither; *not tested*: an lr, or the seeds, are missing. "May
+    them is negative and so tested; *statistically tied*: neither; *not tested*: an lr, or the seeds, are missing. "May
     explode" says that something happens, so it is counted and not tested. ``difference`` is the mean over seeds of the
     claim's first difference, ``p`` its largest corrected value.
     """

@@ -291,7 +291,7 @@ def gravest_first(table: pd.DataFrame, verdicts: Sequence[str]) -> pd.DataFrame:
 def as_json(compared: Compared) -> dict[str, Any]:
     """All of it for programs. Numbers that cannot be told are null; keys are lists."""
     return {
-        "schema": 1,
+        "schema": 2,
         "base": compared.base,
         "head": compared.head,
         "summary": summary(compared),

@@ -185,7 +185,7 @@ def _columns(compared: Compared, lr: Callable[[Any], str] | None = None) -> list
         return Column(title, lambda row: told(compared, row)[i])
 
     return [
-        Column("", lambda row: Strong(row.verdict) if row.verdict in (WORSE, CRASHES) else shown_verdict(row.verdict)),
+        Column("", lambda row: Strong(row.verdict) if row.verdict in (WORSE, CRASHES) else row.verdict),
         *_named(compared),
         Column("Measure", lambda row: row.measure),
         side("Before", 0),
@@ -194,11 +194,6 @@ def _columns(compared: Compared, lr: Callable[[Any], str] | None = None) -> list
         Column("p", lambda row: p_told(row.p)),
         _lr(lr or (lambda row: best.get(_at(row), text.NONE))),
     ]
-
-
-def shown_verdict(verdict: str) -> str:
-    """A verdict in the words of a reader."""
-    return "statistically tied" if verdict == NOT_SEPARATED else verdict
 
 
 def _at(row: Any) -> tuple[Any, ...]:

@@ -112,7 +112,7 @@ def test_identical_folders_are_nothing_changed_and_no_failure(how, cli):
         ("crashed", "crashed", 1, "1 crash; 2 unchanged"),
         ("crashed", "worse", 0, "1 crash"),
         ("more", "worse,gone,crashed", 0, "of 4 strategies, 1 new; 3 unchanged"),
-        ("few", "worse", 0, "none is better or worse; 1 not separated, 2 unchanged"),
+        ("few", "worse", 0, "none is better or worse; 1 statistically tied, 2 unchanged"),
     ],
 )
 def test_what_changed_and_the_exit_code(head, fail_on, code, said, cli):
@@ -140,11 +140,11 @@ def test_json_is_for_programs(cli):
     code, out, _ = cli("base", "few", "--format", "json")
     found = json.loads(out, parse_constant=lambda name: pytest.fail(f"{name} is not JSON"))
     assert code == 0
-    assert found["counts"] | {"not separated": 1, "unchanged": 2, "worse": 0} == found["counts"]
+    assert found["counts"] | {"statistically tied": 1, "unchanged": 2, "worse": 0} == found["counts"]
     [pair] = found["pairs"]
     assert (pair["matrix"], pair["base_machine"], len(pair["strategies"])) == ("synthetic", "cpu-2", 3)
     adam = [row for row in pair["measures"] if row["optimizer"] == "adam" and row["measure"] == "validation"]
-    assert [(row["p"], row["seeds"], row["verdict"]) for row in adam] == [(None, 2, "not separated")]
+    assert [(row["p"], row["seeds"], row["verdict"]) for row in adam] == [(None, 2, "statistically tied")]
 
 
 def test_every_row_names_the_runs_under_it(cli):

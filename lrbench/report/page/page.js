@@ -66,7 +66,7 @@
 
   const PAGE = 100; // rows of the table before one asks for more
   const LINES = 24; // lines of one workload: eight colours times three dashes
-  const FIRST = 4; // strategies of a workload in the charts at first, besides the plain one
+  const FIRST = 4; // strategies of a workload in the charts at first, besides the baseline
   const state = {
     workload: null, search: "", optimizer: "", layer_lr: "", schedule: "", only: "", colour: "strategy",
     sort: "rank", down: false, shown: PAGE,
@@ -142,12 +142,12 @@
 
   function rank(row) {
     if (row.rank === null) return el("span", { class: "bad", title: "No run finished at any lr." }, "failed");
-    return row.alike ? [el("span", { class: "alike", title: "Not separated from the best." }, "≈ "), String(row.rank)] : String(row.rank);
+    return row.alike ? [el("span", { class: "alike", title: "Statistically tied with the best." }, "≈ "), String(row.rank)] : String(row.rank);
   }
 
   function bestLr(row) {
     const told = { lowest: "the lowest of its grid", highest: "the highest of its grid", only: "the only one it was run at" }[row.edge];
-    return told ? [number(row.best_lr), el("span", { class: "bad", title: `This lr is ${told}: a better one may lie beyond.` }, " edge")] : number(row.best_lr);
+    return told ? [number(row.best_lr), el("span", { class: "bad", title: `This lr is ${told}: a better one may lie beyond.` }, " boundary")] : number(row.best_lr);
   }
 
   function timed(row) {
@@ -675,7 +675,7 @@
       const mine = rows.filter((row) => row.workload === workload), best = mine.find((row) => row.rank === 1);
       const alike = mine.filter((row) => row.alike).length, others = mine.filter((row) => row.rank !== null).length - 1;
       const facts = best ? [el("span", { class: "figure" }, metric(workload, best.metric), el("small", {}, ` ${workload.metric}`)), el("span", { class: "best" }, words(best.name)),
-        el("span", {}, others > 0 ? `lr ${number(best.best_lr)}; ${alike} of ${others} others not separated` : `lr ${number(best.best_lr)}; no other was run`)] : [el("span", {}, "no run finished")];
+        el("span", {}, others > 0 ? `lr ${number(best.best_lr)}; ${alike} of ${others} others tied` : `lr ${number(best.best_lr)}; no other was run`)] : [el("span", {}, "no run finished")];
       $("workloads").append(card(workload.index, [el("b", { title: workload.meaning }, workload.name), facts]));
     }
     if (workloads.length > 1) {
@@ -725,7 +725,7 @@
     if (!study.warnings.length) return;
     $("warnings").hidden = false;
     $("warnings").open = study.warnings.length <= 3;
-    $("warnings").querySelector("summary").textContent = `Beware of ${count(study.warnings.length, "thing")}`;
+    $("warnings").querySelector("summary").textContent = count(study.warnings.length, "warning");
     $("warnings").querySelector("ul").append(...study.warnings.map((line) => el("li", {}, line)));
   }
 

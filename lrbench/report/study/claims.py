@@ -7,12 +7,12 @@ from lrbench.report.document import Code, Column, Fold, Paragraph, Section, Stro
 from lrbench.report.findings import Findings
 from lrbench.stats.curves import divergence_rate
 
-VERDICTS = ["supported", "not supported", "not separated", "not tested"]
+VERDICTS = ["supported", "not supported", "statistically tied", "not tested"]
 
 
 def claims(found: Findings) -> Section:
     """The claims about high and low lrs, and what the data say of each."""
-    title = "What a large and a small lr do"
+    title = "Claims about high and low learning rates, tested"
     judged = found.claims
     if not judged:
         nothing = "No optimizer finished a run with one constant lr for all layers, so no claim can be tested."
@@ -52,7 +52,7 @@ def claims(found: Findings) -> Section:
 
 HOW_JUDGED = (
     "A claim is supported, or not, when the paired differences over seeds say so at 5 % after Holm's correction over the "
-    "whole table; otherwise not separated; not tested where an lr or a second seed is missing."
+    "whole table; otherwise the two are statistically tied; not tested where an lr or a second seed is missing."
 )
 MEASURES = """\
 *Descent after 10 %* of the budget: share of the best lr's whole descent of the validation loss. *Exploded*: diverged \
