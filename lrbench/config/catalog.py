@@ -5,9 +5,9 @@ import math
 import sys
 import typing
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, fields, replace
 from types import MappingProxyType
-from typing import Annotated, Any, Generic, NoReturn, TypeVar
+from typing import Annotated, Any, Generic, NoReturn, Protocol, TypeVar
 
 from pydantic import AllowInfNan, Field, create_model
 
@@ -17,6 +17,15 @@ from lrbench.config.types import Strict, check_name
 
 F = TypeVar("F", bound=Callable[..., Any])
 E = TypeVar("E", bound="Entry[Any]")
+V = TypeVar("V", bound="Revised")
+
+
+class Revised(Protocol):
+    """A frozen dataclass with a revision."""
+
+    @property
+    def revision(self) -> int | str:
+        """Part of every run key."""
 
 
 PYTORCH = "paszke2019pytorch"
@@ -29,7 +38,7 @@ class Entry(Generic[F]):
 
     ``settings`` is a strict model of the keyword-only parameters of ``build``: what a matrix may set, with defaults and
     ranges. ``revision`` is part of every run key: raise it when the same settings come to mean something else. lrbench
-    adds the fingerprint of its code to a plug-in's ``revision``; ``origin`` says where the plug-in comes from.
+    adds the fingerprint of its code to a plug-in's ``revision``.
     """
 
     name: str
@@ -41,7 +50,6 @@ class Entry(Generic[F]):
     revision: int | str = 1
     cites: tuple[str, ...] = ()
     """Citation keys, from ``references.bib``. Where there are none, the text of ``source`` names the works."""
-    origin: Origin | None = field(default=None, compare=False)
 
     def resolve(self, settings: Mapping[str, Any]) -> dict[str, Any]:
         """The settings of a run as ``build`` takes them. Settings added after it was stored are at their neutral value.
@@ -68,8 +76,72 @@ class Entry(Generic[F]):
         return {"name": self.name, "meaning": self.meaning, "source": self.source, "cites": list(self.cites)}
 
 
-class Catalog(dict[str, E]):
-    """A dict whose missing-key error tells the reader what to type instead."""
+class Registry(dict[str, V]):
+    """Named values of one kind, to which plug-ins add theirs. The error for a missing name suggests the nearest one.
+
+    The revision of a plug-in's value has the fingerprint of its code. ``origins`` says where such values come from, and
+    ``added`` where the code comes from that a plug-in added to a value, such as an update rule.
+    """
+
+    def __init__(self, kind: str) -> None:
+        super().__init__()
+        self.kind = kind
+        self.origins: dict[str, Origin] = {}
+        self.added: dict[str, Origin] = {}
+        self._given: dict[str, V] = {}
+
+    def __missing__(self, name: str) -> NoReturn:
+        raise LookupError(f"no {self.kind} called {name!r}. {nearest(name, self)}")
+
+    def enter(self, name: str, value: V, origin: Origin | None, *, again: bool = False) -> None:
+        """Enter a value, which replaces one of an earlier run of the same cell or file, or one that it is ``again``.
+
+        Raises: LookupError when another value has the name.
+        """
+        known = self.origins.get(name) if name in self else None
+        if name in self and not again and not (known and origin and known.is_replaced_by(origin)):
+            where = f" (from {known.place})" if known else ""
+            raise LookupError(f"there is one {self.kind} called {name!r} already{where}: choose another name.")
+        self._given[name] = self[name] = value
+        self.origins.pop(name, None)
+        if origin:
+            self.origins[name] = origin
+        self._revise(name)
+
+    def extend(self, name: str, part: Callable[..., Any]) -> None:
+        """Add code to a value: a plug-in's code becomes part of the value's revision."""
+        if is_ours(part.__module__):
+            return
+        self.added[name] = origin_of(outside(sys._getframe(1)), {"part": part})
+        if name in self:
+            self._revise(name)
+
+    def origins_of(self, name: str) -> list[Origin]:
+        """Where the plug-ins' code of a value comes from."""
+        return [origin for origin in (self.origins.get(name), self.added.get(name)) if origin]
+
+    def _revise(self, name: str) -> None:
+        value: Any = self[name]
+        revision = self._given.get(name, value).revision
+        for origin in self.origins_of(name):
+            revision = joined(revision, origin.now())
+        self[name] = replace(value, revision=revision)
+
+    def renew(self) -> None:
+        """Compute the fingerprints again of values that can change without being entered again."""
+        for name in self:
+            if any(origin.live for origin in self.origins_of(name)):
+                self._revise(name)
+
+    def forget(self, file: str) -> None:
+        """Remove what a file entered."""
+        for name in [name for name, origin in self.origins.items() if origin.file == file]:
+            del self.origins[name]
+            self.pop(name, None)
+
+
+class Catalog(Registry[E]):
+    """The entries of one axis."""
 
     def __init__(
         self,
@@ -87,16 +159,8 @@ class Catalog(dict[str, E]):
             flags: the flags that an entry can have, each with its meaning.
             common: from an entry's flags to the settings that it has besides its own, as pydantic fields.
         """
-        super().__init__()
-        self.kind, self.entry = kind, entry
-        self.flags = flags
-        self._common = common
-        self._given: dict[str, int | str] = {}
-        self.added: dict[str, Origin] = {}
-        """By entry, the origin of code that a plug-in added to it afterwards, such as an update rule."""
-
-    def __missing__(self, name: str) -> NoReturn:
-        raise LookupError(f"no {self.kind} called {name!r}. {nearest(name, self)}")
+        super().__init__(kind)
+        self.entry, self.flags, self._common = entry, flags, common
 
     def register(
         self,
@@ -121,53 +185,19 @@ class Catalog(dict[str, E]):
                 hint = nearest(unknown[0], known_names)
                 raise LookupError(f"{self.kind} {name!r}: there is no {word} {unknown[0]!r}. {hint}")
 
-        def enter(build: F) -> F:
-            known, origin = self.get(name), None
+        def decorate(build: F) -> F:
+            origin = None
             if not is_ours(build.__module__):
                 values = {"build": build, "flags": sorted(flags), "facts": facts}
                 origin = origin_of(outside(sys._getframe(1)), values)
-            if (
-                known
-                and known.build.__code__ is not build.__code__
-                and not (known.origin and origin and known.origin.is_replaced_by(origin))
-            ):
-                where = f" (from {known.origin.place})" if known.origin else ""
-                raise LookupError(f"there is one {self.kind} called {name!r} already{where}: choose another name.")
             meaning, source = _read(inspect.getdoc(build) or "")
             settings = _settings(build, self._common(given))
-            self._given[name] = revision
-            made = self.entry(
-                name, build, settings, meaning, source, given, revision, tuple(cites), origin=origin, **facts
-            )
-            self[name] = replace(made, revision=self._revision(made))
+            made = self.entry(name, build, settings, meaning, source, given, revision, tuple(cites), **facts)
+            again = name in self and self[name].build.__code__ is build.__code__
+            self.enter(name, made, origin, again=again)
             return build
 
-        return enter
-
-    def extend(self, name: str, part: Callable[..., Any]) -> None:
-        """Add code to an entry: a plug-in's code becomes part of the entry's revision."""
-        if is_ours(part.__module__):
-            return
-        self.added[name] = origin_of(outside(sys._getframe(1)), {"part": part})
-        if name in self:
-            self[name] = replace(self[name], revision=self._revision(self[name]))
-
-    def _revision(self, entry: E) -> int | str:
-        revision = self._given.get(entry.name, entry.revision)
-        for origin in (entry.origin, self.added.get(entry.name)):
-            revision = joined(revision, origin.now()) if origin else revision
-        return revision
-
-    def renew(self) -> None:
-        """Compute the fingerprints again of entries that can change without being entered again."""
-        for name, entry in self.items():
-            if any(origin and origin.live for origin in (entry.origin, self.added.get(name))):
-                self[name] = replace(entry, revision=self._revision(entry))
-
-    def forget(self, file: str) -> None:
-        """Remove what a file entered."""
-        for name in [name for name, entry in self.items() if entry.origin and entry.origin.file == file]:
-            del self[name]
+        return decorate
 
 
 def _own(build: Callable[..., Any]) -> dict[str, inspect.Parameter]:

@@ -18,10 +18,9 @@ from lrbench.config.run import Choice, Run
 from lrbench.plan.expand import expand
 from lrbench.plan.vocabulary import vocabulary
 from lrbench.strategies import LAYER_LRS, OPTIMIZERS, SCHEDULES, Pacer, Timing, impossible
+from lrbench.strategies.combine import DeadPattern
 from lrbench.strategies.schedules import stand_in
 from lrbench.workloads import WORKLOADS, Unavailable, Workload, describe, make_model
-
-NO_MATCH = "matches no parameter"
 
 
 @dataclass(frozen=True)
@@ -210,9 +209,10 @@ def _refuse_targets_out_of_reach(matrix: Matrix) -> None:
 
 
 def _refuse_dead_patterns(possible: list[Run], skips: list[Skip]) -> None:
-    reasons = [(s.run.layer_lr.label, s.reason) for s in skips]
-    alive = {run.layer_lr.label for run in possible} | {label for label, reason in reasons if NO_MATCH not in reason}
-    dead = {label: reason for label, reason in reasons if NO_MATCH in reason and label not in alive}
+    unmatched = [skip for skip in skips if isinstance(skip.reason, DeadPattern)]
+    others = [*possible, *(skip.run for skip in skips if not isinstance(skip.reason, DeadPattern))]
+    alive = {run.layer_lr.label for run in others}
+    dead = {skip.run.layer_lr.label: skip.reason for skip in unmatched if skip.run.layer_lr.label not in alive}
     if dead:
         raise BadInput(f"layer_lr: {reason} No workload of the matrix fits." for reason in dead.values())
 

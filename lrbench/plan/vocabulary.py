@@ -117,13 +117,9 @@ def origins_of(run: Run) -> dict[str, Origin]:
     """Where the entries were made that a run names and lrbench did not make, by their names."""
 
     def found(axis: str, name: str, settings: Mapping[str, Any]) -> dict[str, Origin]:
-        if axis == "workload":
-            origin = WORKLOADS.origins.get(name)
-        else:
-            both = [vocabulary()[axis][name].origin, OPTIMIZERS.added.get(name) if axis == "optimizer" else None]
-            origin = min(
-                filter(None, both), key=lambda one: one.through or "", default=None
-            )  # what reaches no worker decides
+        catalog: Any = vocabulary()[axis]
+        origins: list[Origin] = catalog.origins_of(name)
+        origin = min(origins, key=lambda one: one.through or "", default=None)  # what reaches no worker decides
         inside = [found(axis, part["name"], part) for part in parts_of(axis, settings)]
         return ({name: origin} if origin else {}) | {name: one for some in inside for name, one in some.items()}
 

@@ -49,10 +49,8 @@ def opened(file: Path) -> Iterator[Path]:
         try:
             folder = _unpack(file, Path(place))
             _check(file, folder)
-        except (tarfile.TarError, EOFError, gzip.BadGzipFile, zlib.error, ValueError, LookupError) as error:
-            raise BadInput(f"{file}: is not a bundle, or is damaged: {message_of(error)}. Fetch it again.") from error
-        except OSError as error:
-            if error.filename:
+        except (tarfile.TarError, EOFError, zlib.error, ValueError, LookupError, OSError) as error:
+            if isinstance(error, OSError) and error.filename:  # a fault of this system, not of the archive
                 raise
             raise BadInput(f"{file}: is not a bundle, or is damaged: {message_of(error)}. Fetch it again.") from error
         yield folder

@@ -11,7 +11,7 @@ import torch
 from lrbench.config.faults import one_line
 from lrbench.config.param import Param
 from lrbench.config.run import Choice, Run
-from lrbench.strategies.layer_lr import LAYER_LRS, Group, param_groups
+from lrbench.strategies.layer_lr import LAYER_LRS, Group, NoMatch, param_groups
 from lrbench.strategies.optimizers import OPTIMIZERS, built, swaps_weights
 from lrbench.strategies.schedules import SCHEDULES, sequential
 
@@ -38,6 +38,12 @@ def matrices_of(optimizer: Choice) -> Callable[[Param], bool] | None:
     return lambda p: len(p.shape) == 2 if takes_all else p.is_hidden_matrix
 
 
+class DeadPattern(str):
+    """The reason of a skip whose layer-lr pattern matches no parameter of the workload."""
+
+    __slots__ = ()
+
+
 def impossible(run: Run, params: Sequence[Param]) -> str | None:
     """Why a run's strategy cannot train a model with these parameters, or None."""
     entry = OPTIMIZERS[run.optimizer.name]
@@ -46,7 +52,8 @@ def impossible(run: Run, params: Sequence[Param]) -> str | None:
     try:
         groups = groups_of(run, params)
     except ValueError as error:
-        return f"layer-lr policy {run.layer_lr.label}: {error}"
+        reason = f"layer-lr policy {run.layer_lr.label}: {error}"
+        return DeadPattern(reason) if isinstance(error, NoMatch) else reason
     except Exception as error:  # noqa: BLE001 - a plug-in's policy may raise anything, and the plan goes on
         return f"layer-lr policy {run.layer_lr.label}: {type(error).__name__}: {error}"
     shapes = {p.name: p.shape for p in params}

@@ -38,6 +38,10 @@ Patterns = Annotated[dict[str, NonNegative], Field(min_length=1)]
 Names = Annotated[tuple[str, ...], Field(strict=False, min_length=1)]
 
 
+class NoMatch(ValueError):  # noqa: N818 - a described fact about a pattern and a model
+    """A pattern matches no parameter that a model trains."""
+
+
 @dataclass(frozen=True)
 class PolicyEntry(Entry[Callable[..., Policy]]):
     """A layer-lr policy, as a function of its settings."""
@@ -202,15 +206,15 @@ def _matched(params: Sequence[Param], patterns: Sequence[str]) -> dict[str, str 
 
     A tied parameter matches by any of its names, or of their modules.
 
-    Raises: ValueError when a pattern matches nothing.
+    Raises: NoMatch when a pattern matches nothing.
     """
     for pattern in patterns:
         matched = [p for p in params if _matches(p, pattern)]
         if not matched:
             names = ", ".join(dict.fromkeys(p.layer_name for p in params))
-            raise ValueError(f"pattern {pattern!r} matches no parameter. The layers are {names}.")
+            raise NoMatch(f"pattern {pattern!r} matches no parameter. The layers are {names}.")
         if all(p.is_frozen for p in matched):
-            raise ValueError(
+            raise NoMatch(
                 f"pattern {pattern!r} matches no parameter that trains: the model itself froze {matched[0].name!r}."
             )
     return {p.name: next((pattern for pattern in patterns if _matches(p, pattern)), None) for p in params}

@@ -69,26 +69,18 @@ class Trial(Training):
                 self.advance(steps)
         return self
 
-    def results(self) -> dict[str, Tensor]:
+    def results(self) -> dict[str, Any]:
         """Losses, lrs, the last evaluation and weights, to be compared bit for bit."""
-        curves = {
-            "losses": self.record.loss[0].copy(),
-            "lrs": np.concatenate(self.lrs),
-            "evaluations": self.last.numpy(),
-        }
-        weights = {
-            f"weights: {k}": value.cpu().clone()
-            for k, value in self.model.state_dict().items()
-            if isinstance(value, Tensor)
-        }
-        return {name: torch.from_numpy(curve) for name, curve in curves.items()} | weights
+        curves = {"losses": self.record.loss[0], "lrs": np.concatenate(self.lrs), "evaluations": self.last}
+        weights = {f"weights: {k}": v for k, v in self.model.state_dict().items() if isinstance(v, Tensor)}
+        return {name: plainly(value) for name, value in (curves | weights).items()}
 
     def state(self) -> dict[str, Any]:
         """All attributes of optimizer and scheduler, in ``state_dict`` or not, as plain values."""
-        return {
-            type(held).__name__: plainly(held)
-            for held in (innermost(self.optimizer), getattr(self.pacer, "scheduler", None))
-        }
+        holders = (innermost(self.optimizer), getattr(self.pacer, "scheduler", None))
+        each = {type(holder).__name__: plainly(holder) for holder in holders}
+        held = {owner: values for owner, values in each.items() if isinstance(values, dict)}
+        return {f"{owner}.{name}": value for owner, values in held.items() for name, value in values.items()}
 
 
 Make = Callable[[Run], Trial]
@@ -102,13 +94,6 @@ def try_out(run: Run, workload: Workload, data: Data, device: torch.device) -> F
     """
     if not run.has_plugin:
         return Findings()
-    findings = _known_or_tried(run, workload, data, device)
-    if findings.unrepeatable:
-        raise UnrepeatableError(findings.unrepeatable)
-    return findings
-
-
-def _known_or_tried(run: Run, workload: Workload, data: Data, device: torch.device) -> Findings:
     parts = tuple(c.model_dump_json() for c in (run.workload, run.optimizer, run.layer_lr, run.schedule))
     key = (parts, workload, run.batch_size, run.accumulate, run.precision, device)
     if key not in _known:
@@ -122,6 +107,8 @@ def _known_or_tried(run: Run, workload: Workload, data: Data, device: torch.devi
             )
         if findings.disproportionate:
             say_once(findings.disproportionate)
+    if _known[key].unrepeatable:
+        raise UnrepeatableError(_known[key].unrepeatable)
     return _known[key]
 
 
@@ -130,38 +117,33 @@ def tried(run: Run, make: Make) -> Findings:
     half = max(1, min(STEPS, run.steps // 2))
     rest = min(half, run.steps - half)
     expected = make(run).go_on(half, rest).results()
-    saved, held, again = _saved_on_the_way(make(run).go_on(half), rest)
-    if differing := _first_difference(expected, again):
+    again = make(run).go_on(half)
+    state = again.state()
+    try:
+        saved: bytes | Exception = to_bytes(again.state_dict())
+    except Exception as error:  # noqa: BLE001 - a plug-in's state may refuse in any way
+        saved = error
+    if differing := _first_difference(expected, again.go_on(rest).results()):
         return Findings(
             unrepeatable=f"trained twice from the same seed, it gave other {differing}. Likely causes: a generator "
             "that is not seeded, such as numpy.random.default_rng(); one that all runs share; an order that depends on "
             "hashes or ids; the time"
         )
     return Findings(
-        unresumable=_unresumable(run, make, saved, held, expected, rest),
+        unresumable=_unresumable(run, make, saved, state, expected, rest),
         disproportionate=_disproportionate(run, make, half),
     )
 
 
-def _saved_on_the_way(trial: Trial, rest: int) -> tuple[bytes | Exception, dict[str, Any], dict[str, Tensor]]:
-    """Of a trial under way: its checkpoint, or the error of making one; its state; and its results at the end."""
-    held = trial.state()
-    try:
-        saved: bytes | Exception = to_bytes(trial.state_dict())
-    except Exception as error:  # noqa: BLE001 - a plug-in's state may refuse in any way
-        saved = error
-    return saved, held, trial.go_on(rest).results()
-
-
 def _unresumable(
-    run: Run, make: Make, saved: bytes | Exception, held: dict[str, Any], expected: dict[str, Tensor], rest: int
+    run: Run, make: Make, saved: bytes | Exception, state: dict[str, Any], expected: dict[str, Any], rest: int
 ) -> str:
     if isinstance(saved, Exception):
         return f"its state cannot be saved ({message_of(saved)})"
     try:
         resumed = make(run)
         resumed.load_state_dict(from_bytes(saved))
-        if lacking := _lacking(held, resumed.state()):
+        if lacking := _first_difference(state, resumed.state()):
             return f"what it saves is not all of its state: it leaves out {lacking}"
         differing = _first_difference(expected, resumed.go_on(rest).results()) if rest else ""
     except Exception as error:  # noqa: BLE001 - as above
@@ -169,13 +151,8 @@ def _unresumable(
     return f"what it saves is not all of its state: gone on from there, it gave other {differing}" if differing else ""
 
 
-def _lacking(held: dict[str, Any], restored: dict[str, Any]) -> str:
-    """The first attribute that was not restored."""
-    for owner, values in held.items():
-        for name, value in values.items() if isinstance(values, dict) else ():
-            if restored.get(owner, {}).get(name) != value:
-                return f"{owner}.{name}"
-    return ""
+def _first_difference(expected: dict[str, Any], actual: dict[str, Any]) -> str:
+    return next((name for name in expected if name not in actual or actual[name] != expected[name]), "")
 
 
 def plainly(value: Any, depth: int = 6) -> Any:
@@ -202,16 +179,6 @@ def plainly(value: Any, depth: int = 6) -> Any:
             value
         )
     return {name: plainly(v, depth - 1) for name, v in held.items() if not isinstance(v, nn.Module)}
-
-
-def _first_difference(expected: dict[str, Tensor], results: dict[str, Tensor]) -> str:
-    return next((name for name in expected if name not in results or not _same(expected[name], results[name])), "")
-
-
-def _same(one: Tensor, other: Tensor) -> bool:
-    return one.shape == other.shape and torch.equal(
-        *(t.reshape(-1).contiguous().view(torch.uint8) for t in (one, other))
-    )
 
 
 def _disproportionate(run: Run, make: Make, done: int) -> str:

@@ -1,12 +1,12 @@
 """The workloads, one file each. ``WORKLOADS`` is the catalog."""
 
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import replace
-from typing import NoReturn
 
-from lrbench.config.faults import BadInput, nearest
-from lrbench.config.origin import Origin, is_ours, joined, origin_of, outside
+from lrbench.config.catalog import Registry
+from lrbench.config.faults import BadInput
+from lrbench.config.origin import is_ours, origin_of, outside
 from lrbench.config.types import check_name
 from lrbench.workloads import (
     cancer_logistic,
@@ -38,19 +38,8 @@ DECIDES = ("data", "model", "layers", "loss", "metric", "examples", "pretrained"
 """The fields that results depend on, and that no other value of a run determines."""
 
 
-class Workloads(dict[str, Workload]):
-    """Workloads by name, in order of cost. The error for a missing name suggests the nearest known one.
-
-    The revision of a plug-in's workload has the fingerprint of its code; ``origins`` says where it comes from.
-    """
-
-    def __init__(self, known: Mapping[str, Workload] | None = None) -> None:
-        super().__init__(known or {})
-        self._given: dict[str, Workload] = {}
-        self.origins: dict[str, Origin] = {}
-
-    def __missing__(self, name: str) -> NoReturn:
-        raise LookupError(f"no workload called {name!r}. {nearest(name, self)}")
+class Workloads(Registry[Workload]):
+    """The workloads, in order of cost."""
 
     def add(self, workload: Workload) -> Workload:
         """Enter a workload under its name. A cell or a file that is run again replaces what it entered before.
@@ -65,34 +54,14 @@ class Workloads(dict[str, Workload]):
             return self[name]
         values = {part: getattr(workload, part) for part in DECIDES}
         origin = None if is_ours(caller.f_globals.get("__name__")) else origin_of(outside(caller), values)
-        known = self.origins.get(name) if name in self else None
-        if name in self and not (known and origin and known.is_replaced_by(origin)):
-            where = f" (from {known.place})" if known else ""
-            raise LookupError(f"there is a workload called {name!r} already{where}: choose another name.")
-        if (
-            known and workload.revision == self[name].revision
-        ):  # made of the one that it replaces, whose fingerprint is not its own
+        if name in self and name in self.origins and workload.revision == self[name].revision:
+            # made of the workload that it replaces, whose fingerprint is not its own
             workload = replace(workload, revision=self._given[name].revision)
-        self._given[name] = self[name] = workload
-        if origin:
-            self.origins[name] = origin
-            self[name] = replace(workload, revision=joined(workload.revision, origin.fingerprint))
+        self.enter(name, workload, origin)
         return self[name]
 
-    def renew(self) -> None:
-        """Compute the fingerprints again of workloads that can change without being entered again."""
-        for name, origin in self.origins.items():
-            if origin.live and name in self:
-                self[name] = replace(self[name], revision=joined(self._given[name].revision, origin.live()))
 
-    def forget(self, file: str) -> None:
-        """Remove what a file entered."""
-        for name in [name for name, origin in self.origins.items() if origin.file == file]:
-            del self.origins[name]
-            self.pop(name, None)
-
-
-WORKLOADS = Workloads()
+WORKLOADS = Workloads("workload")
 for _module in (
     quadratic,
     cancer_logistic,

@@ -10,7 +10,7 @@ from lrbench.config.catalog import Catalog
 from lrbench.config.matrix import parse_matrix
 from lrbench.config.run import Run
 from lrbench.plan import expand, vocabulary
-from lrbench.strategies import OPTIMIZERS, SCHEDULES, Pacer, Timing
+from lrbench.strategies import LAYER_LRS, OPTIMIZERS, SCHEDULES, Pacer, Timing
 from lrbench.strategies.optimizers import OptimizerEntry
 from lrbench.strategies.schedules import stand_in
 
@@ -104,4 +104,11 @@ def test_a_flag_that_the_catalog_does_not_know_is_refused(catalog):
         LookupError, match=f"{catalog.kind} 'mine': there is no flag '{known}s'. Did you mean '{known}'"
     ):
         catalog.register("mine", flags=[known + "s"])
+    assert "mine" not in catalog
+
+
+@pytest.mark.parametrize("catalog", [LAYER_LRS, SCHEDULES], ids=lambda c: c.kind)
+def test_a_fact_that_the_catalog_does_not_know_is_refused(catalog):
+    with pytest.raises(LookupError, match=f"{catalog.kind} 'mine': there is no fact 'is_constnt'"):
+        catalog.register("mine", is_constnt=True)
     assert "mine" not in catalog

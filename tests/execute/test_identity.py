@@ -275,7 +275,7 @@ class TestASession:
         capsys.readouterr()
         console(CELL.replace("STEPS", "20"))
         assert (
-            f"there is a workload called 'cell-bowls' already (from {tmp_path / 'cell.py'}): choose another name"
+            f"there is one workload called 'cell-bowls' already (from {tmp_path / 'cell.py'}): choose another name"
             in capsys.readouterr().err
         )
 
@@ -308,7 +308,7 @@ def test_a_script_brings_to_workers_what_it_enters_outside_of_its_guard(tmp_path
         "as-text-guarded": None,
         "pasted": None,
     }
-    assert {name: vocabulary()["optimizer"][name].origin.through for name in expected} == expected
+    assert {name: vocabulary()["optimizer"].origins[name].through for name in expected} == expected
     forget(*expected)
 
 

@@ -352,7 +352,7 @@ def test_a_revision_of_its_own_counts_besides(plugin, name):
         (
             "import lrbench\nfrom dataclasses import replace\nfrom lrbench.workloads import WORKLOADS\n"
             "lrbench.add_workload(replace(WORKLOADS['quadratic'], name='digits-mlp'))",
-            "there is a workload called 'digits-mlp' already: choose another name",
+            "there is one workload called 'digits-mlp' already: choose another name",
         ),
     ],
     ids=["missing module", "syntax", "raises", "clash", "no default lr", "workload clash"],

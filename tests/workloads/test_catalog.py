@@ -90,7 +90,8 @@ def test_a_missing_name_is_told_the_nearest():
 
 
 def test_a_plug_in_may_not_take_a_name():
-    catalog = Workloads(WORKLOADS)
+    catalog = Workloads("workload")
+    catalog.update(WORKLOADS)
     mine = catalog.add(replace(WORKLOADS["quadratic"], name="mine"))
     assert catalog.add(mine) is catalog["mine"]
     with pytest.raises(LookupError, match="called 'quadratic' already"):
