@@ -11,7 +11,7 @@ from lrbench.config.faults import BadInput
 from lrbench.report import drawing, machines, text
 from lrbench.report.drawing import write_figures
 from lrbench.report.findings import Findings
-from lrbench.report.page import page
+from lrbench.report.page import page as whole_page
 from lrbench.report.prices import parse_prices
 from lrbench.report.render import write_files, write_tables
 from lrbench.report.render.markdown import document as as_markdown
@@ -48,7 +48,7 @@ def write(study: Study, *, folder: Path | None = None, export: bool = False) -> 
             (folder / name).unlink(missing_ok=True)
         else:
             write_whole(folder / name, table(found))
-    write_whole(folder / "report.html", page(found, whole, lambda figure: pictures[figure.name]))
+    write_whole(folder / "report.html", whole_page(found, whole, lambda figure: pictures[figure.name]))
     return write_whole(folder / "report.md", as_markdown(brief))
 
 
