@@ -153,7 +153,7 @@ def of_reproduction(base: Study, head: Study) -> Told:
                     examples=sizes if facts["metric_unit"] == "fraction" else (0, 0),
                 )
             )
-    judged, tests = agreement.judge(pairs, {pair.key: agreement.compare(pair) for pair in pairs})
+    judged, tests = agreement.judge(pairs, {pair.key: agreement.compare_runs(pair) for pair in pairs})
     runs = [
         {"key": k} | {n: f"{m.verdict} {m.apart:.{DIGITS}g} {m.why}" for n, m in of.items()} for k, of in judged.items()
     ]

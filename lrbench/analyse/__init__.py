@@ -14,10 +14,7 @@ from lrbench.analyse.effects import CLAIMS, DEFINITIONS, effect_measures, effect
 from lrbench.analyse.factorial import Factorial, contributions, factorials, level_means
 from lrbench.analyse.frames import AXES, STRATEGY, by_seed, groups, of_strategy, rows, strategy
 from lrbench.analyse.machines import (
-    ALIKE,
-    DIFFERENT,
-    EQUIVALENT,
-    UNDECIDED,
+    EQUIVALENT_STEPS,
     case_costs,
     cost_ratios,
     money,
@@ -34,11 +31,11 @@ from lrbench.analyse.response import responses
 from lrbench.analyse.tables import cells, per_run
 from lrbench.analyse.tuning import BUDGETS, best_after, recommendations, shared_recommendations, tuning_curves, untuned
 from lrbench.analyse.verdicts import at_best_lr, ranking, verdicts
+from lrbench.stats.comparison import DIFFERENT, EQUIVALENT, UNDECIDED
 from lrbench.stats.curves import divergence_rate
 from lrbench.stats.estimates import geometric_mean, seed_warning
 
 __all__ = [
-    "ALIKE",
     "AXES",
     "BUDGETS",
     "CASE",
@@ -47,6 +44,7 @@ __all__ = [
     "DEFINITIONS",
     "DIFFERENT",
     "EQUIVALENT",
+    "EQUIVALENT_STEPS",
     "STRATEGY",
     "UNDECIDED",
     "Factorial",

@@ -15,13 +15,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from lrbench.analyse.machines import ALIKE
+from lrbench.analyse.machines import EQUIVALENT_STEPS
+from lrbench.stats.comparison import DIFFERENT, EQUIVALENT, UNDECIDED, Comparison, compare, corrected
 from lrbench.stats.curves import final, initial, steps_to_target
-from lrbench.stats.estimates import LEVEL
-from lrbench.stats.significance import equivalence_p, holm, paired_p
 
 BITWISE, TOLERANCE, CONSISTENT = "bitwise equal", "within tolerance", "statistically consistent"
-UNDECIDED, DIFFERENT, NOT_RUN = "undecided", "different", "not re-run"
+NOT_RUN = "not re-run"
 PARTED = "parted"
 """Not a verdict yet: after the training losses parted, to be judged over seeds."""
 VERDICTS = (BITWISE, TOLERANCE, CONSISTENT, UNDECIDED, DIFFERENT)
@@ -47,7 +46,7 @@ SCHEDULED = 1e-9
 FLOOR = 1e-6
 """Losses below this share of the first one count as that: differences of numbers that are zero but for rounding say
 nothing."""
-MARGIN = 0.05
+EQUIVALENT_SHARE = 0.05
 """Over seeds, two trainings are equivalent if a measure differs by at most this share of what the training improves it
 by."""
 FAST = 0.5
@@ -148,7 +147,7 @@ def parting(one: Mapping[str, Any], two: Mapping[str, Any]) -> Parting | None:
     return Parting(last_but_two, ends[0]) if late[0] > TRAJECTORY else None
 
 
-def compare(pair: Pair) -> dict[str, Measured]:
+def compare_runs(pair: Pair) -> dict[str, Measured]:
     """The measures of one run; ``PARTED`` for those that only statistics can judge."""
     one, two = pair.recorded, pair.found
     parted, same = parting(one, two), one["steps"] == two["steps"] and one["loss_digest"] == two["loss_digest"]
@@ -374,8 +373,8 @@ def judge(
 ) -> tuple[dict[str, dict[str, Measured]], list[CellTest]]:
     """Replace every ``PARTED`` by a verdict over the seeds of its cell.
 
-    *statistically consistent*: the paired equivalence test within a margin of ``MARGIN`` times the improvement (steps:
-    ``ALIKE``) is below 5 %. *different*: not so, and the paired t-test is below 5 %. *undecided*: neither; train more
+    *statistically consistent*: the paired equivalence test within a margin of ``EQUIVALENT_SHARE`` times the improvement (steps:
+    ``EQUIVALENT_STEPS``) is below 5 %. *different*: not so, and the paired t-test is below 5 %. *undecided*: neither; train more
     seeds of the cell again. So is a run of a consistent cell that the test left out, for only one of its two trainings
     has a number (reached on one side only, diverged on one side), and a status that is another here. Both p-values are
     Holm-corrected over the cells of a measure, for each measure by itself and not over measures.
@@ -418,21 +417,24 @@ def _and(*told: str) -> str:
 def _tests(pairs: Sequence[Pair], compared: Mapping[str, Mapping[str, Measured]], measure: str) -> Iterator[CellTest]:
     asked = [measure, *(name for name, other in FOLLOWS.items() if other == measure)]
     cells = sorted({pair.cell for pair in pairs if any(compared[pair.key][name].verdict == PARTED for name in asked)})
-    facts = [_facts([pair for pair in pairs if pair.cell == cell], measure) for cell in cells]
-    alike, unlike = (holm([fact[i] for fact in facts]) for i in (3, 4))
-    for cell, (seeds, mean, margin, *_), p_alike, p_unlike in zip(cells, facts, alike, unlike, strict=True):
-        verdict = CONSISTENT if p_alike < 1 - LEVEL else DIFFERENT if p_unlike < 1 - LEVEL else UNDECIDED
-        yield CellTest(cell, measure, seeds, mean, margin, float(p_alike), float(p_unlike), verdict)
+    of_cell = [
+        sorted((pair for pair in pairs if pair.cell == cell), key=lambda pair: (pair.recorded["seed"], pair.key))
+        for cell in cells
+    ]
+    margins = [
+        math.log1p(EQUIVALENT_STEPS) if measure == "steps_to_target" else EQUIVALENT_SHARE * _improvement(part, measure)
+        for part in of_cell
+    ]
+    family = corrected([_over_seeds(part, measure, margin) for part, margin in zip(of_cell, margins, strict=True)])
+    for cell, margin, test in zip(cells, margins, family, strict=True):
+        verdict = CONSISTENT if test.verdict == EQUIVALENT else test.verdict
+        yield CellTest(cell, measure, test.n, test.effect.value, margin, test.p_equivalent, test.p, verdict)
 
 
-def _facts(pairs: Sequence[Pair], measure: str) -> tuple[int, float, float, float, float]:
-    """Seeds, mean difference, margin, and both p-values of one cell."""
-    pairs = sorted(pairs, key=lambda pair: (pair.recorded["seed"], pair.key))
-    two = [[scalar(run, measure, p.higher_is_better) for run in (p.recorded, p.found)] for p in pairs]
-    d = np.array([b - a for a, b in two if math.isfinite(a) and math.isfinite(b)])
-    margin = math.log1p(ALIKE) if measure == "steps_to_target" else MARGIN * _improvement(pairs, measure)
-    mean = float(d.mean()) if len(d) else math.nan
-    return len(d), mean, margin, equivalence_p(d, margin), paired_p(d, margin)
+def _over_seeds(pairs: Sequence[Pair], measure: str, margin: float) -> Comparison:
+    recorded = [scalar(pair.recorded, measure, pair.higher_is_better) for pair in pairs]
+    again = [scalar(pair.found, measure, pair.higher_is_better) for pair in pairs]
+    return compare(recorded, again, margin=margin, equivalence_margin=margin)
 
 
 def _improvement(pairs: Sequence[Pair], measure: str) -> float:

@@ -21,21 +21,21 @@ from lrbench.analyse.pairs import Pair
 from lrbench.analyse.response import responses
 from lrbench.analyse.tables import CONDITIONS, is_deterministic, per_run, scale, under
 from lrbench.config.cost import StepCost
-from lrbench.stats.comparison import FEWEST, Difference, difference
-from lrbench.stats.estimates import LEVEL
-from lrbench.stats.significance import MARGIN, holm
+from lrbench.stats.comparison import BETTER, PAIRS_NEEDED, TIED, WORSE, compare, corrected
+from lrbench.stats.significance import NEGLIGIBLE
 from lrbench.store import Study
 from lrbench.store.table import CONTENT
 
 NEW, GONE, BOTH = "new", "gone", "both"
 """Where a strategy is: in head only, in base only, in both."""
-WORSE, CRASHES, BETTER, MENDED = "worse", "crashes", "better", "mended"
-NOT_SEPARATED, UNCHANGED, DOUBTFUL = "statistically tied", "unchanged", "doubtful"
+CRASHES, MENDED = "crashes", "mended"
+UNCHANGED, DOUBTFUL = "unchanged", "doubtful"
+"""Verdicts besides ``BETTER``, ``WORSE`` and ``TIED``. Unchanged: the same runs with the same outcomes, to the bit."""
 VALIDATION, STEPS, DIVERGENCE, CRASHED, STEP_COST = "validation", "steps to target", "diverged", "crashed", "step cost"
 MEASURES = [VALIDATION, STEPS, DIVERGENCE, CRASHED, STEP_COST]
-STEP_MARGIN = 0.1
-"""Two step costs must differ by this share of the lesser to be told apart: measured again, a whole machine can be some
-per cent slower."""
+LEAST_COST_CHANGE = 0.1
+"""Two step costs differ if they do by this share of the lesser or more: a machine measured again can be some per cent
+slower."""
 
 STRATEGIES = [
     *STRATEGY, "state", "base_lr", "base_edge", "head_lr", "head_edge", "base_runs", "head_runs", "base_crashed", "head_crashed", "shared",
@@ -250,8 +250,8 @@ def _shared(sides: Sides, seeds: int) -> Sides:
 def _validation(at: Sides, scale: float) -> dict[str, Any]:
     """The final validation metric, by seed; a diverged run counts as the untrained model."""
     base, head = (_by_seed(side, side.quality) for side in at)
-    found = difference(base, head, MARGIN * scale, is_deterministic=all(map(is_deterministic, at)))
-    return _row(VALIDATION, found, at, "finished", more_is_better=bool(at[0].higher_is_better.iloc[0]))
+    higher_is_better = bool(at[0].higher_is_better.iloc[0])
+    return _row(VALIDATION, (base, head), NEGLIGIBLE * scale, at, "finished", higher_is_better=higher_is_better)
 
 
 def _steps(at: Sides) -> dict[str, Any]:
@@ -262,34 +262,57 @@ def _steps(at: Sides) -> dict[str, Any]:
     Source: Royston & Parmar 2013, BMC Medical Research Methodology 13:152.
     """
     base, head = (_by_seed(side, side.steps_to_target.fillna(side.budget)) for side in at)
-    found = difference(
-        base, head, float(max(side.eval_every.max() for side in at)), is_deterministic=all(map(is_deterministic, at))
-    )
-    return _row(STEPS, found, at, "reached", more_is_better=False)
+    interval = float(max(side.eval_every.max() for side in at))
+    return _row(STEPS, (base, head), interval, at, "reached", higher_is_better=False)
 
 
 def _divergence(sides: Sides) -> Iterator[dict[str, Any]]:
     """The share of lrs at which a seed diverges, over the lrs that both sides have; over the runs that both have where seeds are shared."""
     lrs = set(sides[0].lr) & set(sides[1].lr)
     base, head = (side[side.lr.isin(lrs)] for side in sides)
-    base, head = _shared((base, head), FEWEST)
+    base, head = _shared((base, head), PAIRS_NEEDED)
     if base.diverged.any() or head.diverged.any():
-        alike = is_deterministic(base) and is_deterministic(head)
-        found = difference(_by_seed(base, base.diverged), _by_seed(head, head.diverged), MARGIN, is_deterministic=alike)
-        yield _row(DIVERGENCE, found, (base, head), "diverged", more_is_better=False)
+        arms = _by_seed(base, base.diverged), _by_seed(head, head.diverged)
+        yield _row(DIVERGENCE, arms, NEGLIGIBLE, (base, head), "diverged", higher_is_better=False)
 
 
 def _by_seed(runs: pd.DataFrame, values: "pd.Series[Any]") -> "pd.Series[Any]":
     return values.astype(float).groupby(runs.seed).mean()
 
 
-def _row(measure: str, found: Difference, at: Sides, hits: str, *, more_is_better: bool) -> dict[str, Any]:
+def _row(
+    measure: str,
+    arms: tuple["pd.Series[Any]", "pd.Series[Any]"],
+    margin: float,
+    at: Sides,
+    hits: str,
+    *,
+    higher_is_better: bool,
+) -> dict[str, Any]:
+    """How one measure compares, not yet corrected for the number of tests; ``hits`` is what is counted beside it."""
+    base, head = arms
+    compared = compare(
+        base,
+        head,
+        paired_by=(base.index, head.index),
+        margin=margin,
+        least=PAIRS_NEEDED,
+        constant_arms="independent",
+        is_deterministic=all(map(is_deterministic, at)),
+    )
     counts: dict[str, int] = {}
     for name, side in zip(("base", "head"), at, strict=True):
         counts |= {f"{name}_hits": int(side[hits].sum()), f"{name}_runs": len(side)}
-    better = (found.difference > 0.0) == more_is_better
-    verdict = UNCHANGED if _unchanged(at) else BETTER if better else WORSE
-    return {"measure": measure} | found._asdict() | counts | {"verdict": verdict} | _keys(at)
+    effect = compared.effect
+    same = _unchanged(at)
+    return (
+        {"measure": measure, "base": compared.a, "head": compared.b, "difference": effect.value}
+        | {"low": effect.low, "high": effect.high, "p": math.nan, "seeds": compared.n, "paired": compared.is_paired}
+        | counts
+        | {"verdict": UNCHANGED if same else TIED}
+        | ({} if same else {"compared": compared, "higher_is_better": higher_is_better})
+        | _keys(at)
+    )
 
 
 def _unchanged(at: Sides) -> bool:
@@ -302,18 +325,14 @@ def _unchanged(at: Sides) -> bool:
     return bool(shared) and all(prints[0][seed] == prints[1][seed] for seed in shared)
 
 
-def _corrected(found: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Rows with their p-values Holm-corrected within each workload, and the verdict that these allow."""
-    decided = list(found)
-    for workload in sorted({row["workload"] for row in found}):
-        at = [i for i, row in enumerate(found) if row["workload"] == workload]
-        tested = [found[i]["p"] if found[i]["verdict"] in (BETTER, WORSE) else math.nan for i in at]
-        for i, p in zip(at, holm(tested).tolist(), strict=True):
-            verdict = found[i]["verdict"]
-            decided[i] = found[i] | {
-                "p": p,
-                "verdict": NOT_SEPARATED if verdict in (BETTER, WORSE) and not p < 1 - LEVEL else verdict,
-            }
+def _corrected(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The rows, with the p-values of those that were compared Holm-corrected within each workload, and their verdicts."""
+    decided = list(rows)
+    for workload in sorted({row["workload"] for row in rows}):
+        at = [i for i, row in enumerate(rows) if row["workload"] == workload and "compared" in row]
+        for i, test in zip(at, corrected([rows[i]["compared"] for i in at]), strict=True):
+            verdict = test.direction(higher_is_better=rows[i]["higher_is_better"])
+            decided[i] = rows[i] | {"p": test.p, "verdict": verdict}
     return decided
 
 
@@ -379,13 +398,13 @@ def _cost(devices: Stages, budget: float) -> _Cost | None:
 
 
 def _cost_row(base: _Cost, head: _Cost) -> dict[str, Any]:
-    """Costs differ if their medians do by ``STEP_MARGIN`` of the lesser or more and their quartiles do not overlap."""
+    """Costs differ if their medians do by ``LEAST_COST_CHANGE`` of the lesser or more and their quartiles do not overlap."""
     moved = head.seconds - base.seconds
     apart = head.low > base.high or base.low > head.high
-    verdict = NOT_SEPARATED
+    verdict = TIED
     if base == head:
         verdict = UNCHANGED
-    elif apart and abs(moved) >= STEP_MARGIN * min(base.seconds, head.seconds):
+    elif apart and abs(moved) >= LEAST_COST_CHANGE * min(base.seconds, head.seconds):
         verdict = DOUBTFUL if base.doubtful or head.doubtful else WORSE if moved > 0.0 else BETTER
     interval = {"low": head.low - base.high, "high": head.high - base.low}
     counts = dict.fromkeys(("seeds", "base_hits", "base_runs", "head_hits", "head_runs"), 0)

@@ -1,5 +1,6 @@
 """What a large and a small lr do: common claims, held against the runs with one constant lr for all layers."""
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
@@ -8,14 +9,16 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from lrbench.analyse.frames import by_seed, groups, rows
+from lrbench.analyse.frames import by_seed, groups, paired, rows
 from lrbench.analyse.response import decades, responses
 from lrbench.analyse.tables import is_deterministic
+from lrbench.stats.comparison import NOT_TESTED, TIED, Comparison, compare, corrected
 from lrbench.stats.curves import divergence_rate
-from lrbench.stats.estimates import LEVEL, iqm
-from lrbench.stats.significance import MARGIN, holm, paired_p
+from lrbench.stats.estimates import iqm
+from lrbench.stats.significance import NEGLIGIBLE
 
-SUPPORTED, NOT_SUPPORTED, NOT_SEPARATED, NOT_TESTED = "supported", "not supported", "statistically tied", "not tested"
+SUPPORTED, NOT_SUPPORTED = "supported", "not supported"
+"""The verdicts on a claim, besides ``TIED`` and ``NOT_TESTED``."""
 APART = 0.5
 """The least distance in decades of a small or a large lr from the best one."""
 
@@ -45,43 +48,49 @@ class Arms:
         return is_deterministic(pd.concat([self.small, self.best, self.large, self.decayed]))
 
 
-def _drop(runs: pd.DataFrame, by: str) -> "pd.Series[Any]":
+Contrast = tuple["pd.Series[Any]", "pd.Series[Any]"]
+"""Two measures by seed, of which the second is the greater one where a claim holds."""
+
+
+def _descent(runs: pd.DataFrame, to: str) -> "pd.Series[Any]":
     """How far the validation loss came down from the untrained model's, by seed."""
-    return by_seed(runs, "initial_loss") - by_seed(runs, by)
+    return by_seed(runs, "initial_loss") - by_seed(runs, to)
 
 
-def _early(fast: pd.DataFrame, slow: pd.DataFrame) -> "pd.Series[Any]":
-    return _drop(fast, "early_loss") - _drop(slow, "early_loss")
+def _earlier(fast: pd.DataFrame, slow: pd.DataFrame) -> Contrast:
+    return _descent(slow, "early_loss"), _descent(fast, "early_loss")
 
 
-def _better(one: pd.DataFrame, other: pd.DataFrame) -> "pd.Series[Any]":
-    return by_seed(other, "loss") - by_seed(one, "loss")
+def _lower(one: pd.DataFrame, other: pd.DataFrame) -> Contrast:
+    return by_seed(one, "loss"), by_seed(other, "loss")
 
 
-def _wilder(one: pd.DataFrame, other: pd.DataFrame) -> "pd.Series[Any]":
-    return by_seed(one.assign(rise=_rise(one)), "rise") - by_seed(other.assign(rise=_rise(other)), "rise")
+def _wilder(one: pd.DataFrame, other: pd.DataFrame) -> Contrast:
+    """Oscillation on a bounded scale: the rising share of all variation, 1/2 where nothing is gained."""
+
+    def rising(runs: pd.DataFrame) -> "pd.Series[Any]":
+        known = np.isfinite(runs.oscillation) | runs.oscillation.isna()
+        share = (runs.oscillation / (1.0 + 2.0 * runs.oscillation)).where(known, 0.5)
+        return by_seed(runs.assign(share=share), "share")
+
+    return rising(other), rising(one)
 
 
-def _rise(runs: pd.DataFrame) -> "pd.Series[Any]":
-    """Oscillation on a bounded scale that keeps its order: the rising share of all variation, 1/2 where nothing is gained."""
-    return (runs.oscillation / (1.0 + 2.0 * runs.oscillation)).where(
-        np.isfinite(runs.oscillation) | runs.oscillation.isna(), 0.5
-    )
-
-
-def _overfits(one: pd.DataFrame, other: pd.DataFrame) -> "pd.Series[Any]":
-    return by_seed(one, "gap") - by_seed(other, "gap")
+def _overfits(one: pd.DataFrame, other: pd.DataFrame) -> Contrast:
+    return by_seed(other, "gap"), by_seed(one, "gap")
 
 
 @dataclass(frozen=True)
 class Claim:
-    """A sentence about lrs, and the differences by seed that are all positive where it holds."""
+    """A sentence about lrs, and the contrasts that make it up.
+
+    ``of_losses``: whether these are losses, which are measured against the initial one.
+    """
 
     text: str
     definition: str
-    contrasts: Callable[[Arms], list["pd.Series[Any]"]]
+    contrasts: Callable[[Arms], list[Contrast]]
     of_losses: bool = True
-    """Whether the differences are of losses, to be seen beside the initial one."""
 
 
 EXPLODES = Claim(
@@ -94,7 +103,7 @@ CLAIMS = (
     Claim(
         "a large lr is faster early",
         "after 10 % of the budget the validation loss has come down further at the large lr than at the small one",
-        lambda arms: [_early(arms.large, arms.small)],
+        lambda arms: [_earlier(arms.large, arms.small)],
     ),
     EXPLODES,
     Claim(
@@ -106,19 +115,19 @@ CLAIMS = (
     Claim(
         "a large lr suits the start",
         "the large lr is ahead of the best one after 10 % of the budget, and behind it at the end (validation loss)",
-        lambda arms: [_early(arms.large, arms.best), _better(arms.best, arms.large)],
+        lambda arms: [_earlier(arms.large, arms.best), _lower(arms.best, arms.large)],
     ),
     Claim(
         "a small lr is slow",
         "after 10 % of the budget the validation loss has come down less at the small lr than at the best one",
-        lambda arms: [_early(arms.best, arms.small)],
+        lambda arms: [_earlier(arms.best, arms.small)],
     ),
     Claim(
         "a small lr suits later training",
         "schedules that start at the large lr (the best one if no larger was run) and end below half of it end with a "
         "lower validation "
         "loss than the constant one",
-        lambda arms: [_better(arms.decayed, arms.highest)],
+        lambda arms: [_lower(arms.decayed, arms.highest)],
     ),
     Claim(
         "a small lr may overfit",
@@ -161,10 +170,17 @@ def effects(runs: pd.DataFrame) -> pd.DataFrame:
     explode" says that something happens, so it is counted and not tested. ``difference`` is the mean over seeds of the
     claim's first difference, ``p`` its largest corrected value.
     """
-    judged = [_judge(names, arms, claim) for names, arms in _all_arms(runs) for claim in CLAIMS]
-    adjusted = iter(holm([p for row in judged for p in row["ps"]]))
-    found = [row | _conclusion(row, [float(next(adjusted)) for _ in row["ps"]]) for row in judged]
-    return pd.DataFrame(found, columns=EFFECT)
+    claims = [(*names, arms, claim) for names, arms in _all_arms(runs) for claim in CLAIMS]
+    tests = [_tests(arms, claim) for _, _, arms, claim in claims]
+    adjusted = iter(corrected([test for of_claim in tests for test in of_claim]))
+    return pd.DataFrame(
+        [
+            {"workload": workload, "optimizer": optimizer, "claim": claim.text}
+            | (_counted(arms) if claim is EXPLODES else _concluded([next(adjusted) for _ in of_claim]))
+            for (workload, optimizer, arms, claim), of_claim in zip(claims, tests, strict=True)
+        ],
+        columns=EFFECT,
+    )
 
 
 def effect_measures(runs: pd.DataFrame) -> pd.DataFrame:
@@ -211,45 +227,39 @@ def _arms(runs: pd.DataFrame, best: float) -> Arms:
     )
 
 
-def _judge(names: tuple[str, str], arms: Arms, claim: Claim) -> dict[str, Any]:
-    row: dict[str, Any] = dict(zip(["workload", "optimizer"], names, strict=True)) | {
-        "claim": claim.text,
-        "ps": [],
-        "signs": [],
-    }
-    if claim is EXPLODES:
-        return row | _seen(arms)
-    differences = [d.dropna() for d in claim.contrasts(arms)]
-    margin = MARGIN * (float(arms.best.initial_loss.median()) if claim.of_losses else 1.0)
-    row["ps"] = [paired_p(d, margin, is_deterministic=arms.is_deterministic) for d in differences]
-    row["signs"] = [d.mean() > 0 for d in differences]
-    return row | {"difference": differences[0].mean(), "seeds": min(len(d) for d in differences)}
+def _tests(arms: Arms, claim: Claim) -> list[Comparison]:
+    """A claim's contrasts, tested but not yet corrected."""
+    margin = NEGLIGIBLE * (float(arms.best.initial_loss.median()) if claim.of_losses else 1.0)
+    return [
+        compare(*paired(*contrast), margin=margin, is_deterministic=arms.is_deterministic)
+        for contrast in claim.contrasts(arms)
+    ]
 
 
-def _seen(arms: Arms) -> dict[str, Any]:
+def _counted(arms: Arms) -> dict[str, Any]:
+    """The verdict on "may explode"."""
     if arms.above.empty:
         return {"verdict": NOT_TESTED, "seeds": 0}
     above, best = float(arms.above.exploded.mean()), float(arms.best.exploded.mean())
-    verdict = SUPPORTED if above > best else NOT_SEPARATED if above > 0 else NOT_SUPPORTED
+    verdict = SUPPORTED if above > best else TIED if above > 0 else NOT_SUPPORTED
     return {"verdict": verdict, "difference": above - best, "seeds": arms.above.seed.nunique()}
 
 
-def _conclusion(row: dict[str, Any], adjusted: list[float]) -> dict[str, Any]:
-    if not adjusted:
-        return {}
-    clear = [p < 1 - LEVEL for p in adjusted]
-    if np.isnan(adjusted).any():
+def _concluded(tests: list[Comparison]) -> dict[str, Any]:
+    """The verdict on a claim from its corrected tests."""
+    if any(math.isnan(test.p) for test in tests):
         verdict = NOT_TESTED
-    elif any(c and not positive for c, positive in zip(clear, row["signs"], strict=True)):
+    elif any(test.is_different and not test.effect.value > 0.0 for test in tests):
         verdict = NOT_SUPPORTED
     else:
-        verdict = SUPPORTED if all(clear) else NOT_SEPARATED
-    return {"verdict": verdict, "p": float(np.max(adjusted))}
+        verdict = SUPPORTED if all(test.is_different for test in tests) else TIED
+    numbers = {"difference": tests[0].effect.value, "seeds": min(test.n for test in tests)}
+    return numbers | {"verdict": verdict, "p": float(np.max([test.p for test in tests]))}
 
 
 def _describe(runs: pd.DataFrame, best: pd.DataFrame) -> dict[str, Any]:
-    total = float(iqm(_drop(best, "loss").dropna()))
-    early = float(iqm(_drop(runs, "early_loss").dropna()))
+    total = float(iqm(_descent(best, "loss").dropna()))
+    early = float(iqm(_descent(runs, "early_loss").dropna()))
     return (
         {"lr": runs.lr.iloc[0], "seeds": runs.seed.nunique(), "early": early / total if total > 0 else np.nan}
         | {"exploded": runs.exploded.mean(), "diverged": divergence_rate(runs.status.tolist())}

@@ -61,3 +61,9 @@ def of_strategy(runs: pd.DataFrame, row: Any) -> pd.DataFrame:
 def by_seed(runs: pd.DataFrame, column: str) -> "pd.Series[Any]":
     """A measure with the seed as index, so that subtracting two pairs them."""
     return runs.groupby("seed")[column].mean()
+
+
+def paired(one: "pd.Series[Any]", other: "pd.Series[Any]") -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """The values of both at the seeds that they share, in their order."""
+    here, there = one.align(other, join="inner")
+    return here.to_numpy(np.float64), there.to_numpy(np.float64)

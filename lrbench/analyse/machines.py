@@ -16,14 +16,12 @@ import pandas as pd
 from lrbench.analyse.costs import CASE, step_costs, time_to_target
 from lrbench.analyse.frames import STRATEGY, groups, strategy
 from lrbench.analyse.tables import median_steps
-from lrbench.stats.comparison import difference
-from lrbench.stats.estimates import LEVEL, geometric_mean, ratio_interval
-from lrbench.stats.significance import equivalence_p, holm
+from lrbench.stats.comparison import DIFFERENT, EQUIVALENT, PAIRS_NEEDED, UNDECIDED, Comparison, compare, corrected
+from lrbench.stats.estimates import geometric_mean, ratio_interval
 from lrbench.store import Study
 
-EQUIVALENT, DIFFERENT, UNDECIDED = "equivalent", "different", "undecided"
-ALIKE = 0.1
-"""Two machines need the same steps if the ratio of their steps lies within 1 / (1 + this) and 1 + this."""
+EQUIVALENT_STEPS = 0.1
+"""Two machines need equivalent steps if the ratio of their steps lies within 1 / (1 + this) and 1 + this."""
 
 Studies = Mapping[str, Study]
 
@@ -178,51 +176,54 @@ def parity(best: Mapping[str, pd.DataFrame], reference: str) -> pd.DataFrame:
     Returns: ``ratio`` is the geometric mean of steps / steps on the reference over the seeds. One that reaches the
     target on one of the two machines only (``one_only``) counts as reaching it right after the budget on the other, the
     least that it can be apart; one that reaches it on neither says nothing and is counted (``neither``). *equivalent*:
-    the equivalence test (TOST on the differences of log steps, margin ``log(1 + ALIKE)``) is below 5 %, and no seed
+    the equivalence test (TOST on the differences of log steps, margin ``log(1 + EQUIVALENT_STEPS)``) is below 5 %, and no seed
     reached it on one only; *different*: not so, and the paired t-test of no difference is; *undecided*: neither. Both
     p-values are Holm-corrected over the strategies of a workload and a machine.
     """
-    tables = [_parity(best[reference], runs, name) for name, runs in best.items() if name != reference and len(runs)]
-    found = [
-        row | decided for table in tables for _, part in groups(table, ["workload"]) for row, decided in _decided(part)
-    ]
-    return pd.DataFrame(found, columns=PARITY)
+    table: list[dict[str, Any]] = []
+    for machine, runs in best.items():
+        if machine != reference and len(runs):
+            pairs = best[reference].merge(runs[["key", "steps_to_target"]], on="key", suffixes=("", "_there"))
+            for _, of_workload in groups(pairs, ["workload"]):
+                compared = [_steps_on_both(part, machine) for _, part in groups(of_workload, STRATEGY)]
+                family = corrected([steps for _, steps in compared])
+                table += [row | _decided(row, steps) for (row, _), steps in zip(compared, family, strict=True)]
+    return pd.DataFrame(table, columns=PARITY)
 
 
-def _parity(reference: pd.DataFrame, runs: pd.DataFrame, machine: str) -> pd.DataFrame:
-    pairs = reference.merge(runs[["key", "steps_to_target"]], on="key", suffixes=("", "_there"))
-    return pd.DataFrame([_compared(part, machine) for _, part in groups(pairs, STRATEGY)], columns=PARITY)
-
-
-def _compared(pairs: pd.DataFrame, machine: str) -> dict[str, Any]:
+def _steps_on_both(pairs: pd.DataFrame, machine: str) -> tuple[dict[str, Any], Comparison]:
+    """The row of one strategy, and how the logarithms of its steps compare."""
     pairs = pairs.sort_values(["seed", "key"])
     first, here, there = pairs.iloc[0], pairs.steps_to_target, pairs.steps_to_target_there
     after = (pairs.budget + 1).where(here.notna() | there.notna())
     logs = [np.log(steps.fillna(after)).groupby(pairs.seed).mean() for steps in (here, there)]
-    found, moved = difference(*logs), (logs[1] - logs[0]).dropna()
-    return {axis: first[axis] for axis in STRATEGY} | {
+    compared = compare(
+        *logs,
+        equivalence_margin=math.log1p(EQUIVALENT_STEPS),
+        least=PAIRS_NEEDED,
+        constant_arms="independent",  # the same step at every seed on one machine, and another one on the other
+    )
+    row = {axis: first[axis] for axis in STRATEGY} | {
         "strategy": strategy(first),
         "machine": machine,
         "lr": first.lr,
         "seeds": len(pairs),
         "reference_steps": median_steps(pairs.steps_to_target),
         "steps": median_steps(there),
-        "ratio": math.exp(found.difference),
-        "p": equivalence_p(moved, math.log1p(ALIKE)),
-        "p_different": found.p,
+        "ratio": math.exp(compared.effect.value),
         "one_only": int((here.isna() != there.isna()).sum()),
         "neither": int((here.isna() & there.isna()).sum()),
         "keys": " ".join(pairs.key),
     }
+    return row, compared
 
 
-def _decided(table: pd.DataFrame) -> Iterator[tuple[dict[Any, Any], dict[str, Any]]]:
-    """The strategies of one workload on one machine, each with its corrected p-values and verdict."""
-    p, p_different = holm(table.p), holm(table.p_different)
-    for row, alike, unlike in zip(table.to_dict("records"), p, p_different, strict=True):
-        equivalent = alike < 1 - LEVEL and not row["one_only"]
-        verdict = EQUIVALENT if equivalent else DIFFERENT if unlike < 1 - LEVEL else UNDECIDED
-        yield row, {"p": float(alike), "p_different": float(unlike), "verdict": verdict}
+def _decided(row: dict[str, Any], steps: Comparison) -> dict[str, Any]:
+    """The corrected p-values and the verdict: not equivalent if a seed reaches the target on one machine only."""
+    verdict = steps.verdict
+    if verdict == EQUIVALENT and row["one_only"]:
+        verdict = DIFFERENT if steps.is_different else UNDECIDED
+    return {"p": steps.p_equivalent, "p_different": steps.p, "verdict": verdict}
 
 
 def money(seconds: float, price_per_hour: float) -> float:

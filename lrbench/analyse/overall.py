@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike
 
 from lrbench.analyse.frames import AXES, STRATEGY, groups, rows
 from lrbench.stats.blocks import Block, largest_block
-from lrbench.stats.comparison import compact_letters, improvement_interval, probability_of_improvement
+from lrbench.stats.comparison import compact_letters, improvement
 from lrbench.stats.estimates import cell_intervals, iqm, mean, over_groups
 from lrbench.stats.ranks import Friedman, apart, critical_difference, friedman
 
@@ -170,13 +170,13 @@ def _improvement(axes: Axes, base: Axes | None, cells: Cells) -> dict[str, Any]:
         return {"baseline": "" if base is None else " / ".join(base), "shared": (), "improvement": math.nan}
     shared = tuple(sorted(set(cells[axes]) & set(cells[base])))
     pairs = [(cells[axes][w].score, cells[base][w].score) for w in shared]
-    low, high = improvement_interval(pairs, np.random.default_rng(0))
+    chance = improvement(pairs, np.random.default_rng(0))
     return {
         "baseline": " / ".join(base),
         "shared": shared,
-        "improvement": probability_of_improvement(pairs),
-        "improvement_low": low,
-        "improvement_high": high,
+        "improvement": chance.value,
+        "improvement_low": chance.low,
+        "improvement_high": chance.high,
     }
 
 

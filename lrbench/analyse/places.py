@@ -10,9 +10,9 @@ import pandas as pd
 from lrbench.analyse.frames import AXES, STRATEGY, by_seed, groups, of_strategy, rows
 from lrbench.analyse.tables import is_deterministic
 from lrbench.analyse.verdicts import margin
-from lrbench.stats.comparison import compact_letters
-from lrbench.stats.estimates import UNKNOWN, iqm, mean, seeds_interval
-from lrbench.stats.significance import seeds_needed, separated, target_test
+from lrbench.stats.comparison import compact_letters, separated
+from lrbench.stats.estimates import Estimate, mean
+from lrbench.stats.significance import seeds_needed, target_test
 from lrbench.stats.survival import Survival, kaplan_meier
 
 STANDING = [
@@ -66,21 +66,11 @@ def _alone(runs: pd.DataFrame) -> dict[str, Any]:
     quality = runs.quality.to_numpy(float)
     higher, target = bool(runs.higher_is_better.iloc[0]), float(runs.target.iloc[0])
     test = target_test(quality, target, higher_is_better=higher, is_deterministic=is_deterministic(runs))
-    iqm_interval, mean_interval = seeds_interval(quality), seeds_interval(quality, statistic=mean)
+    middle, average = Estimate.of_seeds(quality), Estimate.of_seeds(quality, mean)
     curve = survival(runs)
     return (
-        {
-            "seeds": runs.seed.nunique(),
-            "quality": iqm(runs.quality.dropna()),
-            "low": iqm_interval.low,
-            "high": iqm_interval.high,
-        }
-        | {
-            "mean": test.mean,
-            "mean_low": mean_interval.low,
-            "mean_high": mean_interval.high,
-            "deviation": test.deviation,
-        }
+        {"seeds": runs.seed.nunique(), "quality": middle.value, "low": middle.low, "high": middle.high}
+        | {"mean": test.mean, "mean_low": average.low, "mean_high": average.high, "deviation": test.deviation}
         | {"target": target, "target_p": test.p, "reached": curve.reached}
         | dict(zip(["steps", "steps_low", "steps_high"], [curve.median, *curve.median_interval], strict=True))
     )
@@ -89,11 +79,11 @@ def _alone(runs: pd.DataFrame) -> dict[str, Any]:
 def _beside(first: "pd.Series[Any]", score: "pd.Series[Any]", room: float, *, is_best: bool) -> dict[str, Any]:
     difference = (first - score).dropna()
     needed = None if is_best else seeds_needed(difference, room)
-    low, high = UNKNOWN if is_best else seeds_interval(difference)
+    behind = Estimate(math.nan) if is_best else Estimate.of_seeds(difference)
     return {
-        "behind": math.nan if is_best else iqm(difference),
-        "behind_low": low,
-        "behind_high": high,
+        "behind": behind.value,
+        "behind_low": behind.low,
+        "behind_high": behind.high,
         "needed": math.nan if needed is None else needed,
         "more_seeds": math.nan if needed is None else max(0, needed - len(difference)),
     }

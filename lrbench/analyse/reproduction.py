@@ -4,7 +4,8 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any
 
-from lrbench.analyse.agreement import DIFFERENT, MEASURES, NOT_RUN, UNDECIDED, VERDICTS, CellTest, Measured
+from lrbench.analyse.agreement import MEASURES, NOT_RUN, VERDICTS, CellTest, Measured
+from lrbench.stats.comparison import DIFFERENT, UNDECIDED
 
 
 @dataclass(frozen=True)

@@ -17,8 +17,9 @@ from numpy.typing import ArrayLike, NDArray
 from lrbench.analyse.frames import AXES, STRATEGY, groups, rows, strategy
 from lrbench.analyse.tables import is_deterministic, scale
 from lrbench.stats.blocks import largest_block
-from lrbench.stats.estimates import mean, seeds_interval
-from lrbench.stats.significance import MARGIN, not_separated
+from lrbench.stats.comparison import tied_with_best
+from lrbench.stats.estimates import Estimate, mean
+from lrbench.stats.significance import NEGLIGIBLE
 
 BUDGETS = (1, 5, 20)
 """For so many trials a strategy is recommended."""
@@ -171,7 +172,7 @@ def recommendations(runs: pd.DataFrame, budgets: Sequence[int] = BUDGETS) -> pd.
     """
     trials = outcomes(runs)
     choices = _choices(trials, budgets)
-    facts = {str(w): (MARGIN * scale(part), is_deterministic(part)) for (w,), part in groups(trials, ["workload"])}
+    facts = {str(w): (NEGLIGIBLE * scale(part), is_deterministic(part)) for (w,), part in groups(trials, ["workload"])}
     found = [
         {"workload": workload, "trials": k} | _recommended(part, *facts[str(workload)])
         for (workload, k), part in groups(choices, ["workload", "trials"])
@@ -200,21 +201,21 @@ def _recommended(choices: pd.DataFrame, margin: float, alike: bool = False) -> d
     scores = choices.pivot_table(index="seed", columns=AXES, values="outcome", aggfunc="mean")
     names: list[Any] = sorted(scores, key=lambda axes: (-scores[axes].mean(), axes))
     best, *others = [scores[axes].to_numpy(float) for axes in names]
-    same = not_separated(best, others, margin, is_deterministic=alike)
+    tied = tied_with_best(best, others, margin, is_deterministic=alike)
     row = next(row for row in rows(choices) if tuple(getattr(row, axis) for axis in AXES) == names[0])
-    low, high = seeds_interval(best, statistic=mean)
+    expected = Estimate.of_seeds(best, mean)
     return (
         {axis: getattr(row, axis) for axis in AXES}
         | {
             "strategy": strategy(row),
             "lr": row.lr,
             "which": row.which,
-            "expected": float(np.nanmean(best)),
-            "low": low,
-            "high": high,
+            "expected": expected.value,
+            "low": expected.low,
+            "high": expected.high,
         }
         | {"seeds": int(np.isfinite(best).sum()), "strategies": len(names)}
-        | {"not_separated": [" / ".join(axes) for axes, alike in zip(names[1:], same, strict=True) if alike]}
+        | {"not_separated": [" / ".join(axes) for axes, is_tied in zip(names[1:], tied, strict=True) if is_tied]}
     )
 
 
@@ -242,7 +243,7 @@ def shared_recommendations(runs: pd.DataFrame, budgets: Sequence[int] = BUDGETS)
         .reset_index()
     )
     means = means[means.among == len(workloads)].assign(lr=math.nan, which="")
-    found = [{"workload": "", "trials": k} | _recommended(part, MARGIN) for (k,), part in groups(means, ["trials"])]
+    found = [{"workload": "", "trials": k} | _recommended(part, NEGLIGIBLE) for (k,), part in groups(means, ["trials"])]
     return workloads, pd.DataFrame(found, columns=RECOMMENDATION)
 
 

@@ -5,10 +5,11 @@ from typing import Any
 
 import pandas as pd
 
-from lrbench.analyse.frames import AXES, STRATEGY, by_seed, of_strategy, rows, strategy
+from lrbench.analyse.frames import AXES, STRATEGY, by_seed, of_strategy, paired, rows, strategy
 from lrbench.analyse.tables import is_deterministic, median_steps, scale
-from lrbench.stats.estimates import iqm, seeds_interval
-from lrbench.stats.significance import MARGIN, not_separated, paired_p
+from lrbench.stats.comparison import compare, tied_with_best
+from lrbench.stats.estimates import Estimate, iqm
+from lrbench.stats.significance import NEGLIGIBLE
 
 VERDICT = [
     "workload", "strategy", *AXES, "lr", "edge", "seeds", "quality", "low", "high", "target", "reached", "steps_to_target",
@@ -61,17 +62,17 @@ def _verdict(workload: str, ranked: pd.DataFrame, runs: pd.DataFrame) -> dict[st
         return {"workload": workload, "not_separated": []} | words | _NOTHING
     winner = ranked.iloc[0]
     won = of_strategy(runs, winner)
-    low, high = seeds_interval(won.quality)
-    test_low, test_high = seeds_interval(won.test_metric)
+    quality, test = Estimate.of_seeds(won.quality), Estimate.of_seeds(won.test_metric)
     return (
         {name: winner[name] for name in ["workload", "strategy", *AXES, "edge"]}
-        | {"lr": winner.best_lr, "seeds": won.seed.nunique(), "quality": iqm(won.quality), "low": low, "high": high}
+        | {"lr": winner.best_lr, "seeds": won.seed.nunique()}
+        | {"quality": quality.value, "low": quality.low, "high": quality.high}
         | {
             "target": won.target.iloc[0],
             "reached": int(won.reached.sum()),
             "steps_to_target": median_steps(won.steps_to_target),
         }
-        | {"test_metric": iqm(won.test_metric.dropna()), "test_low": test_low, "test_high": test_high}
+        | {"test_metric": test.value, "test_low": test.low, "test_high": test.high}
         | {"strategies": len(ranked), "not_separated": _like_the_winner(ranked, runs)}
         | _gain(winner, _baseline(winner, ranked, runs), runs)
     )
@@ -80,13 +81,13 @@ def _verdict(workload: str, ranked: pd.DataFrame, runs: pd.DataFrame) -> dict[st
 def _like_the_winner(ranked: pd.DataFrame, runs: pd.DataFrame) -> list[str]:
     scores = runs.pivot_table(index="seed", columns=AXES, values="score", aggfunc="mean")
     best, *others = [scores[axes].to_numpy(float) for axes in ranked[AXES].itertuples(index=False, name=None)]
-    same = not_separated(best, others, margin(runs), is_deterministic=is_deterministic(runs))
-    return [str(name) for name, alike in zip(ranked.strategy.iloc[1:], same, strict=True) if alike]
+    tied = tied_with_best(best, others, margin(runs), is_deterministic=is_deterministic(runs))
+    return [str(name) for name, is_tied in zip(ranked.strategy.iloc[1:], tied, strict=True) if is_tied]
 
 
 def margin(runs: pd.DataFrame) -> float:
-    """The score difference on one workload that is none: ``MARGIN`` of its ``scale``."""
-    return MARGIN * scale(runs)
+    """The least score difference on one workload that counts: ``NEGLIGIBLE`` of its ``scale``."""
+    return NEGLIGIBLE * scale(runs)
 
 
 def _baseline(winner: Any, ranked: pd.DataFrame, runs: pd.DataFrame) -> Any:
@@ -99,19 +100,15 @@ def _gain(winner: Any, baseline: Any, runs: pd.DataFrame) -> dict[str, Any]:
     if baseline is None:
         return {"baseline": "", "baseline_edge": ""}
     base = of_strategy(runs, baseline)
-    difference = (by_seed(of_strategy(runs, winner), "score") - by_seed(base, "score")).dropna()
-    low, high = seeds_interval(difference)
-    return (
-        {
-            "baseline": baseline.strategy,
-            "baseline_lr": baseline.best_lr,
-            "baseline_edge": baseline.edge,
-            "baseline_quality": iqm(base.quality),
-        }
-        | {"gain": iqm(difference), "gain_low": low, "gain_high": high}
-        | {
-            "gain_p": math.nan
-            if baseline.strategy == winner.strategy
-            else paired_p(difference, margin(runs), is_deterministic=is_deterministic(runs))
-        }
-    )
+    scores = by_seed(base, "score"), by_seed(of_strategy(runs, winner), "score")
+    gain = compare(*paired(*scores), margin=margin(runs), statistic=iqm, is_deterministic=is_deterministic(runs))
+    return {
+        "baseline": baseline.strategy,
+        "baseline_lr": baseline.best_lr,
+        "baseline_edge": baseline.edge,
+        "baseline_quality": iqm(base.quality),
+        "gain": gain.effect.value,
+        "gain_low": gain.effect.low,
+        "gain_high": gain.effect.high,
+        "gain_p": math.nan if baseline.strategy == winner.strategy else gain.p,
+    }

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 from pydantic import ValidationError
 
-from lrbench.analyse.agreement import DIFFERENT, NOT_RUN, Pair, compare, judge, suspicious, worst
+from lrbench.analyse.agreement import NOT_RUN, Pair, compare_runs, judge, suspicious, worst
 from lrbench.analyse.frames import STRATEGY, groups
 from lrbench.analyse.reproduction import Reproduction, Rerun
 from lrbench.analyse.sample import stratified
@@ -24,6 +24,7 @@ from lrbench.execute.local import local_executor
 from lrbench.execute.progress import Progress
 from lrbench.plan import changed, load_plugins, params_of, vocabulary
 from lrbench.stats import curves
+from lrbench.stats.comparison import DIFFERENT
 from lrbench.store import Study, digest, load, one_study
 from lrbench.store.table import row, table_of
 from lrbench.strategies import OPTIMIZERS, SCHEDULES, impossible
@@ -311,7 +312,7 @@ def _certified(
             rows.append(_row(one.row, NOT_RUN, f"it crashed here: {outcome.reason}", note=one.note))
         else:
             pairs.append(_pair(one, outcome, study, cells, alike=alike))
-    judged, tests = judge(pairs, {pair.key: compare(pair) for pair in pairs})
+    judged, tests = judge(pairs, {pair.key: compare_runs(pair) for pair in pairs})
     again = {one.run.key: one for one in recorded}
     for pair in pairs:
         measures = judged[pair.key]

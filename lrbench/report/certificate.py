@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from lrbench.analyse import agreement
-from lrbench.analyse.agreement import BITWISE, DIFFERENT, NOT_RUN, TOLERANCE, VERDICTS
-from lrbench.analyse.machines import ALIKE
+from lrbench.analyse.agreement import BITWISE, NOT_RUN, TOLERANCE, VERDICTS
+from lrbench.analyse.machines import EQUIVALENT_STEPS
 from lrbench.analyse.reproduction import Reproduction, Rerun
 from lrbench.report import text
 from lrbench.report.document import (
@@ -29,6 +29,7 @@ from lrbench.report.document import (
     slug,
 )
 from lrbench.report.render import markdown
+from lrbench.stats.comparison import DIFFERENT, UNDECIDED
 from lrbench.store import write_whole
 
 SCHEMA = 3
@@ -47,7 +48,7 @@ LONG = 30
 """A table of more entries than this has a line for each."""
 LIMITS = {
     "step_loss": agreement.TRAJECTORY, "evaluated_loss": agreement.EVALUATED, "examples": agreement.EXAMPLES, "exact": agreement.EXACT,
-    "lrs": agreement.SCHEDULED, "margin": agreement.MARGIN, "steps_margin": ALIKE,
+    "lrs": agreement.SCHEDULED, "margin": agreement.EQUIVALENT_SHARE, "steps_margin": EQUIVALENT_STEPS,
 }  # fmt: skip
 
 
@@ -205,8 +206,8 @@ def _different(found: Reproduction) -> Section | None:
 
 
 def _undecided(found: Reproduction) -> Section | None:
-    how: Column[Rerun] = Column("How", lambda run: _why(run, agreement.UNDECIDED))
-    runs = [run for run in found.runs if run.verdict == agreement.UNDECIDED]
+    how: Column[Rerun] = Column("How", lambda run: _why(run, UNDECIDED))
+    runs = [run for run in found.runs if run.verdict == UNDECIDED]
     return _listed("Undecided", UNDECIDED_NOTE, runs, how)
 
 
@@ -311,8 +312,8 @@ MEANING = [
     f"to {agreement.EXACT:g}.",
     "**statistically consistent**: the training losses part at some step, as rounding makes them do; over the seeds of the "
     "cell a paired equivalence test (5 %, Holm-corrected over cells, within each measure) finds the difference within "
-    f"{text.share(agreement.MARGIN)} of what the training improves (steps to target: {text.share(ALIKE)}). Said of a run only "
-    "if both of its trainings have a number in that test.",
+    f"{text.share(agreement.EQUIVALENT_SHARE)} of what the training improves (steps to target: "
+    f"{text.share(EQUIVALENT_STEPS)}). Said of a run only if both of its trainings have a number in that test.",
     "**undecided**: parted, and neither shown to be equivalent nor to differ; a run that reached the target, or diverged, in "
     "one training only, however its cell's other seeds agree, unless they differ.",
     "**different**: another loss at the first step; an evaluation that disagrees while the training losses agree; other lrs; "

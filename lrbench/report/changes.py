@@ -12,7 +12,6 @@ import pandas as pd
 
 from lrbench.analyse import STRATEGY, rows, seed_warning
 from lrbench.analyse.changes import (
-    BETTER,
     BOTH,
     CRASHES,
     DOUBTFUL,
@@ -20,9 +19,7 @@ from lrbench.analyse.changes import (
     MEASURES,
     MENDED,
     NEW,
-    NOT_SEPARATED,
     UNCHANGED,
-    WORSE,
     Changes,
     changes,
 )
@@ -30,12 +27,13 @@ from lrbench.analyse.meaning import apart, mixed
 from lrbench.analyse.pairs import Matched, Pair, Place, match, slug
 from lrbench.config.faults import BadInput, nearest
 from lrbench.report.text import Metric, count, some
+from lrbench.stats.comparison import BETTER, TIED, WORSE
 from lrbench.store import Study, load, studies
 from lrbench.store.revision import results_of
 
 FAILURES = {"worse": WORSE, "gone": GONE, "crashed": CRASHES}
 """What ``--fail-on`` knows."""
-KINDS = (WORSE, CRASHES, GONE, BETTER, MENDED, NEW, NOT_SEPARATED, UNCHANGED)
+KINDS = (WORSE, CRASHES, GONE, BETTER, MENDED, NEW, TIED, UNCHANGED)
 """What can be said of a strategy on a workload, the gravest first. One that is worse in one measure and better in
 another is both."""
 
@@ -110,7 +108,7 @@ def _of_one_side(row: Any) -> set[str]:
 
 def _of_both(verdicts: set[str], *, same: bool) -> set[str]:
     changed = verdicts & {WORSE, CRASHES, BETTER, MENDED}
-    return changed or ({UNCHANGED} if same and verdicts <= {UNCHANGED} else {NOT_SEPARATED})
+    return changed or ({UNCHANGED} if same and verdicts <= {UNCHANGED} else {TIED})
 
 
 def failures(compared: Compared, fail_on: str) -> list[str]:

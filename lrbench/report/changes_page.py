@@ -11,21 +11,18 @@ import pandas as pd
 
 from lrbench.analyse import rows, strategy
 from lrbench.analyse.changes import (
-    BETTER,
     BOTH,
     CRASHED,
     CRASHES,
     DIVERGENCE,
     DOUBTFUL,
     GONE,
+    LEAST_COST_CHANGE,
     MENDED,
     NEW,
-    NOT_SEPARATED,
     STEP_COST,
-    STEP_MARGIN,
     STEPS,
     VALIDATION,
-    WORSE,
 )
 from lrbench.report import text
 from lrbench.report.changes import (
@@ -57,8 +54,8 @@ from lrbench.report.document import (
 )
 from lrbench.report.drawing import COLOURS, ForestRow, draw, forest, write_figures
 from lrbench.report.render import markdown
-from lrbench.stats.comparison import FEWEST
-from lrbench.stats.significance import MARGIN
+from lrbench.stats.comparison import BETTER, PAIRS_NEEDED, TIED, WORSE
+from lrbench.stats.significance import NEGLIGIBLE
 from lrbench.store import write_whole
 
 if TYPE_CHECKING:
@@ -104,10 +101,10 @@ def _origin(compared: Compared) -> list[Block]:
 def _body(compared: Compared) -> list[Block]:
     measures = table_of(compared, "measures")
     changed = gravest_first(measures, MATTERS)
-    others = gravest_first(measures, (DOUBTFUL, NOT_SEPARATED))
+    others = gravest_first(measures, (DOUBTFUL, TIED))
     single = table_of(compared, "cells")
     at_lrs = gravest_first(single, (WORSE, BETTER))
-    tied = int((single.verdict == NOT_SEPARATED).sum())
+    tied = int((single.verdict == TIED).sum())
     at_lrs_title = f"At single lrs, {len(single):,} compared, {tied:,} statistically tied, better or worse"
     with_keys = changed[changed.head_keys != ""]
     body: list[Block] = [
@@ -296,20 +293,20 @@ HOW_TO_READ = [
     "Strategies are counted once for each workload. Each side is taken at its own best lr, chosen on validation; the column "
     "*lr* shows both where it moved. Numbers are means over the seeds compared, with a 95 % interval (t distribution) of the "
     "change. Seeds that both sides have are compared pair by pair (paired t-test), others as two samples (Welch). *Better* and "
-    f"*worse* need both an effect and a test: a mean change beyond {MARGIN:g} of the metric's scale, of one evaluation interval "
-    f"for steps, of {100 * MARGIN:g} points for divergence; and p < 0.05 after Holm's correction over all measures of a "
-    f"workload. Anything else is *statistically tied*, as is everything with fewer than {FEWEST} seeds. *Unchanged* are runs "
+    f"*worse* need both an effect and a test: a mean change beyond {NEGLIGIBLE:g} of the metric's scale, of one evaluation interval "
+    f"for steps, of {100 * NEGLIGIBLE:g} points for divergence; and p < 0.05 after Holm's correction over all measures of a "
+    f"workload. Anything else is *statistically tied*, as is everything with fewer than {PAIRS_NEEDED} seeds. *Unchanged* are runs "
     "with the same key and the same outcome to the bit. `lrbench show KEY` tells a run's whole story; `lrbench compare "
     "--format json` names the runs under every row."
 ]
 MEASURES = [
     f"{VALIDATION}: the final validation result; a diverged run counts as the untrained model.",
     f"{STEPS}: in brackets the runs that reach it; one that does not counts with its whole budget, which it is known to need.",
-    f"{DIVERGENCE}: share of the runs, over the lrs that both sides have, and over the seeds where they share {FEWEST} or more.",
+    f"{DIVERGENCE}: share of the runs, over the lrs that both sides have, and over the seeds where they share {PAIRS_NEEDED} or more.",
     f"{CRASHED}: share of the runs, over the lrs and seeds that both sides have, else over all; not tested. What else a "
     "strategy trained is compared.",
     f"{STEP_COST}: medians from the same machine, averaged over the budget; told apart where they differ by "
-    f"{100 * STEP_MARGIN:g} % and their quartiles do not overlap.",
+    f"{100 * LEAST_COST_CHANGE:g} % and their quartiles do not overlap.",
 ]
 
 

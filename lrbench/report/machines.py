@@ -10,7 +10,7 @@ from typing import Any
 import pandas as pd
 
 from lrbench import analyse
-from lrbench.analyse import ALIKE, DIFFERENT, EQUIVALENT, UNDECIDED, groups, rows, seed_warning
+from lrbench.analyse import DIFFERENT, EQUIVALENT, EQUIVALENT_STEPS, UNDECIDED, groups, rows, seed_warning
 from lrbench.config.cost import IN_DOUBT
 from lrbench.report import text
 from lrbench.report.document import (
@@ -500,8 +500,8 @@ def parity(two: Comparison) -> Section:
 
 
 PARITY = f"""\
-Equivalent: the mean ratio of steps to target, paired by run (same seed and lr), lies between 1/{1 + ALIKE:g} and \
-{1 + ALIKE:g}, by two one-sided t-tests on the log steps (TOST) at 5 %. Different: not so, and a paired t-test tells the two \
+Equivalent: the mean ratio of steps to target, paired by run (same seed and lr), lies between 1/{1 + EQUIVALENT_STEPS:g} and \
+{1 + EQUIVALENT_STEPS:g}, by two one-sided t-tests on the log steps (TOST) at 5 %. Different: not so, and a paired t-test tells the two \
 apart at 5 %. Undecided: neither, for want of seeds or because no seed reaches the target on both. p-values are \
 Holm-corrected over the strategies of a workload and machine. A seed that reaches the target on one machine only counts as \
 reaching it right after the budget on the other, the least that it can be apart, and makes no strategy equivalent; one that \

@@ -1,4 +1,4 @@
-"""The largest complete block in a table with holes: what a comparison over all combinations of several axes needs."""
+"""The largest complete block in a table with holes: a comparison over all combinations of several axes needs one."""
 
 from collections.abc import Callable, Iterator
 from math import prod
@@ -10,20 +10,22 @@ from numpy.typing import NDArray
 Bools = NDArray[np.bool_]
 Block = tuple[NDArray[np.intp], ...]
 """For each axis the levels that are kept, ascending."""
-MOST = 32
+MOST_PATTERNS = 32
 """The most patterns of holes that are tried on one axis."""
 
 
 def largest_block(present: Bools, worth: Callable[[Block], float] | None = None) -> Block | None:
     """The block without a hole that is worth most.
 
-    Args: present: which combinations there are, one dimension per axis. worth: of a complete block, by default its
-    number of cells; 0 where it will not do, and never more than its number of cells.
+    Args:
+        present: which combinations there are, one dimension per axis.
+        worth: of a complete block, by default its number of cells; 0 where it will not do, and never more than its
+            number of cells.
     Returns: None if no block is worth anything. Of blocks that are worth the same, the one found first, which depends
-    on the order of the levels alone. A union of a few full products, as matrices write them, has few patterns of holes,
-    and the answer is exact: in an optimal block, the part behind the first axis lies in the intersection of the slices
-    that it keeps, and all such intersections are tried. With more than ``MOST`` patterns (many single holes) it is a
-    good block, not surely the best.
+    on the order of the levels alone. The result is exact for a union of a few full products, as matrices write them,
+    since these have few patterns of holes: in an optimal block, the part behind the first axis lies in the intersection
+    of the slices that it keeps, and all such intersections are tried. With more than ``MOST_PATTERNS`` patterns (many
+    single holes) it is a good block, not surely the best.
     """
     best: tuple[float, Block | None] = (0.0, None)
 
@@ -45,18 +47,18 @@ def largest_block(present: Bools, worth: Callable[[Block], float] | None = None)
 def _meets(present: Bools) -> list[Bools]:
     """The distinct slices along the first axis and their intersections, fullest first; empty ones left out.
 
-    Of many, about twice ``MOST`` of the fullest, and those of ``_running``, which go on to the intersection of all.
+    Of many, about twice ``MOST_PATTERNS`` of the fullest, and those of ``_running``, which go on to the intersection of all.
     """
     slices: dict[bytes, Any] = {part.tobytes(): part for part in present if part.any()}
     fullest = list(_fullest(slices).values())
     running = {part.tobytes(): part for part in _running(fullest)}
-    found = {part.tobytes(): part for part in fullest[:MOST]} | running
-    fresh = list(found.values())
-    while fresh and len(found) < MOST:
+    patterns = {part.tobytes(): part for part in fullest[:MOST_PATTERNS]} | running
+    fresh = list(patterns.values())
+    while fresh and len(patterns) < MOST_PATTERNS:
         met = {part.tobytes(): part for a in fresh for b in fullest if (part := a & b).any()}
-        fresh = [part for key, part in met.items() if key not in found]
-        found |= met
-    few = dict(list(_fullest(found).items())[: 2 * MOST])
+        fresh = [part for key, part in met.items() if key not in patterns]
+        patterns |= met
+    few = dict(list(_fullest(patterns).items())[: 2 * MOST_PATTERNS])
     return list(_fullest(few | running).values())
 
 

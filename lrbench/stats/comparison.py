@@ -1,121 +1,303 @@
-"""How two arms differ, which of many are told apart, and how likely one run beats another."""
+"""Is arm B different from arm A, by how much, and how sure is it? One engine for every comparison of a report.
+
+An *arm* is what is measured once per seed: a strategy, a study, a machine. ``compare`` gives the difference with its
+interval and its p-values; ``corrected`` adjusts a family of comparisons for their number; ``Comparison`` then says the
+verdict. Callers differ in their data, their margins and their correction:
+
+=====================  =======================================  ======================================  ==========
+caller                 arms                                     margin                                  correction
+=====================  =======================================  ======================================  ==========
+verdicts, tuning       the best strategy against each other     ``NEGLIGIBLE`` of the metric's scale    Bonferroni
+rankings               all pairs of strategies                  the same                                Holm
+changes                one strategy in two studies              the same, or one evaluation             Holm
+machines               one strategy on two machines             steps within 10 %: equivalent           Holm
+claims                 a low or a high lr against the best one  ``NEGLIGIBLE`` of the initial loss      Holm
+certificates           a record and the same run again          5 % of the improvement: equivalent      Holm
+=====================  =======================================  ======================================  ==========
+
+Shapes: S seeds, C arms or comparisons.
+"""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from string import ascii_lowercase
-from typing import Any, NamedTuple
+from typing import Literal
 
 import numpy as np
-import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import ndtri, stdtr, stdtrit
 
-from lrbench.stats.estimates import LEVEL, UNKNOWN, Interval
-from lrbench.stats.significance import EPSILON, paired_p
-
-FEWEST = 3
-"""With fewer seeds there is no p-value."""
+from lrbench.stats.estimates import LEVEL, UNKNOWN, Estimate, Interval, Statistic
+from lrbench.stats.significance import (
+    ROUNDING_OF_MEAN,
+    bonferroni,
+    constant_arms_p,
+    equivalence_p,
+    holm,
+    paired_p,
+    welch,
+)
 
 Floats = NDArray[np.float64]
 
+DIFFERENT, BETTER, WORSE = "different", "better", "worse"
+EQUIVALENT, UNDECIDED = "equivalent", "undecided"
+TIED = "statistically tied"
+"""The test finds no difference, which does not show that there is none."""
+NOT_TESTED = "not tested"
 
-class Difference(NamedTuple):
-    """How two arms differ: ``base`` and ``head`` are the means that were compared, ``difference`` is the second less the first.
+PAIRS_NEEDED = 3
+"""Where arms may have other seeds, so many shared ones make a paired test; with fewer values there is no p-value."""
 
-    ``low`` and ``high`` are a 95 % interval of it, from the t distribution; ``p`` is two-sided. NaN where they cannot
-    be told. ``seeds`` counts the pairs, or the lesser number of values of the two arms.
+
+@dataclass(frozen=True)
+class Comparison:
+    """How arm B differs from arm A.
+
+    ``a`` and ``b`` are the means that were compared. ``effect`` is B - A with a 95 % interval. ``p`` is the two-sided
+    p-value of no difference, ``p_equivalent`` that of a difference beyond the equivalence margin; each is NaN where
+    there is no test. ``n`` counts the pairs, or the values of the smaller arm.
     """
 
-    base: float
-    head: float
-    difference: float
-    low: float
-    high: float
+    a: float
+    b: float
+    effect: Estimate
     p: float
-    seeds: int
-    paired: bool
+    n: int
+    is_paired: bool
+    p_equivalent: float = math.nan
+    tests_equivalence: bool = False
+
+    @property
+    def is_different(self) -> bool:
+        """Whether the test finds a difference."""
+        return self.p < 1 - LEVEL
+
+    @property
+    def is_equivalent(self) -> bool:
+        """Whether the test shows that the difference is within the equivalence margin."""
+        return self.p_equivalent < 1 - LEVEL
+
+    @property
+    def verdict(self) -> str:
+        """``EQUIVALENT`` before ``DIFFERENT``; neither: ``UNDECIDED`` if equivalence was tested, too, else ``TIED``."""
+        if self.is_equivalent:
+            return EQUIVALENT
+        if self.is_different:
+            return DIFFERENT
+        if self.tests_equivalence:
+            return UNDECIDED
+        return NOT_TESTED if math.isnan(self.p) else TIED
+
+    def direction(self, *, higher_is_better: bool) -> str:
+        """Whether B is ``BETTER`` or ``WORSE``, or the two are ``TIED``."""
+        if not self.is_different:
+            return TIED
+        return BETTER if (self.effect.value > 0.0) == higher_is_better else WORSE
 
 
-def difference(
-    base: "pd.Series[Any]", head: "pd.Series[Any]", margin: float = 0.0, *, is_deterministic: bool = False
-) -> Difference:
-    """Compare two arms whose values have the seed as index, values that are not finite left out.
+def compare(
+    a: ArrayLike,
+    b: ArrayLike,
+    *,
+    paired_by: tuple[ArrayLike, ArrayLike] | None = None,
+    margin: float = 0.0,
+    equivalence_margin: float | None = None,
+    statistic: Statistic | None = None,
+    least: int = 2,
+    constant_arms: Literal["signs", "independent"] = "signs",
+    is_deterministic: bool = False,
+) -> Comparison:
+    """Compare two arms by seed. Exchanging them changes signs and nothing else.
 
-    With ``FEWEST`` shared seeds or more, or where all are shared, only these are compared, pair by pair (the t-test of
-    ``paired_p``); else all of both (Welch's t-test). A mean difference within ``margin`` of zero has p = 1. Beyond it,
-    where neither arm varies, p is the most by which two independent arms of n and m values of one distribution could be
-    so, each at a value of its own: 2 n^n m^m / (n + m)^(n + m); or 0 if ``is_deterministic``, as of ``paired_p``. Exchanging
-    the arms changes signs and nothing else.
-    Source: Student 1908; Welch 1947, Biometrika 34, 28-35; of arms that do not vary, Barnard 1945, Nature 156, 177.
+    Args:
+        a: one value per seed; values that are not finite are left out.
+        b: likewise.
+        paired_by: the seeds of both arms. ``PAIRS_NEEDED`` shared seeds or more, or all, are compared pair by pair;
+            with fewer, all values of both by Welch's test; the effect is the difference of the two means either way.
+            None: values at the same place are a pair, and there is no other test; the effect is the mean of the
+            differences, which keeps the digits of small ones.
+        margin: a mean difference up to this is none: p = 1.
+        equivalence_margin: test also that the difference is within this; None: do not.
+        statistic: what the effect is of the differences by seed, with a bootstrap interval, as the IQM; None: their
+            mean with Student's interval. Tests are always of the mean.
+        least: the fewest pairs or values with a p-value. Two make a t-test possible; a caller that tests many things at
+            once, some of them shares and steps of few values, asks for ``PAIRS_NEEDED``.
+        constant_arms: p-value of arms that do not vary, each at its own value. *signs*: that of differences that are
+            equal, as of scores that count examples. *independent*: that of ``constant_arms_p``, as of a share of
+            diverged runs, which is 0 or 1 for every seed and could otherwise never be told apart with five seeds.
+        is_deterministic: whether seeds change nothing in what is compared; then such a difference is certain.
+    Source: Student 1908; Welch 1947, Biometrika 34, 28-35.
     """
-    base, head = _known(base), _known(head)
-    shared = base.index.intersection(head.index).sort_values()
-    if paired := len(shared) >= FEWEST or 1 < len(shared) == max(len(base), len(head)):
-        base, head = base.loc[shared], head.loc[shared]
-    one, other = base.to_numpy(float), head.to_numpy(float)
-    seeds = min(len(one), len(other))
+    one, other, is_paired = _aligned(np.asarray(a, np.float64), np.asarray(b, np.float64), paired_by)
+    n = min(len(one), len(other))
     before, after = (float(arm.mean()) if len(arm) else math.nan for arm in (one, other))
-    mean = after - before
-    if seeds < 2:
-        return Difference(before, after, mean, math.nan, math.nan, math.nan, seeds, paired=False)
-    error, freedom = _of_pairs(other - one) if paired else _of_arms(one, other)
-    reach = float(stdtrit(freedom, (1.0 + LEVEL) / 2.0)) * error
-    if seeds < FEWEST:
+    differences = other - one if is_paired else np.empty(0)
+    mean = float(differences.mean()) if paired_by is None and n else after - before
+    tests_equivalence = equivalence_margin is not None
+    if n < 2:
+        effect = Estimate(mean) if statistic is None else Estimate.of_seeds(differences, statistic)
+        return Comparison(before, after, effect, math.nan, n, is_paired=False, tests_equivalence=tests_equivalence)
+    if is_paired:
+        error, freedom = float(differences.std(ddof=1)) / math.sqrt(n), n - 1.0
+    else:
+        error, freedom = welch(one, other)
+    if is_paired and statistic is not None:
+        effect = Estimate.of_seeds(differences, statistic)
+    else:
+        reach = float(stdtrit(freedom, (1.0 + LEVEL) / 2.0)) * error
+        effect = Estimate(mean, mean - reach, mean + reach)
+    are_constant = max(np.ptp(one), np.ptp(other)) <= ROUNDING_OF_MEAN * abs(mean) and abs(mean) > margin
+    if n < least:
         p = math.nan
-    elif max(np.ptp(one), np.ptp(other)) <= EPSILON * abs(mean) and abs(mean) > margin:
-        p = 0.0 if is_deterministic else _of_constants(len(one), len(other))
-    elif paired:
-        p = paired_p(other - one, margin, is_deterministic=is_deterministic)
+    elif are_constant and constant_arms == "independent":
+        p = 0.0 if is_deterministic else constant_arms_p(len(one), len(other))
+    elif is_paired:
+        p = paired_p(differences, margin, is_deterministic=is_deterministic)
     else:
         p = float(2.0 * stdtr(freedom, -abs(mean) / error)) if abs(mean) > margin else 1.0
-    return Difference(before, after, mean, mean - reach, mean + reach, p, seeds, paired=paired)
+    p_equivalent = math.nan if equivalence_margin is None else equivalence_p(differences, equivalence_margin)
+    return Comparison(before, after, effect, p, n, is_paired, p_equivalent, tests_equivalence)
 
 
-def _known(values: "pd.Series[Any]") -> "pd.Series[Any]":
-    known: pd.Series[Any] = values[np.isfinite(values.to_numpy(float))].sort_index()
-    return known
+def _aligned(a: Floats, b: Floats, paired_by: tuple[ArrayLike, ArrayLike] | None) -> tuple[Floats, Floats, bool]:
+    """The finite values of both arms, in order of their seeds where these are given, and whether they are pairs."""
+    if paired_by is None:
+        both = np.isfinite(a) & np.isfinite(b)
+        return a[both], b[both], True
+    seeds, values = [], []
+    for arm, seed_S in zip((a, b), map(np.asarray, paired_by), strict=True):
+        known = np.flatnonzero(np.isfinite(arm))
+        known = known[np.argsort(seed_S[known], kind="stable")]
+        seeds.append(seed_S[known])
+        values.append(arm[known])
+    shared, i, j = np.intersect1d(seeds[0], seeds[1], assume_unique=True, return_indices=True)
+    if len(shared) >= PAIRS_NEEDED or 1 < len(shared) == max(map(len, seeds)):
+        return values[0][i], values[1][j], True
+    return values[0], values[1], False
 
 
-def _of_pairs(difference_S: Floats) -> tuple[float, float]:
-    """The standard error of a mean difference of pairs, and its degrees of freedom."""
-    return float(difference_S.std(ddof=1)) / math.sqrt(len(difference_S)), len(difference_S) - 1.0
+def corrected(family: Sequence[Comparison], method: Callable[[ArrayLike], Floats] = holm) -> list[Comparison]:
+    """The comparisons with adjusted p-values; those of no difference and those of equivalence are adjusted apart."""
+    p_C, p_equivalent_C = (method([getattr(c, name) for c in family]) for name in ("p", "p_equivalent"))
+    adjusted = zip(family, p_C.tolist(), p_equivalent_C.tolist(), strict=True)
+    return [replace(c, p=p, p_equivalent=p_equivalent) for c, p, p_equivalent in adjusted]
 
 
-def _of_arms(one_S: Floats, other_S: Floats) -> tuple[float, float]:
-    """The standard error of the difference of two means, and Welch and Satterthwaite's degrees of freedom."""
-    size = max(np.ptp(one_S), np.ptp(other_S))
-    if size == 0.0:
-        return 0.0, len(one_S) + len(other_S) - 2.0
-    shares = [float(((arm - arm[0]) / size).var(ddof=1)) / len(arm) for arm in (one_S, other_S)]
-    parts = math.fsum(share**2 / (len(arm) - 1) for share, arm in zip(shares, (one_S, other_S), strict=True))
-    return float(size) * math.sqrt(math.fsum(shares)), math.fsum(shares) ** 2 / parts
+# ---- many arms
 
 
-def _of_constants(n: int, m: int) -> float:
-    """How often two arms of one distribution are each constant, at different values, at most."""
-    return min(1.0, 2.0 * (n / (n + m)) ** n * (m / (n + m)) ** m)
+def tied_with_best(
+    best_S: ArrayLike, others_CS: Sequence[ArrayLike], margin: float = 0.0, *, is_deterministic: bool = False
+) -> list[bool]:
+    """For each of C others, whether it is statistically tied with the best: paired t-tests, Bonferroni-corrected.
 
+    The best was chosen by the same seeds, so this is no comparison with a control. What holds: in 95 % of studies or
+    more, the arm that is best in truth is the best found or tied with it, since it can be lost only to one of C others
+    that is tested at 5 % / C. That two equals are told apart is not excluded so often.
+    Shapes: S seeds in the same order everywhere, NaN where a seed is missing. A pair that cannot be tested is tied.
+    Source: Bonferroni's inequality; confidence sets of the best, Hsu 1981, Annals of Statistics 9, 1026-1034.
+    """
+    family = [compare(best_S, other, margin=margin, is_deterministic=is_deterministic) for other in others_CS]
+    return [not c.is_different for c in corrected(family, bonferroni)]
+
+
+def separated(score_CS: ArrayLike, margin: float = 0.0, *, is_deterministic: bool = False) -> NDArray[np.bool_]:
+    """Which pairs of C arms differ: paired t-tests of all pairs, Holm-corrected.
+
+    Shapes: [C, S], seeds in the same order everywhere, NaN where one is missing.
+    Returns: [C, C], symmetric; a pair that cannot be tested (fewer than two shared seeds) does not differ.
+    """
+    scores = np.asarray(score_CS, np.float64)
+    one, other = np.triu_indices(len(scores), 1)
+    family = [
+        compare(scores[i], scores[j], margin=margin, is_deterministic=is_deterministic)
+        for i, j in zip(one, other, strict=True)
+    ]
+    differ_CC = np.zeros((len(scores),) * 2, bool)
+    differ_CC[one, other] = differ_CC[other, one] = [c.is_different for c in corrected(family)]
+    return differ_CC
+
+
+Group = frozenset[int]
+
+
+def compact_letters(separated_CC: ArrayLike) -> list[str]:
+    """Letters for C arms in rank order, such that two share a letter if, and only if, they are not separated.
+
+    Shapes: [C, C], symmetric, whether each pair is separated. The first letter is that of the group with the best arm;
+    beyond z come a1, b1 and so on. The number of letters may grow fast with C: meant for tens of arms. At random, with
+    three pairs in ten separated, 30 arms take well below a second and 60 take many.
+    Source: insert and absorb, Piepho 2004, Journal of Computational and Graphical Statistics 13, 456-466. In place of
+    his sweeping, a group is left out if all its pairs stand in other groups.
+    """
+    apart = np.asarray(separated_CC, bool)
+    groups = _without_redundant(_groups(apart), len(apart))
+    names = [ascii_lowercase[i % 26] + (str(i // 26) if i >= 26 else "") for i in range(len(groups))]
+    return [
+        "".join(name for name, group in zip(names, groups, strict=True) if arm in group) for arm in range(len(apart))
+    ]
+
+
+def _groups(apart: NDArray[np.bool_]) -> list[Group]:
+    """The greatest groups without a separated pair: one of all, split by each separated pair, the smaller absorbed."""
+    groups: set[Group] = {frozenset(range(len(apart)))} if len(apart) else set()
+    for i, j in zip(*np.nonzero(np.triu(apart, 1)), strict=True):
+        split = {group for group in groups if i in group and j in group}
+        groups -= split
+        parts = {group - {int(k)} for group in split for k in (i, j)}
+        groups |= {
+            part
+            for part in parts
+            if not any(part <= group for group in groups) and not any(part < other for other in parts)
+        }
+    return sorted(groups, key=sorted)
+
+
+def _without_redundant(groups: Sequence[Group], arms: int) -> list[Group]:
+    """The groups, without those whose every pair stands in another one that is kept; from the last to the first."""
+    places = [np.ix_(sorted(group), sorted(group)) for group in groups]
+    held = np.zeros((arms, arms), int)
+    for at in places:
+        held[at] += 1
+    kept = []
+    for group, at in zip(reversed(groups), reversed(places), strict=True):
+        if (held[at] > 1).all():
+            held[at] -= 1
+        else:
+            kept.append(group)
+    return kept[::-1]
+
+
+# ---- single runs
 
 Pairs = Sequence[tuple[ArrayLike, ArrayLike]]
-"""For each workload the scores of the one strategy and those of the other, over seeds; higher is better."""
+"""For each workload the scores of the one arm and those of the other, over seeds; higher is better."""
+
+
+def improvement(pairs: Pairs, rng: np.random.Generator, *, resamples: int = 2000) -> Estimate:
+    """The probability of improvement, with its 95 % interval."""
+    return Estimate(probability_of_improvement(pairs), *improvement_interval(pairs, rng, resamples=resamples))
 
 
 def probability_of_improvement(pairs: Pairs) -> float:
     """P(X > Y) + P(X = Y) / 2 for a run X of the one and a run Y of the other, the mean over workloads; NaN without any.
 
+    It says how likely one run beats another; means are not compared.
     Shapes: any number of seeds in each; values that are not finite are left out, and a workload where an arm has none
     says nothing.
     Source: Agarwal et al. 2021, arXiv:2108.13264, section 4.3; on each workload Mann and Whitney's U / (n m).
     """
     wins = _wins(pairs)
-    return float(np.mean([win.mean() for win in wins])) if wins else float("nan")
+    return float(np.mean([win.mean() for win in wins])) if wins else math.nan
 
 
 def improvement_interval(pairs: Pairs, rng: np.random.Generator, *, resamples: int = 2000) -> Interval:
-    """95 % interval of ``probability_of_improvement``: percentile bootstrap, widened by the workloads where it sees no chance at all.
+    """95 % interval of ``probability_of_improvement``: a percentile bootstrap, widened where it cannot see any chance.
 
-    Both arms are resampled on their own, within each workload (stratified). Where all pairs of a workload end alike
-    (all won, all lost, all tied) every resample does, too; such a workload adds the distance from its share to Wilson's
+    Both arms are resampled separately, within each workload (stratified). Where all pairs of a workload end alike (all
+    won, all lost, all tied), every resample does, too. Such a workload adds the distance from its share to Wilson's
     bound for as many trials as the smaller arm has seeds, squares added to those of the bootstrap's distances. So the
     interval is never empty. NaN bounds where no workload has two values in both arms.
     Source: Wilson 1927, Journal of the American Statistical Association 22, 209-212; adding squared distances to bounds
@@ -129,10 +311,10 @@ def improvement_interval(pairs: Pairs, rng: np.random.Generator, *, resamples: i
     low, high = np.quantile(drawn_WB.mean(axis=0), [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
     alike = [_wilson(float(win[0, 0]), min(win.shape)) - win[0, 0] for win in wins if win.min() == win.max()]
     below, above = np.sqrt((np.array(alike).reshape(-1, 2) ** 2).sum(axis=0)) / len(wins)
-    return Interval(_further(middle, float(low), -float(below)), _further(middle, float(high), float(above)))
+    return Interval(_widened(middle, float(low), -float(below)), _widened(middle, float(high), float(above)))
 
 
-def _further(middle: float, bound: float, more: float) -> float:
+def _widened(middle: float, bound: float, more: float) -> float:
     """A bound of a probability, moved away from the middle by ``more`` as squares add."""
     return min(1.0, max(0.0, middle + math.copysign(math.hypot(bound - middle, more), more))) if more else bound
 
@@ -146,82 +328,21 @@ def _wilson(share: float, trials: int) -> Floats:
 
 
 def _wins(pairs: Pairs) -> list[Floats]:
-    """For each workload [X, Y], 1 where the run of the one is better, 1/2 where they tie; rows and columns in order of the scores."""
-    found = []
+    """For each workload [X, Y]: 1 where the run of the one is better, 1/2 where they tie; both in order of the scores."""
+    wins = []
     for one, other in pairs:
         x, y = (np.sort(a[np.isfinite(a)]) for a in (np.asarray(one, np.float64), np.asarray(other, np.float64)))
         if len(x) and len(y):
-            found.append(np.greater.outer(x, y) + 0.5 * np.equal.outer(x, y))
-    return found
+            wins.append(np.greater.outer(x, y) + 0.5 * np.equal.outer(x, y))
+    return wins
 
 
 def _resampled(win_XY: Floats, rng: np.random.Generator, resamples: int) -> Floats:
+    """The mean of the wins in each of some resamples of both arms."""
     n, m = win_XY.shape
-    x_BX, y_BY = (_counts(rng.integers(size, size=(resamples, size))) for size in (n, m))
-    found: Floats = ((x_BX @ win_XY) * y_BY).sum(axis=1) / (n * m)
-    return found
-
-
-def _counts(drawn_BS: NDArray[np.int64]) -> Floats:
-    """How often each seed was drawn."""
-    found: Floats = (drawn_BS[:, :, None] == np.arange(drawn_BS.shape[1])).sum(axis=1).astype(np.float64)
-    return found
-
-
-Group = frozenset[int]
-
-
-def compact_letters(separated_CC: ArrayLike) -> list[str]:
-    """Letters for C arms in rank order, such that two share one if, and only if, they are not separated.
-
-    Shapes: [C, C], symmetric, whether each pair is separated. The first letter is that of the group with the best arm;
-    beyond z come a1, b1 and so on. The number of letters may grow fast with C: meant for tens of arms (at random, with
-    three pairs in ten separated, 30 take well below a second and 60 many).
-    Source: insert and absorb, Piepho 2004, Journal of Computational and Graphical Statistics 13, 456-466; instead of
-    his sweeping, groups are left out whose pairs all stand in other groups.
-    """
-    apart = np.asarray(separated_CC, bool)
-    columns = _without_redundant(_groups(apart), len(apart))
-    names = [_name(i) for i in range(len(columns))]
-    return [
-        "".join(name for name, column in zip(names, columns, strict=True) if i in column) for i in range(len(apart))
-    ]
-
-
-def _groups(apart: "np.ndarray[tuple[int, int], np.dtype[np.bool_]]") -> list[Group]:
-    """The greatest groups without a separated pair: one of all to begin with, split by each separated pair, the smaller ones absorbed."""
-    columns: set[Group] = {frozenset(range(len(apart)))} if len(apart) else set()
-    for i, j in zip(*np.nonzero(np.triu(apart, 1)), strict=True):
-        split = {column for column in columns if i in column and j in column}
-        columns -= split
-        columns |= _new({column - {int(k)} for column in split for k in (i, j)}, columns)
-    return sorted(columns, key=sorted)
-
-
-def _new(parts: set[Group], columns: set[Group]) -> set[Group]:
-    """The parts that lie within no column and within no other part."""
-    return {
-        part
-        for part in parts
-        if not any(part <= column for column in columns) and not any(part < other for other in parts)
-    }
-
-
-def _without_redundant(columns: Sequence[Group], arms: int) -> list[Group]:
-    """The groups, less those whose every pair stands in another one that is kept; from the last to the first."""
-    places = [np.ix_(sorted(column), sorted(column)) for column in columns]
-    held = np.zeros((arms, arms), int)
-    for at in places:
-        held[at] += 1
-    kept = []
-    for column, at in zip(reversed(columns), reversed(places), strict=True):
-        if (held[at] > 1).all():
-            held[at] -= 1
-        else:
-            kept.append(column)
-    return kept[::-1]
-
-
-def _name(i: int) -> str:
-    again, letter = divmod(i, len(ascii_lowercase))
-    return ascii_lowercase[letter] + (str(again) if again else "")
+    x_BX, y_BY = (
+        (rng.integers(size, size=(resamples, size))[:, :, None] == np.arange(size)).sum(axis=1).astype(np.float64)
+        for size in (n, m)
+    )  # how often each seed was drawn
+    mean_B: Floats = ((x_BX @ win_XY) * y_BY).sum(axis=1) / (n * m)
+    return mean_B

@@ -1,4 +1,7 @@
-"""Several strategies on several workloads, by their ranks alone."""
+"""Several strategies on several workloads, compared by their ranks alone.
+
+Shapes: W workloads, C strategies.
+"""
 
 import math
 from itertools import permutations
@@ -12,20 +15,21 @@ from scipy.stats import rankdata, studentized_range
 from lrbench.stats.estimates import LEVEL
 
 EXACT, SAMPLED, APPROXIMATE = "exact", "sampled", "approximate"
+"""How a p-value is found: over all orders of the ranks, over a sample of them, or from the F distribution."""
 MOST_ORDERS = 100_000
-"""The most ways to order the ranks that are gone through one by one."""
+"""With at most so many orders of the ranks, all are enumerated."""
 MOST_SAMPLED = 200
-"""The most ranks (workloads x strategies) whose orders are drawn at random where there are too many to go through."""
-DRAWN = 20_000
+"""With more orders, and at most so many ranks (workloads x strategies), orders are drawn at random."""
+ORDERS_DRAWN = 20_000
 
 
 class Friedman(NamedTuple):
     """Mean ranks (1 is best) of C strategies, and the test that all are alike.
 
-    ``chi2`` is Friedman's statistic, ``f`` that of Iman and Davenport, which puts tables in the same order; ``chi2_p``
-    is by the chi-square distribution, for comparison with other programs; ``p`` is the p-value to go by, ``method`` how
-    it was found (``EXACT``, ``SAMPLED``, ``APPROXIMATE``; empty where there is none), ``least`` the smallest that a
-    table of this size could have (without ties).
+    ``chi2`` is Friedman's statistic, and ``chi2_p`` its p-value by the chi-square distribution, as other programs give
+    it. ``f`` is the statistic of Iman and Davenport, which puts tables in the same order. ``p`` is the p-value to go
+    by, ``method`` says how it was found (empty where there is none), and ``least`` is the smallest p-value that a table
+    of this size could have (without ties).
     """
 
     ranks_C: NDArray[np.float64]
@@ -40,12 +44,13 @@ class Friedman(NamedTuple):
 def friedman(score_WC: ArrayLike, *, ties: bool = True) -> Friedman:
     """The Friedman test of C strategies on W workloads: do their ranks differ by more than chance?
 
-    Shapes: [W, C], higher is better, none missing. Equal scores share their mean rank. Args: ties: whether to correct
-    chi2 for them. Tests are NaN with fewer than two workloads or strategies, and where all ranks are tied; with the
-    same order everywhere, f is infinite. ``p`` is the share of all ways to order the ranks within each workload (with
-    their ties; the first workload may stay as it is) whose chi2 is at least as great: exact where there are at most
-    ``MOST_ORDERS``; else, up to ``MOST_SAMPLED`` ranks, of ``DRAWN`` random ones and the observed one; else by the F
-    distribution. It is never below ``least``, 1 / (C!)^(W-1).
+    Shapes: [W, C], higher is better, none missing. Equal scores share their mean rank.
+    Args: ties: whether to correct chi2 for ties.
+    Returns: tests are NaN with fewer than two workloads or strategies, and where all ranks are tied; with the same
+    order everywhere, f is infinite. ``p`` is the share of all orders of the ranks within each workload (with their
+    ties; the first workload may stay as it is) whose chi2 is at least as great. It is exact with at most
+    ``MOST_ORDERS``; else, up to ``MOST_SAMPLED`` ranks, over ``ORDERS_DRAWN`` random orders and the observed one; else
+    from the F distribution. It is never below ``least``, 1 / (C!)^(W-1).
     Source: Demsar 2006, Journal of Machine Learning Research 7, section 3.2.2; ties as
     ``scipy.stats.friedmanchisquare`` corrects them.
     """
@@ -70,7 +75,10 @@ def friedman(score_WC: ArrayLike, *, ties: bool = True) -> Friedman:
 
 
 def _p_of_orders(rank_WC: NDArray[np.float64], log_orders: float) -> tuple[float, str] | None:
-    """The p-value over all orders of the ranks or a sample of them, and which; None where there are too many ranks."""
+    """The p-value over all orders of the ranks or a sample of them, and which; None where there are too many ranks.
+
+    The exact one equals that of ``scipy.stats.permutation_test`` with pairings, which takes some 300 times as long.
+    """
     twice_WC = np.rint(2.0 * np.sort(rank_WC, axis=1)).astype(np.int64)
     twice_WC = twice_WC[np.lexsort(twice_WC.T)]
     observed = int((np.rint(2.0 * rank_WC).astype(np.int64).sum(axis=0) ** 2).sum())
@@ -79,10 +87,10 @@ def _p_of_orders(rank_WC: NDArray[np.float64], log_orders: float) -> tuple[float
     if rank_WC.size > MOST_SAMPLED:
         return None
     rng = np.random.default_rng(0)
-    sums = np.zeros((DRAWN, rank_WC.shape[1]), np.int64)
+    sums = np.zeros((ORDERS_DRAWN, rank_WC.shape[1]), np.int64)
     for row in twice_WC:
-        sums += rng.permuted(np.tile(row, (DRAWN, 1)), axis=1)
-    return (1.0 + float(((sums**2).sum(axis=1) >= observed).sum())) / (1.0 + DRAWN), SAMPLED
+        sums += rng.permuted(np.tile(row, (ORDERS_DRAWN, 1)), axis=1)
+    return (1.0 + float(((sums**2).sum(axis=1) >= observed).sum())) / (1.0 + ORDERS_DRAWN), SAMPLED
 
 
 def _every_order(value_WC: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -91,8 +99,8 @@ def _every_order(value_WC: NDArray[np.int64]) -> NDArray[np.int64]:
     sums = value_WC[:1]
     for row in value_WC[1:]:
         sums = (sums[:, None] + row[places][None]).reshape(-1, len(row))
-    found: NDArray[np.int64] = (sums**2).sum(axis=1)
-    return found
+    squares: NDArray[np.int64] = (sums**2).sum(axis=1)
+    return squares
 
 
 def _tie_correction(rank_WC: NDArray[np.float64]) -> float:
@@ -104,7 +112,7 @@ def _tie_correction(rank_WC: NDArray[np.float64]) -> float:
 
 
 def critical_difference(strategies: int, workloads: int, level: float = LEVEL) -> float:
-    """The least difference of two mean ranks that Nemenyi's test calls one, over all pairs of so many strategies; NaN with fewer than two.
+    """The least difference of two mean ranks that Nemenyi's test finds, over all pairs; NaN with one strategy or none.
 
     Source: Demsar 2006, Journal of Machine Learning Research 7, section 3.2.2: q sqrt(k (k + 1) / 6 N), with q from the
     studentized range by sqrt(2).

@@ -18,7 +18,7 @@ Ints = NDArray[np.integer[Any]]
 POINTS = 100
 """How many values of tau the score is integrated over."""
 RESAMPLES = 1000
-CHUNK = 2_000_000
+DRAWN_AT_ONCE = 2_000_000
 """The most numbers drawn at once."""
 
 
@@ -64,7 +64,7 @@ def qualified(time_WS: Floats, base_W: Ints, tau_max: float) -> Floats:
 
 
 def ratios(time_BS: Floats) -> Floats:
-    """Times over the fastest of their workload, ``[..., B, S]``, 1 for the fastest itself; infinite where the target is not reached."""
+    """Times over the fastest of their workload, ``[..., B, S]``: 1 for the fastest, infinite where never reached."""
     fastest = time_BS.min(axis=-1, keepdims=True)
     divided = np.divide(
         time_BS, fastest, out=np.full(time_BS.shape, np.inf), where=np.isfinite(time_BS) & (fastest > 0.0)
@@ -73,7 +73,7 @@ def ratios(time_BS: Floats) -> Floats:
 
 
 def profile(ratio_BS: Floats, tau_T: Floats) -> Floats:
-    """The performance profile: the share of the B workloads on which a strategy is within a factor tau of the fastest, ``[S, T]``."""
+    """The performance profile ``[S, T]``: the share of the B workloads where it is within a factor tau of the fastest."""
     share: Floats = np.mean(ratio_BS[:, :, None] <= tau_T, axis=0)
     return share
 
@@ -115,17 +115,17 @@ def score_bounds(
 
     Shapes: ``times`` is ``[W, S, K]``.
 
-    No confidence intervals: they hold the true score much more seldom than in 95 % of the cases, the more so the fewer
+    They are no confidence intervals: they hold the true score in far fewer than 95 % of cases, the more so the fewer
     the studies and the more the strategies (``benchmarks/score_coverage.py``). A median of few studies drawn with
-    replacement varies too little, and among many noisy strategies the fastest drawn is faster than the fastest
-    measured, which is faster than the fastest in truth; so a range can lie below the score. NaN bounds for a strategy
-    unless there are two studies or more on every workload where it was measured, since a single one drawn anew is
-    always itself.
+    replacement varies too little. Among many noisy strategies, the fastest drawn is faster than the fastest measured,
+    which is faster than the fastest in truth; so a range can lie below the score.
+    Returns: NaN bounds for a strategy unless there are two studies or more on every workload where it was measured,
+    since a single one drawn anew is always itself.
     Source: Efron 1979, Annals of Statistics 7, 1-26.
     """
     ordered = np.sort(times, axis=-1)  # so that the names and the order of studies change nothing
     count_WS = np.count_nonzero(~np.isnan(ordered), axis=-1)
-    per_chunk = max(1, CHUNK // max(1, ordered.size))
+    per_chunk = max(1, DRAWN_AT_ONCE // max(1, ordered.size))
     chunks = [min(per_chunk, resamples - done) for done in range(0, resamples, per_chunk)]
     score_RS = np.concatenate(
         [scored(median_over_studies(_drawn(ordered, count_WS, n, rng)), base_W, tau_max) for n in chunks]
@@ -143,7 +143,7 @@ def _drawn(ordered: Floats, count_WS: Ints, n: int, rng: np.random.Generator) ->
 
 
 class Speedup(NamedTuple):
-    """How many times as fast a strategy is as another: geometric mean over the workloads where both reach the target, and counts."""
+    """How many times as fast a strategy is as another: the geometric mean over the workloads that both reach, and counts."""
 
     ratio: float
     both: int

@@ -1,11 +1,13 @@
-"""Steps to target where some runs never got there: Kaplan and Meier's estimate."""
+"""Steps to target where some runs never get there: the Kaplan-Meier estimate."""
 
 import math
+import warnings
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.special import ndtri
+from scipy.stats import CensoredData, ecdf
 
 from lrbench.stats.estimates import LEVEL, UNKNOWN, Interval
 
@@ -14,7 +16,11 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Survival:
-    """The share of runs that are not there yet: ``share_T`` from each of the steps ``step_T`` on (the first is 0), with a 95 % interval."""
+    """The share of runs that are not there yet, with a 95 % interval.
+
+    ``share_T`` holds from each of the steps ``step_T`` on, the first of which is 0. ``n`` counts runs, ``reached``
+    those that reached the target.
+    """
 
     step_T: Floats
     share_T: Floats
@@ -27,20 +33,20 @@ class Survival:
     def median(self) -> float:
         """The first step by which more than half of the runs are there; infinite if there is none.
 
-        Where exactly half are there for a while, the middle of that while: without censored runs it is the median that
-        one knows.
+        Where exactly half are there for a while, it is the middle of that while, as in a median of uncensored numbers.
         """
-        fallen = self.step_T[np.diff(self.share_T, prepend=np.inf) < 0.0]
+        falls = self.step_T[np.diff(self.share_T, prepend=np.inf) < 0.0]
         first = _first_half(self.step_T, self.share_T)
         if not np.isclose(self.share_T[self.step_T == first], 0.5, atol=1e-9, rtol=0.0).any():
             return first
-        return (first + min(fallen[fallen > first], default=math.inf)) / 2
+        return (first + min(falls[falls > first], default=math.inf)) / 2
 
     @property
     def median_interval(self) -> Interval:
-        """95 % interval of the median: where the bounds of the curve pass one half; its end is infinite where the upper one never does.
+        """95 % interval of the median: where the bounds of the curve pass one half; NaN with fewer than two runs.
 
-        NaN with fewer than two runs. Source: Brookmeyer and Crowley 1982, Biometrics 38, 29-41.
+        The upper end is infinite where the upper bound never passes one half.
+        Source: Brookmeyer and Crowley 1982, Biometrics 38, 29-41.
         """
         if self.n < 2:
             return UNKNOWN
@@ -53,36 +59,28 @@ def _first_half(step_T: Floats, share_T: Floats) -> float:
 
 
 def kaplan_meier(step_S: ArrayLike, censored_S: ArrayLike) -> Survival:
-    """The Kaplan-Meier estimate of the steps to target of S runs.
+    """The Kaplan-Meier estimate of the steps to target of S runs, by ``scipy.stats.ecdf``.
 
-    Args: step_S: where a run reached the target, NaN (or infinite) if it did not; censored_S: up to where it was
-    watched: its budget. A
-        diverged run can never reach the target, so it is watched to its budget, not only to its divergence: otherwise
-        runs would improve the curve by exploding.
-    Returns: steps at which the curve falls or a run was last watched; the interval is that of the log(-log) scale,
-    which stays within 0 and 1, from Greenwood's variance. Where the curve is 1 or 0 there is no variance and the
-    interval has no width: once all runs are there it closes, which with fewer than five is too soon.
+    Args:
+        step_S: where a run reached the target; NaN or infinite if it did not.
+        censored_S: up to where a run was watched: its budget. A diverged run can never reach the target, so it is
+            watched to its budget, not only to its divergence: otherwise runs would improve the curve by exploding.
+    Returns: the steps at which the curve falls or a run was last watched. The interval is symmetric on the log(-log)
+    scale, which stays within 0 and 1. Where the curve is 1 or 0 it has no variance, and the interval no width: once all
+    runs are there it closes, which with fewer than five runs is too soon.
     Source: Kaplan and Meier 1958, Journal of the American Statistical Association 53, 457-481; interval: Kalbfleisch
-    and Prentice 1980, The Statistical Analysis of Failure Time Data, chapter 1. Equals ``scipy.stats.ecdf``.
+    and Prentice 1980, The Statistical Analysis of Failure Time Data, chapter 1.
     """
     step = np.asarray(step_S, np.float64)
     there = np.isfinite(step)
-    last_S = np.where(there, step, np.asarray(censored_S, np.float64))
-    step_T = np.unique(last_S)
-    at_risk_T = (last_S[None] >= step_T[:, None]).sum(axis=1)
-    event_T = (there[None] & (last_S[None] == step_T[:, None])).sum(axis=1)
-    share_T = np.cumprod(1.0 - event_T / at_risk_T)
-    low_T, high_T = _log_log(share_T, np.cumsum(event_T / np.maximum(at_risk_T * (at_risk_T - event_T), 1)))
+    curve = ecdf(CensoredData(uncensored=step[there], right=np.asarray(censored_S, np.float64)[~there])).sf
+    share_T = curve.probabilities
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # no interval where the curve is 1 or 0: filled in below
+        bounds: Any = curve.confidence_interval(LEVEL, method="log-log")  # curves, where the stubs say numbers
+    low_T, high_T = (np.where(np.isnan(b.probabilities), share_T, b.probabilities) for b in (bounds.low, bounds.high))
     step_T, share_T, low_T, high_T = (
-        np.concatenate([[v], part]) for v, part in ((0.0, step_T), (1.0, share_T), (1.0, low_T), (1.0, high_T))
+        np.concatenate([[start], part])
+        for start, part in ((0.0, curve.quantiles), (1.0, share_T), (1.0, low_T), (1.0, high_T))
     )
     return Survival(step_T, share_T, low_T, high_T, n=len(step), reached=int(there.sum()))
-
-
-def _log_log(share_T: Floats, greenwood_T: Floats) -> tuple[Floats, Floats]:
-    """95 % bounds of a survival curve, symmetric on the scale of log(-log(share))."""
-    inside = (share_T > 0.0) & (share_T < 1.0)
-    log_T = np.log(np.where(inside, share_T, 0.5))
-    width_T = ndtri((1 + LEVEL) / 2) * np.sqrt(greenwood_T) / -log_T
-    low_T, high_T = (np.where(inside, np.exp(log_T * np.exp(sign * width_T)), share_T) for sign in (1.0, -1.0))
-    return low_T, high_T

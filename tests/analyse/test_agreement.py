@@ -21,7 +21,7 @@ from lrbench.analyse.agreement import (
     UNDECIDED,
     Pair,
     Parting,
-    compare,
+    compare_runs,
     judge,
     parting,
     relative,
@@ -77,22 +77,22 @@ def noisy(run, start, size, rng):
 
 
 def verdict_of(p):
-    return worst([m.verdict for m in judge([p], {p.key: compare(p)})[0][p.key].values()])
+    return worst([m.verdict for m in judge([p], {p.key: compare_runs(p)})[0][p.key].values()])
 
 
 class TestOneRun:
     def test_itself_is_equal_to_the_bit_in_everything(self):
-        found = compare(pair(values(), values()))
+        found = compare_runs(pair(values(), values()))
         assert list(found) == list(MEASURES)
         assert {m.verdict for m in found.values()} == {BITWISE}
 
     def test_a_diverged_run_is_itself_too(self):
-        assert {m.verdict for m in compare(pair(values(lr=1.0), values(lr=1.0))).values()} == {BITWISE}
+        assert {m.verdict for m in compare_runs(pair(values(lr=1.0), values(lr=1.0))).values()} == {BITWISE}
 
     @pytest.mark.parametrize("name", ["test_metric", "test_loss", "train_loss"])
     def test_an_edited_end_is_different(self, name):
         one = values()
-        found = compare(pair(one | {name: one[name] * 1.001}, one))
+        found = compare_runs(pair(one | {name: one[name] * 1.001}, one))
         assert found[name].verdict == DIFFERENT
         assert {m.verdict for n, m in found.items() if n != name} == {BITWISE}
 
@@ -102,17 +102,17 @@ class TestOneRun:
         one = values()
         curve = one[name].copy()
         curve[at] *= np.float32(1.001)
-        assert compare(pair(one | {name: curve}, one))[name].verdict == DIFFERENT
+        assert compare_runs(pair(one | {name: curve}, one))[name].verdict == DIFFERENT
 
     def test_an_edited_status_lr_or_number_of_steps_is_different(self):
         one = values()
         for change in ({"status": "missed"}, {"status": "diverged", "diverged_at": 7.0}, {"group_lr": [[0.5]] * len(one["group_lr"])},
                        {"groups": ["other"]}, {"val_loss": one["val_loss"][:-1]}):  # fmt: skip
-            assert DIFFERENT in {m.verdict for m in compare(pair(one | change, one)).values()}, change
+            assert DIFFERENT in {m.verdict for m in compare_runs(pair(one | change, one)).values()}, change
 
     def test_a_record_that_ends_where_its_training_does_not_is_different(self):
         one = values()
-        found = compare(pair(one | learning(one["whole"][:-5]), one, goes_on=True))
+        found = compare_runs(pair(one | learning(one["whole"][:-5]), one, goes_on=True))
         assert (found["step_loss"].verdict, found["step_loss"].why) == (
             DIFFERENT,
             "the same to the bit for 55 steps, where the record ends and training does not",
@@ -120,7 +120,7 @@ class TestOneRun:
 
     def test_a_curve_of_ones_own_making_is_different_from_the_first_step(self):
         one = values()
-        found = compare(pair(one | learning(one["whole"] * np.float32(0.9)), one))
+        found = compare_runs(pair(one | learning(one["whole"] * np.float32(0.9)), one))
         assert found["step_loss"].verdict == DIFFERENT
         assert "first step" in found["step_loss"].why
 
@@ -130,14 +130,14 @@ class TestOneRun:
         curves = {
             n: (one[n] * (1 + 1e-6 * rng.normal(size=len(one[n])))).astype(np.float32) for n in ("whole", "val_loss")
         }
-        found = compare(pair(one, one | learning(curves["whole"]) | {"val_loss": curves["val_loss"]}))
+        found = compare_runs(pair(one, one | learning(curves["whole"]) | {"val_loss": curves["val_loss"]}))
         assert (found["step_loss"].verdict, found["val_loss"].verdict) == (TOLERANCE, TOLERANCE)
 
     @pytest.mark.parametrize(("flips", "verdict"), [(3, TOLERANCE), (4, DIFFERENT)])
     def test_while_the_losses_stay_together_three_examples_of_300_may_change_its_class(self, flips, verdict):
         one = values()
         curves = learning(one["whole"] * (1 + 1e-6)) | {"val_metric": one["val_metric"] + np.float32(flips / 300)}
-        assert compare(pair(one, one | curves))["val_metric"].verdict == verdict
+        assert compare_runs(pair(one, one | curves))["val_metric"].verdict == verdict
 
     def test_what_comes_before_the_parting_is_held(self):
         one = values()
@@ -145,8 +145,8 @@ class TestOneRun:
         early, late = one["val_loss"].copy(), one["val_loss"].copy()
         early[3] *= 1.02
         late[-1] *= 1.02
-        assert compare(pair(one | {"val_loss": early}, two))["val_loss"].verdict == DIFFERENT
-        assert compare(pair(one | {"val_loss": late}, two))["val_loss"].verdict == PARTED
+        assert compare_runs(pair(one | {"val_loss": early}, two))["val_loss"].verdict == DIFFERENT
+        assert compare_runs(pair(one | {"val_loss": late}, two))["val_loss"].verdict == PARTED
 
     def test_computed_alike_there_is_no_parting(self):
         one = values()
@@ -157,8 +157,8 @@ class TestOneRun:
     def test_lrs_may_part_only_if_they_depend_on_the_losses(self):
         one = values()
         two = noisy(one, 20, 0.01, np.random.default_rng(0)) | {"group_lr": [[0.5]] * len(one["group_lr"])}
-        assert compare(pair(one, two))["lrs"].verdict == DIFFERENT
-        assert compare(pair(one, two, closed_loop=True))["lrs"].verdict == PARTED
+        assert compare_runs(pair(one, two))["lrs"].verdict == DIFFERENT
+        assert compare_runs(pair(one, two, closed_loop=True))["lrs"].verdict == PARTED
 
 
 class TestPieces:
@@ -215,7 +215,7 @@ class TestOverSeeds:
                 )
             rest = tuple(other for other in runs if other is not run) if others else ()
             pairs.append(pair(run, found, others=rest))
-        return pairs, {p.key: compare(p) for p in pairs}
+        return pairs, {p.key: compare_runs(p) for p in pairs}
 
     def test_small_differences_of_both_signs_are_consistent(self):
         pairs, compared = self.cell()
@@ -241,7 +241,7 @@ class TestOverSeeds:
         edited = replace(run, recorded=dict(run.recorded) | {name: run.recorded[name] + by})
         pairs[4] = edited
         assert list(suspicious(pairs)) == [run.key]
-        judged, _ = judge(pairs, compared | {run.key: compare(edited)})
+        judged, _ = judge(pairs, compared | {run.key: compare_runs(edited)})
         assert DIFFERENT not in {measures[name].verdict for measures in judged.values()}
 
     def test_a_seed_that_is_the_only_one_to_learn_is_not_suspicious_where_its_re_run_learns_too(self):
@@ -268,7 +268,7 @@ class TestOverSeeds:
         alone, _ = self.cell()
         twice = alone + [replace(p, cell="other", recorded=dict(p.recorded) | {"key": f"{p.key}-2"}) for p in alone]
         one, two = (
-            {(t.cell, t.measure): t for t in judge(pairs, {p.key: compare(p) for p in pairs})[1]}
+            {(t.cell, t.measure): t for t in judge(pairs, {p.key: compare_runs(p) for p in pairs})[1]}
             for pairs in (alone, twice)
         )
         assert len({measure for _, measure in one}) > 2
@@ -286,17 +286,17 @@ class TestOverSeeds:
     def test_a_status_that_changed_is_not_consistent_because_the_metrics_are(self):
         pairs, _ = self.cell()
         pairs = [replace(p, found=dict(p.found) | {"status": "missed"}) for p in pairs]
-        judged, _ = judge(pairs, {p.key: compare(p) for p in pairs})
+        judged, _ = judge(pairs, {p.key: compare_runs(p) for p in pairs})
         assert {run["status"].verdict for run in judged.values()} == {UNDECIDED}
         assert {run["val_metric"].verdict for run in judged.values()} <= {TOLERANCE, CONSISTENT}
         gone = [replace(p, found=dict(p.found) | {"status": "diverged", "diverged_at": 59.0}) for p in pairs]
-        judged, _ = judge(gone, {p.key: compare(p) for p in gone})
+        judged, _ = judge(gone, {p.key: compare_runs(p) for p in gone})
         assert {run["status"].verdict for run in judged.values()} == {UNDECIDED}
 
     def test_a_status_shares_the_verdict_of_metrics_that_differ(self):
         pairs, _ = self.cell(shift=-0.4)
         pairs = [replace(p, found=dict(p.found) | {"status": "missed"}) for p in pairs]
-        judged, _ = judge(pairs, {p.key: compare(p) for p in pairs})
+        judged, _ = judge(pairs, {p.key: compare_runs(p) for p in pairs})
         assert {run["status"].verdict for run in judged.values()} == {DIFFERENT}
 
     @pytest.mark.parametrize("side", [0, 1])
@@ -312,7 +312,7 @@ class TestOverSeeds:
             p if p.key == run.key else replace(p, found=dict(p.found) | {"val_metric": p.recorded["val_metric"]})
             for p in pairs
         ]
-        judged, tests = judge(pairs, {p.key: compare(p) for p in pairs})
+        judged, tests = judge(pairs, {p.key: compare_runs(p) for p in pairs})
         [test] = [t for t in tests if t.measure == "steps_to_target"]
         assert (test.seeds, test.verdict) == (9, CONSISTENT)
         assert judged[run.key]["steps_to_target"].verdict == UNDECIDED
@@ -325,7 +325,7 @@ class TestOverSeeds:
         pairs[4] = replace(
             pairs[4], **{side: dict(getattr(pairs[4], side)) | {"status": "diverged", "diverged_at": 59.0}}
         )
-        judged, tests = judge(pairs, {p.key: compare(p) for p in pairs})
+        judged, tests = judge(pairs, {p.key: compare_runs(p) for p in pairs})
         assert CONSISTENT not in {m.verdict for m in judged[pairs[4].key].values()}
         assert judged[pairs[4].key]["test_loss"].verdict == UNDECIDED
         assert CONSISTENT in {m.verdict for m in judged[pairs[0].key].values()}

@@ -21,8 +21,8 @@ from lrbench.analyse.changes import (
     GONE,
     MENDED,
     NEW,
-    NOT_SEPARATED,
     STEP_COST,
+    TIED,
     UNCHANGED,
     VALIDATION,
     WORSE,
@@ -89,7 +89,7 @@ class TestKnownAnswers:
         assert set(found.measures.verdict) == set(found.cells.verdict) == {UNCHANGED}
         assert (found.strategies.identical == found.strategies.base_runs).all()
 
-    @pytest.mark.parametrize(("by", "verdict"), [(-0.05, WORSE), (0.05, BETTER), (-0.0005, NOT_SEPARATED)])
+    @pytest.mark.parametrize(("by", "verdict"), [(-0.05, WORSE), (0.05, BETTER), (-0.0005, TIED)])
     def test_one_optimizer_by_a_given_amount(self, by, verdict, against):
         found = against(change=shifted(by))
         assert verdicts(found, VALIDATION) == {"adam": verdict, "rmsprop": UNCHANGED, "sgd(momentum=0.9)": UNCHANGED}
@@ -98,8 +98,8 @@ class TestKnownAnswers:
 
     def test_what_lies_within_noise_is_not_separated(self, against):
         found = against(change=shifted(0.0, "*", spread=0.02))
-        assert set(found.measures.verdict) <= {NOT_SEPARATED, UNCHANGED}
-        assert set(verdicts(found, VALIDATION).values()) == {NOT_SEPARATED}
+        assert set(found.measures.verdict) <= {TIED, UNCHANGED}
+        assert set(verdicts(found, VALIDATION).values()) == {TIED}
 
     def test_of_a_loss_less_is_better(self, folder):
         loss = {"higher_is_better": False, "target": 0.5} | ONE
@@ -113,7 +113,7 @@ class TestKnownAnswers:
         assert (found.difference, found.low, found.high, found.verdict) == (9.0, 9.0, 9.0, WORSE)
 
     def test_less_than_an_evaluation_interval_is_not_seen(self, against):
-        assert row(against(change=delayed(3, "adam")), TO_TARGET).verdict == NOT_SEPARATED
+        assert row(against(change=delayed(3, "adam")), TO_TARGET).verdict == TIED
 
     def test_a_target_never_met_counts_with_the_budget(self, against):
         found = row(against(change=shifted(-0.4)), TO_TARGET)
@@ -129,7 +129,7 @@ class TestKnownAnswers:
         found = against(
             change=only(lambda run: run.lr == 1e-4 and run.optimizer.label == "adam" and run.seed == 0, diverge)
         )
-        assert row(found, DIVERGENCE).verdict == NOT_SEPARATED
+        assert row(found, DIVERGENCE).verdict == TIED
 
     def test_divergence_everywhere_is_the_untrained_model(self, against):
         found = against(change=only(lambda run: run.optimizer.label == "adam", diverge))
@@ -163,8 +163,8 @@ class TestPresence:
         assert not found.measures[found.measures.measure == VALIDATION].paired.any()
         assert verdicts(found, VALIDATION) == {
             "adam": WORSE,
-            "rmsprop": NOT_SEPARATED,
-            "sgd(momentum=0.9)": NOT_SEPARATED,
+            "rmsprop": TIED,
+            "sgd(momentum=0.9)": TIED,
         }
 
     def test_crashes_are_counted_and_the_rest_is_compared(self, against):
@@ -221,9 +221,7 @@ class TestPresence:
 
 
 class TestStepCost:
-    @pytest.mark.parametrize(
-        ("factor", "verdict"), [(1.5, WORSE), (0.5, BETTER), (1.09, NOT_SEPARATED), (1.0, UNCHANGED)]
-    )
+    @pytest.mark.parametrize(("factor", "verdict"), [(1.5, WORSE), (0.5, BETTER), (1.09, TIED), (1.0, UNCHANGED)])
     def test_it_is_told_from_a_tenth_on(self, factor, verdict, against):
         found = against(costs=step_costs(factor * 1e-3, **ONE))
         assert set(verdicts(found, STEP_COST).values()) == {verdict}
@@ -232,7 +230,7 @@ class TestStepCost:
     def test_quartiles_that_overlap(self, against):
         wide = {"seconds_low": 1e-4, "seconds_high": 1.0}
         found = against(costs=step_costs(2e-3, **ONE, **wide))
-        assert set(verdicts(found, STEP_COST).values()) == {NOT_SEPARATED}
+        assert set(verdicts(found, STEP_COST).values()) == {TIED}
 
     def test_a_doubtful_measurement_does_not_count(self, against):
         found = against(costs=step_costs(2e-3, **ONE, noise=("busy",)))

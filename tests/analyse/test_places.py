@@ -7,8 +7,9 @@ from synthetic import crash, diverge, study
 
 from lrbench.analyse import at_best_lr, per_run, places, ranking, responses, survival
 from lrbench.analyse.frames import AXES, STRATEGY, by_seed, of_strategy, rows
+from lrbench.stats.comparison import separated
 from lrbench.stats.estimates import iqm
-from lrbench.stats.significance import paired_p, separated
+from lrbench.stats.significance import paired_p
 
 
 def made(folder, **how):

@@ -201,7 +201,7 @@ def test_the_bounds_depend_neither_on_the_order_of_studies_nor_on_the_size_of_ch
     rng = np.random.default_rng(1)
     times = rng.uniform(1, 4, (3, 4, 5))
     before = score_bounds(times, own(3), 4.0, np.random.default_rng(0))
-    monkeypatch.setattr("lrbench.stats.score.CHUNK", 1000)
+    monkeypatch.setattr("lrbench.stats.score.DRAWN_AT_ONCE", 1000)
     after = score_bounds(rng.permuted(times, axis=2), own(3), 4.0, np.random.default_rng(0))
     np.testing.assert_array_equal(before, after)
     score = scored(median_over_studies(times), own(3), 4.0)

@@ -132,6 +132,6 @@ def test_random_orders_agree_with_all_of_them(monkeypatch):
     monkeypatch.setattr(ranks, "MOST_ORDERS", 10)
     drawn = friedman(table)
     assert (exact.method, drawn.method) == (EXACT, SAMPLED)
-    assert drawn.p == pytest.approx(exact.p, abs=4 * np.sqrt(exact.p / ranks.DRAWN))
+    assert drawn.p == pytest.approx(exact.p, abs=4 * np.sqrt(exact.p / ranks.ORDERS_DRAWN))
     assert friedman([[*range(30)]] * 10).method == APPROXIMATE
     assert friedman([[*range(30)]] * 10).p > 0.0

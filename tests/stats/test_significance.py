@@ -6,14 +6,13 @@ from scipy import stats
 from statsmodels.stats.multitest import multipletests
 from statsmodels.stats.power import TTestPower
 
+from lrbench.stats.comparison import separated, tied_with_best
 from lrbench.stats.significance import (
     equivalence_p,
     holm,
-    not_separated,
     paired_p,
     power,
     seeds_needed,
-    separated,
     target_test,
 )
 
@@ -59,7 +58,7 @@ def test_holm_lies_between_the_raw_and_the_bonferroni_values_in_the_same_order(p
 def test_the_best_is_separated_from_what_is_clearly_worse_only():
     rng = np.random.default_rng(0)
     best = 0.9 + rng.normal(0, 0.01, 5)
-    assert not_separated(best, [best - 0.1 + rng.normal(0, 0.005, 5), best + rng.normal(0, 0.01, 5)]) == [False, True]
+    assert tied_with_best(best, [best - 0.1 + rng.normal(0, 0.005, 5), best + rng.normal(0, 0.01, 5)]) == [False, True]
 
 
 def test_the_best_in_truth_is_seldom_lost():
@@ -70,13 +69,13 @@ def test_the_best_in_truth_is_seldom_lost():
         winner = int(score_CS.mean(1).argmax())
         lost += (
             winner != 0
-            and not not_separated(score_CS[winner], [score_CS[0], *np.delete(score_CS, [0, winner], axis=0)])[0]
+            and not tied_with_best(score_CS[winner], [score_CS[0], *np.delete(score_CS, [0, winner], axis=0)])[0]
         )
     assert lost <= 0.03 * 400
 
 
 def test_one_seed_separates_nothing():
-    assert not_separated([0.9], [[0.1]]) == [True]
+    assert tied_with_best([0.9], [[0.1]]) == [True]
 
 
 def test_a_difference_of_copies_below_the_margin_is_none():
@@ -116,8 +115,8 @@ def test_the_paired_test_has_no_direction(difference):
 def test_what_no_seed_changes_is_certain():
     assert separated([[0.1] * 5, [0.2] * 5], is_deterministic=True)[0, 1]
     assert not separated([[0.1] * 5, [0.2] * 5])[0, 1]
-    assert not_separated([0.2] * 5, [[0.1] * 5], is_deterministic=True) == [False]
-    assert not_separated([0.2] * 5, [[0.1] * 5]) == [True]
+    assert tied_with_best([0.2] * 5, [[0.1] * 5], is_deterministic=True) == [False]
+    assert tied_with_best([0.2] * 5, [[0.1] * 5]) == [True]
 
 
 @given(samples, st.floats(0.1, 5))
