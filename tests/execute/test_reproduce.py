@@ -12,6 +12,7 @@ import pytest
 import lrbench
 from lrbench.analyse.agreement import BITWISE, DIFFERENT, MEASURES, NOT_RUN, TOLERANCE
 from lrbench.config.faults import BadInput
+from lrbench.execute import autotune
 from lrbench.execute import reproduce as module
 from lrbench.execute.reproduce import Stopped, reproduce
 from lrbench.execute.work import Worker
@@ -41,8 +42,18 @@ def f(optimizer, total: int, *, low: float = 0.1):
 """
 
 
+@pytest.fixture(scope="module", autouse=True)
+def _populations_pay(tmp_path_factory):
+    """Populations are made whatever a busy machine would measure: a step of one costs as much at every width."""
+    folder = tmp_path_factory.mktemp("cache")
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(autotune, "cost", lambda *_: 1e-3)
+        patched.setattr(autotune, "cache_folder", lambda: folder)
+        yield
+
+
 @pytest.fixture(scope="module")
-def original(tmp_path_factory):
+def original(tmp_path_factory, _populations_pay):
     return lrbench.run(MATRIX, results=tmp_path_factory.mktemp("results"), device="cpu", workers=1)
 
 
@@ -135,7 +146,7 @@ class TestRulesThatRoundInALowerPrecision:
 
     @pytest.fixture(scope="class")
     @classmethod
-    def together(cls, tmp_path_factory):
+    def together(cls, tmp_path_factory, _populations_pay):
         matrix = MATRIX | {
             "workload": "digits-mlp",
             "optimizer": [{"name": "muon", "matrices": "all"}, "adam"],
